@@ -1,0 +1,40 @@
+"""The command line: one module a command, imported only when that command is called.
+
+A command module has `add_arguments(parser)` and `run(args) -> int`, the exit status.
+"""
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "data": "prepare a corpus from real files, or look into one",
+    "models": "list the model presets with their sizes",
+    "sweep": "train the runs of a preset that are not finished yet",
+    "fit": "fit a scaling law to a table of runs",
+    "plan": "compute-optimal N, D and L for a budget",
+    "book": "execute the chapters and render the site",
+    "report": "one self-contained HTML file from an executed chapter",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; bad input ends with one line on stderr and status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m nmm", description="A lab on scaling laws of native multimodal models.")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if argv and argv[0] == name:
+            module = importlib.import_module(f"nmm.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"nmm {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"nmm {args.command}: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
