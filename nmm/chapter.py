@@ -38,7 +38,7 @@ def check(namespace: Mapping[str, Any]) -> None:
         raise ValueError("no annotated parameter is defined yet: run the cell tagged `parameters` before this one")
     known = {name: type_ for name, type_ in declared.items() if name in namespace}
     injected = [name for source in namespace.get("In", ()) if source.startswith(_INJECTED) for name in _assigned(source)]
-    check_values({name: namespace[name] for name in [*known, *injected]}, known)
+    check_values({name: namespace[name] for name in [*known, *injected] if name in namespace}, known)
 
 
 def check_values(values: Mapping[str, Any], declared: Mapping[str, Any], where: str = "this chapter") -> None:

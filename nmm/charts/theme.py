@@ -35,8 +35,8 @@ def theme() -> dict[str, Any]:
         "domainColor": "currentColor", "domainOpacity": 0.45, "tickColor": "currentColor", "tickOpacity": 0.45,
         "gridColor": "currentColor", "gridOpacity": 0.1, "labelColor": "currentColor", "titleColor": "currentColor",
         "labelOpacity": 0.85, "labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": 500, "titlePadding": 10,
-        "labelFlush": False, "labelOverlap": "greedy",
-    }  # fmt: skip
+        "labelFlush": False, "labelOverlap": "greedy", "tickCount": 6,
+    }
     words = {"labelColor": "currentColor", "titleColor": "currentColor"}
     return {
         "config": {
@@ -47,7 +47,7 @@ def theme() -> dict[str, Any]:
             "legend": {**words, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "symbolSize": 90},
             "header": {**words, "labelFontSize": 12, "titleFontSize": 13},
             "title": {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start", "fontSize": 15,
-                      "fontWeight": 600, "subtitleFontSize": 12, "offset": 12},  # fmt: skip
+                      "fontWeight": 600, "subtitleFontSize": 12, "offset": 12},
             "range": _ranges(CATEGORY, RAMP),
             "line": {"strokeWidth": 2},
             "point": {"size": 55, "filled": True, "opacity": 0.9},

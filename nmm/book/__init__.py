@@ -1,0 +1,1 @@
+"""From notebooks to a book: execute the chapters, render the site, write one-file reports."""

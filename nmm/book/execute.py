@@ -1,0 +1,244 @@
+"""The batch driver: run chapters with papermill, those that need it, in an order that works.
+
+A chapter is run when its key (see `nmm.book.keys`) differs from the one stored in its last good output.
+Otherwise its outputs are kept and only its prose is brought up to date. A failing chapter stops those
+that come after it, never the others, and leaves its last good output in place.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from nmm.book import chapters as reading
+from nmm.book.chapters import Chapter
+from nmm.book.keys import chapter_key
+from nmm.book.layout import Layout, write_atomic
+
+_STORED = ("key", "values", "seconds")  # what an executed chapter's metadata `nmm` has beside the chapter's own
+_KEEPS = ("executed", "unchanged", "new prose")  # statuses after which the stored output is good
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one chapter: executed, unchanged, new prose, failed or skipped."""
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.status in _KEEPS
+
+    def __str__(self) -> str:
+        return f"{self.name:<20} {self.status:<10} {self.seconds:6.1f} s{'  ' if self.reason else ''}{self.reason}"
+
+
+def execute(
+    layout: Layout, preset: str, given: Mapping[str, Any], *,
+    jobs: int = 1, only: Sequence[str] = (), echo: Callable[[str], None] = print,
+) -> list[Outcome]:
+    """Bring the executed chapters up to date.
+
+    Args:
+        preset: names the folder of the outputs, and is the value of the parameter `preset`.
+        given: parameter values; each reaches the chapters that declare it.
+        jobs: chapters at a time.
+        only: chapters to bring up to date, with those that they come after; empty: all.
+        echo: takes one line as each chapter ends.
+    Returns:
+        One outcome a chapter, in the book's order.
+    Raises:
+        ValueError: bad parameters or chapter names, before anything runs.
+        FileNotFoundError: a declared input does not exist.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    chapters = selected(reading.read_chapters(layout.notebooks), only)
+    reading.check_values(given, chapters)
+    if given.get("preset", preset) != preset:
+        raise ValueError(f"two presets, {preset!r} and the parameter preset={given['preset']!r}: give it once, by --preset")
+    given = {"preset": preset, **given}
+    keys = chapter_keys(chapters, given, layout)
+    outcomes: dict[str, Outcome] = {}
+    waiting = list(chapters)
+    running: dict[concurrent.futures.Future[Outcome], str] = {}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        try:
+            while waiting or running:
+                for chapter in list(waiting):
+                    if any(name not in outcomes for name in chapter.after):
+                        continue
+                    bad = [name for name in chapter.after if not outcomes[name].good]
+                    if bad:
+                        reason = f"needs {', '.join(bad)}"
+                        outcomes[chapter.name] = Outcome(name=chapter.name, status="skipped", reason=reason)
+                        echo(str(outcomes[chapter.name]))
+                    elif len(running) < jobs:
+                        job = pool.submit(_bring_up_to_date, chapter, given, keys[chapter.name], layout, preset)
+                        running[job] = chapter.name
+                    else:
+                        continue
+                    waiting.remove(chapter)
+                done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                for job in done:
+                    outcomes[running.pop(job)] = job.result()
+                    echo(str(job.result()))
+        except BaseException:
+            _interrupt_kernels()
+            raise
+    return [outcomes[chapter.name] for chapter in chapters]
+
+
+def selected(chapters: Sequence[Chapter], only: Sequence[str]) -> list[Chapter]:
+    """The chapters named, with everything that they come after, in the book's order; all for no name."""
+    by_name = {chapter.name: chapter for chapter in chapters}
+    todo, wanted = [Path(name).stem for name in only], set()
+    while todo:
+        name = todo.pop()
+        if name not in by_name:
+            raise ValueError(f"unknown chapter {name!r}; the chapters are {', '.join(by_name)}")
+        if name not in wanted:
+            wanted.add(name)
+            todo += by_name[name].after
+    return [chapter for chapter in chapters if not only or chapter.name in wanted]
+
+
+def chapter_keys(chapters: Sequence[Chapter], given: Mapping[str, Any], layout: Layout) -> dict[str, str]:
+    """Keys of all chapters, for these parameter values. `after` may point forward, so they are found recursively."""
+    by_name = {chapter.name: chapter for chapter in chapters}
+    keys: dict[str, str] = {}
+
+    def visit(chapter: Chapter) -> str:
+        if chapter.name not in keys:
+            upstream = {name: visit(by_name[name]) for name in chapter.after}
+            keys[chapter.name] = chapter_key(chapter, chapter.values(given), upstream, layout.root)
+        return keys[chapter.name]
+
+    for chapter in chapters:
+        visit(chapter)
+    return keys
+
+
+def stored(path: Path) -> dict[str, Any] | None:
+    """Key and parameter values that an executed chapter was made with; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["metadata"]["nmm"]
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} was not written by the driver: {error!r}; delete it and execute again") from error
+
+
+def _bring_up_to_date(chapter: Chapter, given: Mapping[str, Any], key: str, layout: Layout, preset: str) -> Outcome:
+    start = time.perf_counter()
+    path = layout.executed(preset) / chapter.path.name
+    before = stored(path)
+    if before and before["key"] == key:
+        changed = _merge_prose(chapter, path)
+        (layout.failed(preset) / chapter.path.name).unlink(missing_ok=True)
+        status, reason = ("new prose" if changed else "unchanged"), ""
+    else:
+        status, reason = _run(chapter, given, key, path, layout.failed(preset) / chapter.path.name)
+    return Outcome(name=chapter.name, status=status, seconds=time.perf_counter() - start, reason=reason)
+
+
+def _run(chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, failed: Path) -> tuple[str, str]:
+    import papermill  # a second to import: an unchanged book does without
+    from papermill.exceptions import PapermillException
+    from traitlets.config import Config
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings are errors here already
+    values = chapter.values(given)
+    # what equals the default stays out, so that an ordinary chapter shows no injected cell
+    changed = {name: value for name, value in values.items() if value != chapter.parameters[name].default}
+    partial = path.parent / "running" / f"{os.getpid()}.{path.name}"
+    for folder in (partial.parent, failed.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            str(chapter.path), str(partial), parameters=changed, kernel_name="python3", language="python",
+            progress_bar=False, autosave_cell_every=0,
+            config=Config(KernelManager={"transport": "ipc"}),  # TCP ports can collide, and other users can read them
+        )
+    except (PapermillException, RuntimeError, TimeoutError, KeyError, OSError) as error:  # what a kernel can die of
+        if not partial.exists():
+            return "failed", f"before the first cell: {type(error).__name__}: {error}"
+        os.replace(partial, failed)
+        return "failed", f"{describe_failure(failed) or f'{type(error).__name__}: {error}'} (see {failed})"
+    executed = reading.read_notebook(partial)
+    executed.metadata["nmm"] = {"key": key, "values": values, "seconds": round(time.perf_counter() - start, 2)}
+    write_atomic(path, nbformat.writes(_merge(chapter, executed)))
+    partial.unlink()
+    failed.unlink(missing_ok=True)
+    return "executed", ""
+
+
+def describe_failure(path: Path) -> str:
+    """Where and why an executed notebook stopped: cell number, cell id, error; empty if it did not stop."""
+    notebook = reading.read_notebook(path)
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        where = f"code cell {number} (id {cell.get('id', 'none')})"
+        for output in cell.outputs:
+            if output.output_type == "error" and not reading.is_tagged(cell, "raises-exception"):
+                return f"{where}: {output.ename}: {output.evalue}"
+        if cell.metadata.get("papermill", {}).get("status") == "running":
+            return f"{where}: the kernel died while it ran"
+    return ""
+
+
+def _merge_prose(chapter: Chapter, path: Path) -> bool:
+    """Bring the prose of an executed chapter up to date; whether anything changed."""
+    text = nbformat.writes(_merge(chapter, reading.read_notebook(path)))
+    if text == path.read_text(encoding="utf-8"):
+        return False
+    write_atomic(path, text)
+    return True
+
+
+def _merge(chapter: Chapter, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The chapter's present prose, tags and captions around the outputs of an execution.
+
+    Equal keys mean equal code cells in equal order, so outputs find their cells by place. The cell that
+    papermill injected stays behind the `parameters` cell; its notes on times and paths of this machine go.
+    """
+    merged = reading.read_notebook(chapter.path)
+    injected = [cell for cell in executed.cells if reading.is_tagged(cell, "injected-parameters")]
+    for cell in injected:
+        cell.metadata = nbformat.from_dict({"tags": ["injected-parameters"]})
+    outputs = iter([cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected])
+    cells = []
+    for cell in merged.cells:
+        if cell.cell_type == "code":
+            last = next(outputs)
+            cell.outputs, cell.execution_count = last.outputs, last.execution_count
+        cells.append(cell)
+        if reading.is_tagged(cell, "parameters"):
+            cells += injected
+    merged.cells = cells
+    merged.metadata["language_info"] = executed.metadata.get("language_info", {})
+    merged.metadata["nmm"] = {**merged.metadata.get("nmm", {}), **{k: executed.metadata["nmm"][k] for k in _STORED}}
+    return merged
+
+
+def _interrupt_kernels() -> None:
+    """Ask every kernel that this process started to stop, as Ctrl-C in a notebook would.
+
+    A kernel leads its own process group, so a Ctrl-C in the terminal does not reach it.
+    """
+    import psutil
+
+    for child in psutil.Process().children():
+        if any("ipykernel" in word for word in child.cmdline()):
+            os.killpg(child.pid, signal.SIGINT)

@@ -1,0 +1,52 @@
+"""Where things lie: one place for the folders that the driver, the site and the reports share."""
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+from nmm import chapter
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Folders of one book. `root` holds `nmm/`, `notebooks/` and `book/`; a test gives its own."""
+
+    root: Path = dataclasses.field(default_factory=chapter.repository)
+
+    @property
+    def notebooks(self) -> Path:
+        """Chapters without outputs, the source of truth."""
+        return self.root / "notebooks"
+
+    @property
+    def source(self) -> Path:
+        """Configuration, front page, bibliography and static files of the site."""
+        return self.root / "book"
+
+    @property
+    def html(self) -> Path:
+        """The rendered site; its first page is `index.html`."""
+        return self.source / "_build" / "html"
+
+    def executed(self, preset: str) -> Path:
+        """Last good output of every chapter; `failed/` inside it holds the chapters that stopped."""
+        return self.root / "work" / "executed" / preset
+
+    def failed(self, preset: str) -> Path:
+        """Chapters whose last execution stopped, up to the cell that did."""
+        return self.executed(preset) / "failed"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,71 @@
+"""`python -m nmm book`: list the chapters, execute them, render the site, serve it."""
+
+import argparse
+import time
+
+from nmm.book.layout import Layout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The four steps and their options."""
+    steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
+    steps.add_parser("list", help="chapters with their parameters and what they come after")
+    execute = steps.add_parser("execute", help="run the chapters whose code, parameters or inputs changed")
+    build = steps.add_parser("build", help="render the executed chapters as a site, warnings as errors")
+    for step in (execute, build):
+        step.add_argument("--preset", default="laptop", help="study to read: laptop or smoke (default: %(default)s)")
+    execute.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[],
+                         help="a parameter for every chapter that declares it; repeatable")
+    execute.add_argument("-j", dest="jobs", type=int, default=1, help="chapters at a time (default: %(default)s)")
+    execute.add_argument("chapters", nargs="*", help="only these and the chapters that they come after")
+    serve = steps.add_parser("serve", help="serve the rendered site on this machine")
+    serve.add_argument("--port", type=int, default=8000, help="0: any free port (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 0, or 1 when a chapter failed."""
+    return {"list": _list, "execute": _execute, "build": _build, "serve": _serve}[args.step](args)
+
+
+def _list(_args: argparse.Namespace) -> int:
+    from nmm.book.chapters import read_chapters
+    from nmm.chapter import type_name
+
+    for chapter in read_chapters(Layout().notebooks):
+        print(f"{chapter.name}: {chapter.title}" + (f"  (after {', '.join(chapter.after)})" if chapter.after else ""))
+        for item in chapter.parameters.values():
+            print(f"    {item.name}: {type_name(item.type)} = {item.default!r}  # {item.comment}")
+    return 0
+
+
+def _execute(args: argparse.Namespace) -> int:
+    from nmm.book.chapters import parse_values, read_chapters
+    from nmm.book.execute import execute
+
+    layout, start = Layout(), time.perf_counter()
+    given = parse_values(args.parameters, read_chapters(layout.notebooks))
+    outcomes = execute(layout, args.preset, given, jobs=args.jobs, only=args.chapters,
+                       echo=lambda line: print(line, flush=True))
+    counts = {status: sum(item.status == status for item in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
+    print(f"{len(outcomes)} chapters in {time.perf_counter() - start:.1f} s: "
+          + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    bad = [item for item in outcomes if not item.good]
+    for item in bad:
+        print(f"  {item.name} {item.status}: {item.reason}")
+    return 1 if bad else 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    from nmm.book.site import build
+
+    start = time.perf_counter()
+    index = build(Layout(), args.preset)
+    print(f"rendered in {time.perf_counter() - start:.1f} s: {index}\n`make serve` (python -m nmm book serve) opens it")
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from nmm.book.site import serve
+
+    serve(Layout(), args.port)
+    return 0
