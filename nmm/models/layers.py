@@ -1,0 +1,102 @@
+"""Layers that every architecture shares: RMSNorm, rotary positions, QK-normed attention, SwiGLU, the block.
+
+Shape suffixes: B batch, L sequence, D width, H heads, K head width, F SwiGLU width.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * gain over the last dimension. Source: Zhang & Sennrich 2019."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
+
+
+def rotary_table(context: int, head_dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions, each (context, head_dim). Source: Su et al. 2021, Sec. 3.4.2."""
+    frequency = base ** (-torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
+    angle = torch.arange(context, device=device, dtype=torch.float32)[:, None] * frequency
+    angle = torch.cat((angle, angle), dim=-1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x_BHLK: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair (k, k + K/2) of every head by its position's angle; (B, H, L, K) in and out."""
+    cos_LK, sin_LK = rotary
+    left, right = x_BHLK.chunk(2, dim=-1)
+    return x_BHLK * cos_LK + torch.cat((-right, left), dim=-1) * sin_LK
+
+
+class Attention(nn.Module):
+    """Multi-head attention without biases, queries and keys normalised per head (QK-norm, Dehghani et al. 2023)."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.q_norm = RMSNorm(d_model // n_heads)
+        self.k_norm = RMSNorm(d_model // n_heads)
+
+    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """(B, L, D) in and out; `attend` carries the mask."""
+        B, L, D = x_BLD.shape
+        q, k, v = self.qkv(x_BLD).view(B, L, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
+        y_BHLK = attend(rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary), v)
+        return self.out(y_BHLK.transpose(1, 2).reshape(B, L, D))
+
+
+class SwiGLU(nn.Module):
+    """w_out (silu(w_gate x) * w_up x). Source: Shazeer 2020; no biases."""
+
+    def __init__(self, d_model: int, d_hidden: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(d_model, 2 * d_hidden, bias=False)
+        self.out = nn.Linear(d_hidden, d_model, bias=False)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """(B, L, D) in and out."""
+        gate, up = self.gate_up(x_BLD).chunk(2, dim=-1)
+        return self.out(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then SwiGLU, each added to the residual."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(d_model)
+        self.attention = Attention(d_model, n_heads)
+        self.ffn_norm = RMSNorm(d_model)
+        self.ffn = SwiGLU(d_model, d_hidden)
+
+    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """(B, L, D) in and out."""
+        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend)
+        return x_BLD + self.ffn(self.ffn_norm(x_BLD))
+
+
+def initialise(model: nn.Module, n_layers: int) -> None:
+    """Normal weights of variance 1 / fan-in; projections into the residual are 1 / sqrt(2 n_layers) smaller.
+
+    The recipe of OpenLM without its truncation. Embeddings have variance 1 / width.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            std = module.weight.shape[-1] ** -0.5
+            if name.endswith(".out"):
+                std /= math.sqrt(2 * n_layers)
+            nn.init.normal_(module.weight, std=std)
