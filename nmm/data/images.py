@@ -1,0 +1,151 @@
+"""Encoded images (JPEG, PNG, WebP): checked once when a corpus is prepared, decoded and augmented when read."""
+
+import io
+import math
+import struct
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image as Pillow
+
+from nmm.data.formats import Draw, Geometry
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MIN_SIDE = 8               # smaller images are tracking pixels and spacers [pixels]
+MAX_PIXELS = 50_000_000    # larger images are refused before they are decoded [pixels]
+MAX_SIDE = 16_384          # [pixels]
+SCALE = (0.4, 1.0)         # area of the crop against the image's (Shukor et al. 2025, App. A)
+RATIO = (3 / 4, 4 / 3)     # aspect ratio of the crop, as in torchvision's RandomResizedCrop
+FLIP = 0.5                 # probability of a horizontal flip (App. A)
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # ImageNet statistics of RGB in [0, 1]
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+# What pillow's parsers raise on damaged files besides OSError; seen in its issue tracker and fuzzing reports.
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
+          ZeroDivisionError, Pillow.DecompressionBombError)
+
+
+class BadImage(ValueError):
+    """An image that cannot be used; the message is the reason as reports count it."""
+
+
+def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]:
+    """Decode an image fully and give the bytes to store, their format and the original (width, height).
+
+    RGB files of a fitting size are kept byte for byte. Others (CMYK, palette, 16-bit, alpha, animated: the first
+    frame; a short side above twice the model's image) are converted to RGB JPEG, so that reading never has to.
+
+    Raises:
+        BadImage: empty, damaged, of an unknown format, too small or too large.
+    """
+    if not data:
+        raise BadImage("image is empty")
+    with warnings.catch_warnings():
+        # pillow warns above its own pixel limit; ours is stricter and checked below
+        warnings.simplefilter("ignore")
+        try:
+            image = Pillow.open(io.BytesIO(data), formats=FORMATS)
+        except Pillow.UnidentifiedImageError:
+            raise BadImage("not a JPEG, PNG or WebP image") from None
+        except BROKEN:
+            raise BadImage("image is damaged") from None
+        size = image.size
+        if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
+            raise BadImage(f"image above {MAX_PIXELS // 1_000_000} megapixels or {MAX_SIDE} pixels a side")
+        if min(size) < MIN_SIDE:
+            raise BadImage(f"image below {MIN_SIDE} pixels a side")
+        try:
+            image.load()
+            plain = image.mode == "RGB" and not getattr(image, "is_animated", False)
+            name = image.format.lower()
+            limit = 2 * geometry.image_size
+            if plain and min(size) <= limit:
+                return data, name, size
+            rgb = to_rgb(image)
+        except BROKEN:
+            raise BadImage("image is damaged") from None
+    if min(size) > limit:
+        scale = limit / min(size)
+        rgb = rgb.resize((round(size[0] * scale), round(size[1] * scale)), Pillow.Resampling.BICUBIC)
+    out = io.BytesIO()
+    rgb.save(out, "JPEG", quality=95)
+    return out.getvalue(), "jpeg", size
+
+
+def to_rgb(image: Pillow.Image) -> Pillow.Image:
+    """RGB version of any pillow image; transparency is laid over white; 16 bits are scaled, not clipped."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1.0)
+        image = Pillow.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Pillow.new("RGBA", image.size, "white")
+        image = Pillow.alpha_composite(ground, image)
+    return image.convert("RGB")
+
+
+def decode(blobs: Sequence[bytes], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
+    """Normalised patches of encoded images, float32 (n, patches_per_image, patch_dim).
+
+    Patches are in row-major order; a patch is its pixels row by row, channels last. An item with a draw is augmented
+    (random resized crop, horizontal flip; a function of the draw alone); one without is resized and centre-cropped.
+    Source: Shukor et al. 2025, App. A.
+    """
+    size, patch = geometry.image_size, geometry.patch
+    pixels = np.empty((len(blobs), size, size, 3), np.uint8)
+    for number, (blob, draw) in enumerate(zip(blobs, draws)):
+        pixels[number] = _square(blob, size, draw)
+    side = size // patch
+    scaled = (pixels.astype(np.float32) * np.float32(1 / 255) - MEAN) / STD
+    grid = scaled.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
+    return grid.reshape(-1, geometry.patches_per_image, geometry.patch_dim)
+
+
+def to_pixels(patches: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The inverse of `decode`, for pictures: uint8 (n, image_size, image_size, 3)."""
+    side, patch = geometry.image_size // geometry.patch, geometry.patch
+    grid = patches.reshape(-1, side, side, patch, patch, 3).transpose(0, 1, 3, 2, 4, 5)
+    scaled = grid.reshape(-1, geometry.image_size, geometry.image_size, 3) * STD + MEAN
+    return np.clip(scaled * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _square(blob: bytes, size: int, draw: Draw) -> np.ndarray:
+    """One image as uint8 (size, size, 3)."""
+    image = Pillow.open(io.BytesIO(blob), formats=FORMATS)
+    width, height = image.size
+    flip = False
+    if draw is None:
+        side = min(width, height)
+        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    else:
+        random = np.random.default_rng(draw)
+        box = _random_box(random, width, height)
+        flip = random.random() < FLIP
+    if image.format == "JPEG":
+        # Let the JPEG decoder scale by 1/2, 1/4 or 1/8 where the crop still has more pixels than the target.
+        shrink = min(box[2] - box[0], box[3] - box[1]) / size
+        if shrink >= 2:
+            image.draft("RGB", (math.ceil(width / shrink), math.ceil(height / shrink)))
+            box = tuple(edge * image.size[i % 2] / (width, height)[i % 2] for i, edge in enumerate(box))
+    image = image.convert("RGB").resize((size, size), Pillow.Resampling.BICUBIC, box=box)
+    pixels = np.asarray(image)
+    return pixels[:, ::-1] if flip else pixels
+
+
+def _random_box(random: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a random crop; as torchvision's RandomResizedCrop, ten tries, then the centre."""
+    for _ in range(10):
+        area = width * height * random.uniform(*SCALE)
+        ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = random.integers(0, width - w + 1), random.integers(0, height - h + 1)
+            return left, top, left + w, top + h
+    w = min(width, round(height * RATIO[1]))
+    h = min(height, round(width / RATIO[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

@@ -1,0 +1,188 @@
+"""From documents to sequences of exactly `context` positions.
+
+Captions are packed whole, by best-fit decreasing over a bounded window (Johnson et al. 1974; for language models Ding et
+al. 2024, "Fewer Truncations Improve Language Modeling"). Interleaved and text documents are concatenated and cut at the
+context, never inside an image; what an image leaves free is filled with the text of later documents.
+"""
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmm.data.documents import Document, Image
+from nmm.data.tokenizer import Tokenizer
+
+WINDOW = 1024     # documents sorted together [documents]
+OPEN = 8          # sequences with room kept for later documents [sequences]
+SHORTEST = 1 / 64  # no piece of a cut document is shorter, and less room than this is left empty [contexts]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A document, or a piece of one, in token positions. Positions of an image hold 0."""
+
+    tokens: np.ndarray         # (T,) int32
+    starts: np.ndarray         # (M,) int64: first position of each image; `<|image|>` is the position before it
+    lengths: np.ndarray        # (M,) int64: positions of each image
+    images: tuple[Image, ...]  # M of them
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def cut(self, room: int) -> int:
+        """The largest number of positions <= `room` that ends inside no image; a whole image counts its `<|image|>`."""
+        if room >= len(self.tokens):
+            return len(self.tokens)
+        last = int(np.searchsorted(self.starts - 1, room)) - 1  # the last image whose <|image|> is before `room`
+        if last >= 0 and room < self.starts[last] + self.lengths[last]:
+            return int(self.starts[last]) - 1
+        return room
+
+    def split(self, at: int) -> tuple["Encoded", "Encoded"]:
+        """The first `at` positions and the rest; `at` comes from `cut`."""
+        k = int(np.searchsorted(self.starts, at))
+        return (Encoded(self.tokens[:at], self.starts[:k], self.lengths[:k], self.images[:k]),
+                Encoded(self.tokens[at:], self.starts[k:] - at, self.lengths[k:], self.images[k:]))
+
+
+def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_image: int) -> list[Encoded]:
+    """Token positions of documents: text as it is, `<|image|>` and zeros for an image, `<|endofdocument|>` at the end.
+
+    Raises:
+        ValueError: a document carries ids outside the vocabulary.
+    """
+    texts = [s.text for d in documents for s in d.segments if not isinstance(s, Image) and s.text is not None]
+    encoded_texts = iter(tokenizer.encode(texts) if texts else ())
+    slot = np.zeros(1 + patches_per_image, np.int32)
+    slot[0] = tokenizer.image
+    end = np.array([tokenizer.end], np.int32)
+    result = []
+    for document in documents:
+        parts, starts, images, position = [], [], [], 0
+        for segment in document.segments:
+            if isinstance(segment, Image):
+                part = slot
+                starts.append(position + 1)
+                images.append(segment)
+            elif segment.text is not None:
+                part = next(encoded_texts)
+            else:
+                part = np.asarray(segment.ids, np.int32)
+                if part.size and not 0 <= part.min() <= part.max() < tokenizer.vocab_size:
+                    raise ValueError(f"document {document.name}: token ids from {part.min()} to {part.max()}, but the "
+                                     f"tokenizer has ids from 0 to {tokenizer.vocab_size - 1}")
+            parts.append(part)
+            position += len(part)
+        parts.append(end)
+        result.append(Encoded(np.concatenate(parts), np.array(starts, np.int64),
+                              np.full(len(starts), patches_per_image, np.int64), tuple(images)))
+    return result
+
+
+class WholePacker:
+    """Sequences of whole documents, by best-fit decreasing over windows of `window` documents.
+
+    Documents keep their order inside a sequence. A sequence less than half full is taken apart and its documents go
+    into the next window.
+    """
+
+    def __init__(self, context: int, window: int = WINDOW) -> None:
+        self.context, self.window = context, window
+        self._held: list[Encoded] = []
+
+    def add(self, document: Encoded) -> Iterator[list[Encoded]]:
+        """Take one document; gives the sequences that are finished, each a list of documents.
+
+        Raises:
+            ValueError: the document is longer than the context.
+        """
+        if len(document) > self.context:
+            raise ValueError(f"a document of {len(document)} positions does not fit the context of {self.context}")
+        self._held.append(document)
+        if len(self._held) >= self.window:
+            bins = _best_fit_decreasing(self._held, self.context)
+            self._held = [d for b in bins if 2 * sum(map(len, b)) < self.context for d in b]
+            yield from (b for b in bins if 2 * sum(map(len, b)) >= self.context)
+
+    def finish(self) -> Iterator[list[Encoded]]:
+        """The sequences still open."""
+        yield from _best_fit_decreasing(self._held, self.context)
+        self._held = []
+
+
+class SplitPacker:
+    """Sequences of documents concatenated and cut at the context, never inside an image.
+
+    A few sequences with room stay open. A document goes whole where it fits best; else its beginning fills up the
+    fullest open sequence that it can fill; else it starts a new sequence.
+    """
+
+    def __init__(self, context: int) -> None:
+        self.context, self.shortest = context, max(1, int(context * SHORTEST))
+        self._open: list[tuple[int, list[Encoded]]] = []  # (room, pieces)
+
+    def add(self, document: Encoded) -> Iterator[list[Encoded]]:
+        """Take one document; gives the sequences that are finished, each a list of pieces.
+
+        Raises:
+            ValueError: an image does not fit the context.
+        """
+        rest = document
+        while len(rest):
+            chosen = self._choose(rest)
+            if chosen is not None:
+                room, pieces = self._open.pop(chosen)
+            else:
+                room, pieces = self.context, []
+                if len(self._open) >= OPEN:
+                    yield self._open.pop(min(range(OPEN), key=lambda n: self._open[n][0]))[1]
+            at = rest.cut(room)
+            if at == 0:
+                raise ValueError(f"an image of {int(rest.lengths[0])} patches does not fit the context of "
+                                 f"{self.context} positions: raise the context, or lower the image size")
+            piece, rest = rest.split(at)
+            pieces.append(piece)
+            room -= at
+            if room < self.shortest:
+                yield pieces
+            else:
+                self._open.append((room, pieces))
+
+    def _choose(self, rest: Encoded) -> int | None:
+        """The open sequence that takes the next piece of a document; None: a new one."""
+        whole = [(room, n) for n, (room, _) in enumerate(self._open) if room >= len(rest)]
+        if whole:
+            return min(whole)[1]
+        left = [(room - cut, n) for n, (room, _) in enumerate(self._open) if (cut := rest.cut(room)) >= self.shortest]
+        if left and (min(left)[0] < self.shortest or len(self._open) >= OPEN):
+            return min(left)[1]
+        return None
+
+    def finish(self) -> Iterator[list[Encoded]]:
+        """What is still open, packed once more, so that the end of a corpus wastes little."""
+        yield from _best_fit_decreasing([piece for _, pieces in self._open for piece in pieces], self.context)
+        self._open = []
+
+
+def packer(kind: str, context: int) -> WholePacker | SplitPacker:
+    """The packer of a kind of source: captions stay whole, interleaved and text documents are cut."""
+    return WholePacker(context) if kind == "caption" else SplitPacker(context)
+
+
+def _best_fit_decreasing(documents: list[Encoded], context: int) -> list[list[Encoded]]:
+    bins: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (room, bin), sorted: the first with enough room is the best fit
+    for number in sorted(range(len(documents)), key=lambda n: -len(documents[n])):
+        length = len(documents[number])
+        place = bisect.bisect_left(rooms, (length, -1))
+        if place < len(rooms):
+            room, chosen = rooms.pop(place)
+        else:
+            room, chosen = context, len(bins)
+            bins.append([])
+        bins[chosen].append(number)
+        if room > length:
+            bisect.insort(rooms, (room - length, chosen))
+    return [[documents[n] for n in sorted(b)] for b in bins]

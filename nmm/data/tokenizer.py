@@ -1,0 +1,95 @@
+"""The tokenizer of a corpus: any `tokenizer.json`, or a byte-level BPE trained on the corpus's own text."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+END = "<|endofdocument|>"  # after every document
+IMAGE = "<|image|>"        # before the patches of every image
+PAD = "<|padding|>"
+SPECIAL = (END, IMAGE, PAD)
+MIN_VOCABULARY = 256 + len(SPECIAL)
+
+
+class Tokenizer:
+    """A thin layer over `tokenizers.Tokenizer` that makes sure of the three special tokens.
+
+    Special tokens missing from the file are appended; text that merely spells one is encoded as plain text.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        inner.add_special_tokens([token for token in SPECIAL if inner.token_to_id(token) is None])
+        inner.encode_special_tokens = True
+        inner.no_truncation()
+        inner.no_padding()
+        self.inner = inner
+        self.end = inner.token_to_id(END)
+        self.image = inner.token_to_id(IMAGE)
+        self.pad = inner.token_to_id(PAD)
+        self.vocab_size = max(inner.get_vocab(with_added_tokens=True).values()) + 1
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Read a `tokenizer.json`.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is not a tokenizer.
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            inner = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the Rust library raises plain Exception
+            raise ValueError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
+        return cls(inner)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Byte-level BPE with a vocabulary of at most `vocab_size`, the special tokens included.
+
+        Raises:
+            ValueError: `vocab_size` cannot hold the 256 bytes and the special tokens.
+        Source: Sennrich et al. 2016 (BPE), Radford et al. 2019 (on bytes), as the `tokenizers` library has them.
+        """
+        if vocab_size < MIN_VOCABULARY:
+            raise ValueError(f"vocabulary size {vocab_size} is too small: at least {MIN_VOCABULARY} (256 bytes and "
+                             f"{len(SPECIAL)} special tokens)")
+        inner = tokenizers.Tokenizer(models.BPE())
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size, special_tokens=list(SPECIAL), show_progress=False, min_frequency=2,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        )
+        inner.train_from_iterator(texts, trainer)
+        return cls(inner)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text, int32 (T,), without any token added."""
+        return [np.array(item.ids, np.int32) for item in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens spelled out."""
+        return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def to_json(self) -> str:
+        """The file's text; equal tokenizers give equal text."""
+        return self.inner.to_str(pretty=False)
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hexadecimal digits of the file's text."""
+        return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def word_bytes(self) -> np.ndarray:
+        """UTF-8 bytes that each id stands for when ids are shown as words with a space between, int64 (vocab_size,)."""
+        sizes = np.zeros(self.vocab_size, np.int64)
+        for token, number in self.inner.get_vocab(with_added_tokens=True).items():
+            sizes[number] = len(token.encode()) + 1
+        return sizes

@@ -1,0 +1,268 @@
+"""Documents into a prepared corpus: encoded, split, packed and written in parts that a killed run keeps.
+
+A part is a deterministic share of a source's documents. It is written into OUT/.parts and renamed into place when it is
+whole; when all parts are there, their shards are numbered through and `corpus.json` is written last.
+"""
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nmm.data.documents import KINDS, Document, Image
+from nmm.data.formats import Geometry
+from nmm.data.packing import Encoded, encode, packer
+from nmm.data.rejects import Rejects
+from nmm.data.store import FORMAT_VERSION, SPLITS, Corpus, Writer, naming, to_sequence, write_json
+from nmm.data.store import open as open_corpus
+from nmm.data.tokenizer import Tokenizer
+
+BATCH = 256  # documents tokenised in one call
+COUNTS = ("documents", "images", "text_tokens", "image_tokens", "sequences", "text_bytes", "image_bytes", "pixel_bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The shape of a corpus's sequences and its held-out part."""
+
+    context: int               # positions of a sequence [tokens]
+    image_size: int            # [pixels]
+    patch: int                 # [pixels]
+    validation: float | int    # held out: below 1 a share by content hash, else the first so many documents
+
+    def __post_init__(self) -> None:
+        if self.geometry.patches_per_image + 2 > self.context:
+            raise ValueError(
+                f"an image of {self.geometry.patches_per_image} patches (size {self.image_size}, patch {self.patch}) does "
+                f"not fit the context of {self.context} positions: raise the context or lower the image size"
+            )
+        if not self.validation > 0 or (self.validation >= 1 and int(self.validation) != self.validation):
+            raise ValueError(f"validation is {self.validation}: a share between 0 and 1, or a whole number of documents")
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(image_size=self.image_size, patch=self.patch)
+
+    def split_of(self, document: Document, number: int) -> str:
+        """The split of document `number` of a source. By content hash, equal documents never part."""
+        if self.validation >= 1:
+            return "validation" if number < self.validation else "train"
+        held = int.from_bytes(document.digest()[:8], "big") < self.validation * 2.0**64
+        return "validation" if held else "train"
+
+
+def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer: Tokenizer, layout: Layout,
+               rejects: Rejects) -> dict:
+    """Encode, split and pack documents into shards under `folder`; gives and writes the part's counts."""
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    writers = {split: Writer(partial / split, layout.context) for split in SPLITS}
+    packers = {split: packer(kind, layout.context) for split in SPLITS}
+    counts = {split: dict.fromkeys(COUNTS, 0) for split in SPLITS}
+
+    def write(split: str, sequences: Iterable[list[Encoded]]) -> None:
+        for pieces in sequences:
+            writers[split].add(to_sequence(pieces, layout.context, tokenizer.pad, layout.geometry))
+            counts[split]["sequences"] += 1
+
+    number = 0
+    for batch in _batches(documents, BATCH):
+        for document, encoded in zip(batch, encode(batch, tokenizer, layout.geometry.patches_per_image)):
+            split = layout.split_of(document, number)
+            number += 1
+            if kind == "caption" and len(encoded) > layout.context:
+                rejects.add("longer than the context", document.name)
+                continue
+            _count(counts[split], document, encoded, tokenizer, layout.geometry)
+            write(split, packers[split].add(encoded))
+    for split in SPLITS:
+        write(split, packers[split].finish())
+    part = {split: {**counts[split], "shards": writers[split].close()} for split in SPLITS}
+    part["rejects"] = rejects.to_dict()
+    write_json(partial / "part.json", part)
+    os.replace(partial, folder)
+    return part
+
+
+def _count(counts: dict[str, int], document: Document, encoded: Encoded, tokenizer: Tokenizer, geometry: Geometry) -> None:
+    images = [s for s in document.segments if isinstance(s, Image)]
+    image_tokens = int(encoded.lengths.sum())
+    counts["documents"] += 1
+    counts["images"] += len(images)
+    counts["image_tokens"] += image_tokens
+    counts["text_tokens"] += len(encoded) - image_tokens
+    counts["image_bytes"] += sum(len(image.data) for image in images)
+    counts["pixel_bytes"] += 3 * geometry.image_size**2 * len(images)
+    for segment in document.segments:
+        if not isinstance(segment, Image):
+            counts["text_bytes"] += int(tokenizer.word_bytes[segment.ids].sum()) if segment.text is None \
+                else len(segment.text.encode("utf-8"))
+
+
+def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    iterator = iter(documents)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def parts_folder(out: Path, source: str) -> Path:
+    """Where the parts of a source are kept until the corpus is whole."""
+    return out / ".parts" / source
+
+
+def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]], tokenizer: Tokenizer, layout: Layout,
+             identity: str, max_rejects: float) -> Corpus:
+    """Number the shards of finished parts through, and write the reports. A killed call can be repeated.
+
+    Raises:
+        ValueError: too many rejected samples, or a split without sequences. Only `report.json` is written then.
+    """
+    sources, reports = {}, {}
+    for name, kind in kinds.items():
+        sources[name] = {"kind": kind}
+        for split in SPLITS:
+            total = {count: sum(part[split][count] for part in parts[name]) for count in COUNTS}
+            sources[name][split] = {**total, "shards": [s for part in parts[name] for s in part[split]["shards"]]}
+        rejects = Rejects.merge(part["rejects"] for part in parts[name])
+        reports[name] = source_report(sources[name], layout, rejects)
+    write_json(out / "report.json", {**asdict(layout), "vocab_size": tokenizer.vocab_size, "sources": reports})
+    for name, report in reports.items():
+        _accept(name, report, out, max_rejects)
+    for name in kinds:
+        for split in SPLITS:
+            target = out / name / split
+            target.mkdir(parents=True, exist_ok=True)
+            number = 0
+            for part_number, part in enumerate(parts[name]):
+                for shard in range(len(part[split]["shards"])):
+                    source = parts_folder(out, name) / f"{part_number:05d}" / split / f"{shard:05d}.arrow"
+                    if source.exists():  # else an earlier, killed call has moved it
+                        with naming(target):
+                            os.replace(source, target / f"{number:05d}.arrow")
+                    number += 1
+    description = {
+        "format": FORMAT_VERSION, "context": layout.context, "image_size": layout.image_size, "patch": layout.patch,
+        "patches_per_image": layout.geometry.patches_per_image, "patch_dim": layout.geometry.patch_dim,
+        "vocab_size": tokenizer.vocab_size, "tokenizer_hash": tokenizer.hash, "sources": sources,
+    }
+    description["hash"] = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
+    write_json(out / "corpus.json", {**description, "identity": identity})
+    shutil.rmtree(out / ".parts")
+    return open_corpus(out)
+
+
+def source_report(source: dict, layout: Layout, rejects: Rejects) -> dict:
+    """The report of one source: counts of both splits together, waste and compression, and what was rejected."""
+    total = {count: sum(source[split][count] for split in SPLITS) for count in COUNTS}
+    tokens, positions = total["text_tokens"] + total["image_tokens"], total["sequences"] * layout.context
+    seen = total["documents"] + rejects.documents
+    return {
+        "kind": source["kind"], "documents": total["documents"], "images": total["images"], "sequences": total["sequences"],
+        "tokens": {"text": total["text_tokens"], "image": total["image_tokens"], "total": tokens},
+        "packing_waste": 1 - tokens / positions if positions else None,
+        # Sun & Guo 2024: raw bytes that one token stands for. Images: RGB pixels as the model sees them, and as stored.
+        "bytes_per_token": {
+            "text": _ratio(total["text_bytes"], total["text_tokens"]),
+            "image": _ratio(total["pixel_bytes"], total["image_tokens"]),
+            "image_stored": _ratio(total["image_bytes"], total["image_tokens"]),
+        },
+        "tokens_per_image": _ratio(total["image_tokens"], total["images"]),
+        "validation_documents": source["validation"]["documents"],
+        "validation_sequences": source["validation"]["sequences"],
+        "rejected": rejects.reasons,
+        "rejected_share": {"documents": rejects.documents / seen if seen else 0.0,
+                           "images": _ratio(rejects.images, total["images"] + rejects.images) or 0.0},
+    }
+
+
+def _ratio(amount: float, by: float) -> float | None:
+    return amount / by if by else None
+
+
+def _accept(name: str, report: dict, out: Path, max_rejects: float) -> None:
+    reasons = ", ".join(f"{r['count']} x {reason}" for reason, r in report["rejected"].items())
+    for what, share in report["rejected_share"].items():
+        if share > max_rejects:
+            raise ValueError(f"source {name!r}: {share:.1%} of its {what} were rejected, more than the {max_rejects:.1%} "
+                             f"allowed ({reasons}). See {out / 'report.json'}; mend the data or raise --max-rejects")
+    if not report["documents"]:
+        raise ValueError(f"source {name!r} has no documents" + (f" left ({reasons})" if reasons else ""))
+    if not report["validation_documents"]:
+        raise ValueError(f"source {name!r} has no validation documents among {report['documents']}: raise --validation")
+    if report["validation_documents"] == report["documents"]:
+        raise ValueError(f"all {report['documents']} documents of source {name!r} are validation: lower --validation")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Only one process at a time works on a corpus folder; others wait. The lock dies with its process."""
+    with naming(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = open(out / ".lock", "w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def begin(out: Path, identity: str) -> Corpus | None:
+    """The finished corpus, if `out` holds it; None, if its parts are to be written.
+
+    Raises:
+        ValueError: `out` holds another corpus, or the beginning of another.
+    """
+    if (out / "corpus.json").exists():
+        corpus = open_corpus(out)
+        if corpus.description["identity"] != identity:
+            raise ValueError(f"{out} already holds a corpus made from other data or settings: choose another folder, or "
+                             "delete this one")
+        return corpus
+    started = out / ".parts" / "identity.json"
+    if started.exists() and json.loads(started.read_text())["identity"] != identity:
+        raise ValueError(f"{out} holds the beginning of a corpus from other data or settings: choose another folder, or "
+                         "delete this one")
+    started.parent.mkdir(exist_ok=True)
+    write_json(started, {"identity": identity})
+    return None
+
+
+def finished_part(folder: Path) -> dict | None:
+    """The counts of a part that is whole, else None."""
+    path = folder / "part.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: str | Path, tokenizer: Tokenizer, *,
+                 context: int, image_size: int, patch: int, validation: float | int, identity: str) -> Corpus:
+    """Write documents held in memory or generated, `{source name: (kind, documents)}`, as a corpus; and open it.
+
+    A finished corpus of the same identity is opened and no document is read; finished sources of a killed call are kept.
+
+    Args:
+        out: the corpus folder.
+        validation: below 1 a share of documents, by content hash; else the first so many documents of each source.
+        identity: a hash of all that decides the documents, as seeds and sizes.
+    Raises:
+        ValueError: an unknown kind, a caption longer than the context, no validation documents, or another corpus in `out`.
+    """
+    out = Path(out)
+    layout = Layout(context=context, image_size=image_size, patch=patch, validation=validation)
+    for name, (kind, _) in documents.items():
+        if kind not in KINDS:
+            raise ValueError(f"source {name!r} has kind {kind!r}: one of {', '.join(KINDS)}")
+    with locked(out):
+        corpus = begin(out, identity)
+        if corpus is not None:
+            return corpus
+        (out / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        parts = {}
+        for name, (kind, items) in documents.items():
+            folder = parts_folder(out, name)
+            folder.mkdir(parents=True, exist_ok=True)
+            parts[name] = [finished_part(folder / "00000")
+                           or write_part(items, kind, folder / "00000", tokenizer, layout, Rejects())]
+        return assemble(out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, layout, identity, 0.0)
