@@ -1,10 +1,12 @@
 """Batches for training and validation: the only module of the data layer that imports torch."""
 
-from collections.abc import Iterator, Sequence as SequenceABC
+import math
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceABC
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from nmm.data.formats import decoder
 from nmm.data.mixture import Mixture
@@ -25,47 +27,43 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
             image position k of a row, counted from 0 in reading order, has patch k.
     """
     B, L = len(sequences), len(sequences[0].tokens)
-    geometry = sequences[0].geometry
-    tokens = np.stack([s.tokens for s in sequences])
-    documents = np.stack([s.documents for s in sequences])
-    counts = np.array([len(s.starts) for s in sequences])
+    tokens = np.concatenate([s.tokens for s in sequences], dtype=np.int64).reshape(B, L)
+    documents = np.concatenate([s.documents for s in sequences], dtype=np.int64).reshape(B, L)
     image_ids = np.full((B, L), -1, np.int64)
-    M = int(counts.sum())
-    if M:
-        row = np.repeat(np.arange(B), counts)
-        number = np.arange(M) - np.repeat(np.cumsum(counts) - counts, counts)  # of the image within its row
-        lengths = np.concatenate([s.lengths for s in sequences]).astype(np.int64)
-        starts = np.concatenate([s.starts for s in sequences]) + row * L
-        ends = np.cumsum(lengths)
-        positions = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1])
-        image_ids.reshape(-1)[positions] = np.repeat(number, lengths)
-        patches = _patches(sequences, row, lengths, geometry)
-    else:
-        patches = np.zeros((B, 0, geometry.patch_dim), np.float32)
+    for ids, sequence in zip(image_ids, sequences):
+        for number, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
+            ids[start:start + length] = number
     text = (image_ids < 0) & (documents >= 0)
     labels = np.full((B, L), IGNORE, np.int64)
-    predicted = text[:, 1:] & (documents[:, 1:] == documents[:, :-1])
-    np.copyto(labels[:, :-1], tokens[:, 1:], where=predicted)
-    arrays = {"input_ids": np.where(text, tokens, 0).astype(np.int64), "labels": labels,
-              "document_ids": documents.astype(np.int64), "image_ids": image_ids, "patches": patches}
+    np.copyto(labels[:, :-1], tokens[:, 1:], where=text[:, 1:] & (documents[:, 1:] == documents[:, :-1]))
+    tokens *= text
+    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "image_ids": image_ids,
+              "patches": _patches(sequences)}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _patches(sequences: SequenceABC[Sequence], row: np.ndarray, lengths: np.ndarray, geometry) -> np.ndarray:
+def _patches(sequences: SequenceABC[Sequence]) -> np.ndarray:
     """Patches of all images, (B, S, patch_dim), each decoder called once."""
-    formats = [f for s in sequences for f in s.formats]
-    images = [data for s in sequences for data in s.images]
-    draws = [None if s.draw is None else (*s.draw, n) for s in sequences for n in range(len(s.images))]
-    decoders = list(map(decoder, formats))
-    per_row = np.bincount(row, lengths, len(sequences)).astype(np.int64)
-    out = np.zeros((len(sequences), int(per_row.max()), geometry.patch_dim), np.float32)
-    ends = np.cumsum(lengths)
-    at = ends - lengths - (np.cumsum(per_row) - per_row)[row]  # each image's first patch within its row
-    for decode in dict.fromkeys(decoders):
-        mine = [n for n, d in enumerate(decoders) if d is decode]
-        values = decode([images[n] for n in mine], geometry, [draws[n] for n in mine])
-        for value, n in zip(values, mine):
-            out[row[n], at[n]:at[n] + lengths[n]] = value
+    geometry = sequences[0].geometry
+    places, by_decoder = [], {}  # places: (row, first patch, end) of each image
+    filled = []                  # patches in each row
+    for row, sequence in enumerate(sequences):
+        at = 0
+        for number, length in enumerate(sequence.lengths.tolist()):
+            draw = None if sequence.draw is None else (*sequence.draw, number)
+            item = len(places), sequence.images[number], draw
+            by_decoder.setdefault(decoder(sequence.formats[number]), []).append(item)
+            places.append((row, at, at + length))
+            at += length
+        filled.append(at)
+    out = np.empty((len(sequences), max(filled), geometry.patch_dim), np.float32)
+    for row, end in enumerate(filled):
+        out[row, end:] = 0
+    for decode, items in by_decoder.items():
+        values = decode([data for _, data, _ in items], geometry, [draw for _, _, draw in items])
+        for value, (image, _, _) in zip(values, items):
+            row, first, end = places[image]
+            out[row, first:end] = value
     return out
 
 
@@ -115,6 +113,21 @@ class _Steps(Sampler):
         return iter(range(start, len(self.batches)))
 
 
+class _Loader(DataLoader):
+    """A DataLoader of whole batches; without workers it reads them directly, which saves 30 us a batch."""
+
+    def __init__(self, dataset: Dataset, sampler: Sampler, num_workers: int) -> None:
+        super().__init__(dataset, batch_size=None, sampler=sampler, num_workers=num_workers, collate_fn=_same,
+                         prefetch_factor=4 if num_workers else None)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return super().__iter__() if self.num_workers else map(self.dataset.__getitem__, self.sampler)
+
+
+def _same(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return batch
+
+
 def train_batches(mixture: Mixture, *, batch_size: int, steps: int, num_workers: int = 0, rank: int = 0,
                   world_size: int = 1) -> DataLoader:
     """The first `steps` batches of a mixture, `batch_size` sequences each on every rank.
@@ -123,12 +136,7 @@ def train_batches(mixture: Mixture, *, batch_size: int, steps: int, num_workers:
         ValueError: the corpus is too small (see `Mixture.require`).
     """
     batches = Batches(mixture, batch_size, steps, rank, world_size)
-    return DataLoader(batches, batch_size=None, sampler=_Steps(batches), num_workers=num_workers, collate_fn=_same,
-                      prefetch_factor=4 if num_workers else None)
-
-
-def _same(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return batch
+    return _Loader(batches, _Steps(batches), num_workers)
 
 
 class _Validation(Dataset):
@@ -137,7 +145,7 @@ class _Validation(Dataset):
         self.n = min(len(source.validation), limit or len(source.validation))
 
     def __len__(self) -> int:
-        return -(-self.n // self.batch_size)
+        return math.ceil(self.n / self.batch_size)
 
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
         stop = min(self.n, (step + 1) * self.batch_size)
@@ -152,5 +160,5 @@ def validation_batches(source: Source, batch_size: int, limit: int | None = None
     """
     if not len(source.validation):
         raise ValueError(f"source {source.name!r} has no validation sequences: prepare it with a larger share of them")
-    return DataLoader(_Validation(source, batch_size, limit), batch_size=None, num_workers=num_workers,
-                      collate_fn=_same)
+    dataset = _Validation(source, batch_size, limit)
+    return _Loader(dataset, SequentialSampler(dataset), num_workers)

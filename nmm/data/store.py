@@ -13,7 +13,8 @@ import bisect
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence as SequenceABC
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceABC
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -298,7 +299,7 @@ class Corpus:
         return [source for source in self.sources.values() if source.kind == kind]
 
 
-def open(folder: str | Path) -> Corpus:  # noqa: A001 - `store.open(folder)` reads as what it does
+def open(folder: str | Path) -> Corpus:
     """Open a prepared corpus.
 
     Raises:

@@ -44,7 +44,7 @@ class Tokenizer:
         text = Path(path).read_text(encoding="utf-8")
         try:
             inner = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the Rust library raises plain Exception
+        except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
             raise ValueError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
         return cls(inner)
 

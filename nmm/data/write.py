@@ -34,7 +34,7 @@ class Layout:
     context: int               # positions of a sequence [tokens]
     image_size: int            # [pixels]
     patch: int                 # [pixels]
-    validation: float | int    # held out: below 1 a share by content hash, else the first so many documents
+    validation: float          # held out: below 1 a share by content hash, else the first so many documents
 
     def __post_init__(self) -> None:
         if self.geometry.patches_per_image + 2 > self.context:
@@ -203,8 +203,8 @@ def locked(out: Path) -> Iterator[None]:
     """Only one process at a time works on a corpus folder; others wait. The lock dies with its process."""
     with naming(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = open(out / ".lock", "w")
-    with lock:
+        (out / ".lock").touch()
+    with (out / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -237,7 +237,7 @@ def finished_part(folder: Path) -> dict | None:
 
 
 def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: str | Path, tokenizer: Tokenizer, *,
-                 context: int, image_size: int, patch: int, validation: float | int, identity: str) -> Corpus:
+                 context: int, image_size: int, patch: int, validation: float, identity: str) -> Corpus:
     """Write documents held in memory or generated, `{source name: (kind, documents)}`, as a corpus; and open it.
 
     A finished corpus of the same identity is opened and no document is read; finished sources of a killed call are kept.
