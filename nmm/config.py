@@ -6,7 +6,7 @@ No torch here. Widths follow the paper's recipe (OpenLM/DCLM): see `EarlyFusionC
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
@@ -114,8 +114,18 @@ class RunConfig:
 
     @property
     def id(self) -> str:
-        """16 hex digits of the SHA-256 of the configuration: equal configurations have equal names."""
-        return content_hash(to_dict(self))
+        """16 hex digits of the SHA-256 of the configuration: equal configurations have equal names.
+
+        Settings at their default are left out, so that a setting added later does not rename finished runs.
+        """
+        return content_hash({"arch": self.model.arch, **_settings(self)})
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that are not at their default, nested configurations likewise."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    changed = {field.name for field in fields(config) if values[field.name] != field.default}
+    return {name: _settings(values[name]) if is_dataclass(values[name]) else values[name] for name in values if name in changed}
 
 
 def content_hash(value: Any) -> str:

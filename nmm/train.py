@@ -1,0 +1,296 @@
+"""One run: a RunConfig in, a RunRecord out, trained by Composer. The only module that imports Composer (12 s of CPU)."""
+
+import atexit
+import math
+import platform
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import composer
+import torch
+from composer import Callback, DataSpec, Evaluator, State, Trainer
+from composer.algorithms import GradientClipping
+from composer.core import Event
+from composer.core.engine import Engine
+from composer.loggers import Logger
+from composer.metrics.nlp import LanguageCrossEntropy
+from composer.models import ComposerModel
+from composer.optim import DecoupledAdamW
+from composer.utils import reproducibility
+from torch import Tensor
+from torch.nn import functional as F
+
+import nmm
+from nmm.config import TASKS, RunConfig
+from nmm.data.loader import IGNORE, train_batches, validation_batches
+from nmm.data.mixture import Mixture
+from nmm.data.store import Corpus
+from nmm.flops import exact_train_flops
+from nmm.models import build
+from nmm.runs import RunRecord
+from nmm.schedule import lr_factor
+
+CURVE_POINTS = 40           # points of a training curve
+EVAL_BATCH = 32             # held-out sequences in a batch
+CHECKPOINT_SECONDS = 20.0   # how much work a kill can cost [s]
+
+Progress = Callable[[int], None]
+
+
+class Diverged(RuntimeError):
+    """The training loss is no longer finite."""
+
+
+class LanguageModel(ComposerModel):
+    """What Composer needs to know of a model that returns logits at its targets."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.module(batch)
+
+    def loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean cross-entropy over text targets [nats]."""
+        return F.cross_entropy(outputs, targets(batch))
+
+    def get_metrics(self, is_train: bool = False) -> dict[str, LanguageCrossEntropy]:
+        return {} if is_train else {"L": LanguageCrossEntropy()}
+
+    def eval_forward(self, batch: dict[str, Tensor], outputs: Tensor | None = None) -> Tensor:
+        return self(batch) if outputs is None else outputs
+
+    def update_metric(self, batch: dict[str, Tensor], outputs: Tensor, metric: LanguageCrossEntropy) -> None:
+        metric.update(outputs, targets(batch))
+
+
+def targets(batch: dict[str, Tensor]) -> Tensor:
+    """Labels of the positions that have one, (T,)."""
+    labels = batch["labels"]
+    return labels[labels != IGNORE]
+
+
+class Curve(Callback):
+    """Records the mean training loss of each of `CURVE_POINTS` stretches, reports progress, stops at NaN.
+
+    Its state travels with checkpoints, so that a resumed run has the curve of an undisturbed one.
+    """
+
+    def __init__(self, total_tokens: int, progress: Progress | None) -> None:
+        self.stretch = total_tokens / CURVE_POINTS
+        self.progress = progress
+        self.points: list[list[float]] = []
+        self.sum, self.steps, self.reported = torch.zeros(1), 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"points": self.points, "sum": self.sum, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.points, self.sum, self.steps = state["points"], state["sum"], state["steps"]
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        self.sum = self.sum.to(state.loss.device) + state.loss.detach()
+        self.steps += 1
+        seen = state.timestamp.token.value
+        if seen < self.stretch * (len(self.points) + 1):
+            return
+        mean = self.sum.item() / self.steps
+        if not math.isfinite(mean):
+            raise Diverged(f"the training loss became {mean} within the {self.steps} steps before {seen:,} tokens")
+        self.points.append([seen, mean])
+        self.sum, self.steps = torch.zeros_like(self.sum), 0
+        if self.progress:
+            self.progress(seen - self.reported)
+            self.reported = seen
+
+
+def train(
+    config: RunConfig,
+    corpus: Corpus,
+    *,
+    preset: str,
+    size: str,
+    entropy: dict[str, float] | None = None,
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Train one model from its seed and measure it.
+
+    Args:
+        config: the run; its `data.corpus_id` must be the corpus's.
+        corpus: the prepared corpus.
+        preset, size: labels for the record.
+        entropy: the generator's entropy by data type, if known [nats per target token].
+        scratch: folder for checkpoints. A run killed at any moment goes on from there and, on CPU, ends bit-identical
+            to an undisturbed one. None: no checkpoints.
+        progress: called with the tokens trained since the last call, about `CURVE_POINTS` times a run.
+    Returns:
+        The record; its status is "failed", with the reason, if the loss diverged.
+    Raises:
+        ValueError: the corpus is another one, lacks a data type, or is too small for the budget.
+    """
+    mixture, steps = plan(config, corpus)
+    batch_size = config.data.batch_sequences
+    reproducibility.seed_all(config.seed)
+    model = LanguageModel(build(config.model))
+    curve = Curve(config.tokens, progress)
+    resume = {}
+    if scratch is not None:
+        latest = scratch / "latest-rank0.pt"
+        if latest.exists() and not zipfile.is_zipfile(latest):
+            raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
+        resume = {
+            "save_folder": str(scratch), "save_filename": "ba{batch}-rank{rank}.pt", "save_interval": _every(CHECKPOINT_SECONDS),
+            "save_num_checkpoints_to_keep": 1, "autoresume": True,
+        }
+    peak = config.optim
+    trainer = Trainer(
+        model=model,
+        run_name=config.id,
+        train_dataloader=_spec(train_batches(mixture, batch_size=batch_size, steps=steps)),
+        eval_dataloader=[
+            Evaluator(label=task, dataloader=_spec(loader), metric_names=["L"], device_eval_microbatch_size=EVAL_BATCH)
+            for task, loader in _validation(corpus, config).items()
+        ],
+        eval_interval=0,
+        max_duration=f"{config.tokens}tok",
+        optimizers=DecoupledAdamW(
+            model.parameters(), lr=peak.lr, betas=(peak.beta1, peak.beta2), weight_decay=peak.weight_decay
+        ),
+        schedulers=_scheduler(config),
+        algorithms=[GradientClipping(clipping_type="norm", clipping_threshold=peak.clip)],
+        callbacks=[curve],
+        seed=config.seed,
+        device="gpu" if torch.cuda.is_available() else "cpu",
+        device_train_microbatch_size=batch_size,
+        progress_bar=False,
+        **resume,
+    )
+    atexit.unregister(Engine._close)     # it would keep every model of this process alive
+    began = time.perf_counter()
+    failed = {"config": config, "preset": preset, "size": size, "status": "failed", "entropy": entropy}
+    try:
+        trainer.fit()
+    except Diverged as error:
+        return RunRecord(**failed, reason=str(error), curve=curve.points, versions=versions(), device=device_name())
+    training = trainer.state.timestamp.total_wct.total_seconds()
+    evaluation = time.perf_counter()
+    trainer.eval()
+    losses = {task: float(metrics["L"].compute()) for task, metrics in trainer.state.eval_metrics.items()}
+    evaluation = time.perf_counter() - evaluation
+    bad = [f"{task} {loss}" for task, loss in losses.items() if not math.isfinite(loss)]
+    if bad:
+        return RunRecord(**failed, reason=f"held-out loss is not finite: {', '.join(bad)}", curve=curve.points,
+                         versions=versions(), device=device_name())
+    realised = mixture.realised(steps * batch_size)
+    tokens = {
+        "text": sum(row["text_tokens"] for row in realised.values()),
+        "image": sum(row["image_tokens"] for row in realised.values()),
+        "padding": sum(row["padding"] for row in realised.values()),
+    }
+    return RunRecord(
+        config=config, preset=preset, size=size, status="finished", entropy=entropy,
+        tokens=tokens,
+        share={name: row["share"] for name, row in realised.items()},
+        flops_exact=exact_train_flops(
+            config.model, context=config.data.context, text_tokens=tokens["text"], image_tokens=tokens["image"],
+            target_tokens=tokens["text"],
+        ),
+        losses=losses,
+        curve=curve.points,
+        wall_seconds=round(training + evaluation, 3),
+        tokens_per_second=round((tokens["text"] + tokens["image"]) / training, 1),
+        versions=versions(), device=device_name(),
+    )
+
+
+def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, int]:
+    """The order of training sequences and the steps until `config.tokens` tokens were seen, padding left out.
+
+    Raises:
+        ValueError: the corpus is not the configuration's, lacks a data type, or is too small.
+    """
+    if corpus.hash != config.data.corpus_id:
+        raise ValueError(f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}")
+    mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs)
+    sequences = mixture.require(config.tokens)
+    while True:
+        sequences = -(-sequences // config.data.batch_sequences) * config.data.batch_sequences
+        source, index, _ = mixture.order(sequences)
+        tokens = torch.zeros(sequences, dtype=torch.int64)
+        for number, split in enumerate(mixture.splits):
+            mine = torch.from_numpy(source == number)
+            tokens[mine] = torch.from_numpy(split.tokens[index[source == number]])
+        seen = tokens.view(-1, config.data.batch_sequences).sum(1).cumsum(0)
+        if seen[-1] >= config.tokens:
+            return mixture, int((seen < config.tokens).sum()) + 1
+        sequences += math.ceil(1.1 * (config.tokens - int(seen[-1])) / config.data.context)
+
+
+def _spec(loader: Any) -> DataSpec:
+    return DataSpec(
+        loader,
+        get_num_samples_in_batch=lambda batch: batch["input_ids"].shape[0],
+        get_num_tokens_in_batch=lambda batch: int((batch["document_ids"] >= 0).sum()),
+        split_batch=_split,
+    )
+
+
+def _split(batch: dict[str, Tensor], size: int | float) -> list[dict[str, Tensor]]:
+    """Microbatches of at most `size` sequences."""
+    parts = {name: tensor.split(int(size)) for name, tensor in batch.items()}
+    return [dict(zip(parts, tensors, strict=True)) for tensors in zip(*parts.values(), strict=True)]
+
+
+def _validation(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
+    """One loader a data type: the first held-out sequences of its source."""
+    loaders = {}
+    for task in TASKS:
+        sources = corpus.of_kind(task)
+        if len(sources) != 1:
+            names = ", ".join(source.name for source in sources) or "none"
+            raise ValueError(f"the corpus {corpus.folder} must have one source of data type {task!r}: it has {names}")
+        loaders[task] = validation_batches(sources[0], EVAL_BATCH, config.data.validation_sequences)
+    return loaders
+
+
+def _scheduler(config: RunConfig) -> Callable[[State, float], float]:
+    optim = config.optim
+
+    def factor(state: State, ssr: float = 1.0) -> float:
+        return lr_factor(
+            state.timestamp.token.value, config.data.batch_tokens, total=config.tokens,
+            warmup=optim.warmup_tokens, cooldown=optim.cooldown,
+        )
+
+    return factor
+
+
+def _every(seconds: float) -> Callable[[State, Event], bool]:
+    """A checkpoint interval in wall-clock time: short runs write none, long ones lose little."""
+    last = time.monotonic()
+
+    def due(state: State, event: Event) -> bool:
+        nonlocal last
+        if event != Event.BATCH_CHECKPOINT or time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
+
+
+def versions() -> dict[str, str]:
+    """What decides the numbers besides the configuration."""
+    return {"nmm": nmm.__version__, "python": platform.python_version(), "torch": torch.__version__, "composer": composer.__version__}
+
+
+def device_name() -> str:
+    """GPU model, or machine and threads of the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread" + "s" * (torch.get_num_threads() > 1)
