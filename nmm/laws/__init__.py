@@ -1,0 +1,19 @@
+"""Scaling laws: fits, optima and uncertainty from arrays in natural units. Imports no torch."""
+
+from nmm.laws.checks import usable_rows
+from nmm.laws.compute_optimal import exponents, late_fusion_optimum, optimum, regression
+from nmm.laws.frontier import fit_frontier, local_slope, lower_hull
+from nmm.laws.parametric import ParametricFit, fit_parametric
+
+__all__ = [
+    "ParametricFit",
+    "exponents",
+    "fit_frontier",
+    "fit_parametric",
+    "late_fusion_optimum",
+    "local_slope",
+    "lower_hull",
+    "optimum",
+    "regression",
+    "usable_rows",
+]

@@ -1,0 +1,105 @@
+"""Bad input named once: arrays for the fits, and tables of runs with the dropped rows listed."""
+
+import numpy as np
+import pandas as pd
+
+
+def columns(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays as equally long float vectors, all finite and positive.
+
+    Raises:
+        ValueError: an array is not one-dimensional, lengths differ, or a value is NaN, infinite, zero or negative;
+            the message names the array, the first offending position and value, and the remedy.
+    """
+    checked = {}
+    for name, array in arrays.items():
+        try:
+            checked[name] = np.asarray(array, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be an array of numbers: {error}") from None
+        if checked[name].ndim != 1:
+            raise ValueError(f"{name} must be one-dimensional, one value a run: got shape {checked[name].shape}")
+    lengths = {name: len(array) for name, array in checked.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"arrays must be equally long: got {', '.join(f'{k} {v}' for k, v in lengths.items())}")
+    for name, array in checked.items():
+        bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
+        if len(bad):
+            raise ValueError(
+                f"{name} must be positive and finite: {len(bad)} of {len(array)} values are not, the first is "
+                f"{array[bad[0]]} at position {bad[0]}; drop these runs (nmm.laws.usable_rows lists them) or mend them"
+            )
+    return checked
+
+
+def usable_rows(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a table of runs into the rows a fit can use and the rows it cannot, each with its reason.
+
+    Args:
+        table: one row a run.
+        names: the columns a fit needs.
+    Returns:
+        usable rows with `names` as floats; dropped rows with a column `reason`.
+    Raises:
+        ValueError: a column is missing (the message lists those there are), or no row is usable.
+    """
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)}: the table has {', '.join(map(str, table.columns))}")
+    numbers = table[list(names)].apply(pd.to_numeric, errors="coerce").astype(float)
+    reason = pd.Series("", index=table.index)
+    for name in names:
+        for problem, mask in (
+            ("is missing or not a number", numbers[name].isna()),
+            ("is infinite", np.isinf(numbers[name])),
+            ("is zero or negative", numbers[name] <= 0),
+        ):
+            reason = reason.mask(mask & (reason == ""), f"{name} {problem}")
+    keep = reason == ""
+    if not keep.any():
+        raise ValueError(f"no row has usable {', '.join(names)}: {reason.value_counts().to_dict()}")
+    return table[keep].assign(**numbers[keep]), table[~keep].assign(reason=reason[~keep])
+
+
+def scan(checked: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
+    """What Eq. 1 cannot know from these N, D and L: parameters not identified, and warnings.
+
+    Raises:
+        ValueError: fewer than five distinct (N, D), the number of unknowns.
+    """
+    N, D, L = checked["N"], checked["D"], checked["L"]
+    distinct = len(np.unique(np.column_stack([N, D]), axis=0))
+    if distinct < 5:
+        raise ValueError(f"Eq. 1 has five unknowns and needs at least five distinct (N, D): got {distinct}")
+    unidentified, warnings = [], []
+    copies = len(N) - len(np.unique(np.column_stack([N, D, L]), axis=0))
+    if copies:
+        warnings.append(f"{copies} rows repeat another row exactly: all are kept and count twice; drop true duplicates")
+    if N.max() < 1e4 and D.max() < 1e4:
+        warnings.append(
+            "N and D are all below 1e4: they look like millions or billions; natural units are parameters and tokens. "
+            "A, B and the optimum change with units"
+        )
+    x, y = np.log(N), np.log(D)
+    spreads = {"N": np.ptp(x), "D": np.ptp(y), "D/N": np.ptp(y - x), "N*D": np.ptp(x + y)}
+    flat = 1e-6 + 0.02  # rounding of N or D to two digits still counts as constant
+    if spreads["N"] < flat:
+        unidentified += ["A", "alpha", "E"]
+        warnings.append("N is constant: A/N^alpha cannot be told from E; train at least three model sizes")
+    elif spreads["D"] < flat:
+        unidentified += ["B", "beta", "E"]
+        warnings.append("D is constant: B/D^beta cannot be told from E; train at least three token budgets")
+    elif spreads["D/N"] < flat:
+        unidentified += ["A", "B", "alpha", "beta"]
+        warnings.append("D/N is constant: the two terms depend on one variable and can swap; vary D at fixed N")
+    elif spreads["N*D"] < flat:
+        unidentified += ["A", "B", "alpha", "beta"]
+        warnings.append("one isoFLOP budget (N D is constant): alpha and beta can swap; add a second budget")
+    else:
+        for name in ("N", "D"):
+            if spreads[name] < np.log(3.0):
+                warnings.append(
+                    f"{name} spans a factor {np.exp(spreads[name]):.2g} only: E and the exponent of {name} are loose; "
+                    "a factor of 10 is a good design"
+                )
+    return unidentified, warnings

@@ -1,0 +1,114 @@
+"""How far the answer can move: bootstrap over runs, with intervals for anything that follows from the parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from nmm.laws.compute_optimal import optimum
+from nmm.laws.fitting import Fit
+
+METHODS = ("bc", "percentile", "basic")
+RESAMPLED_AT_ONCE = 1 << 23  # counts in memory: resamples times runs
+AT_BUDGET = {"N*": "N", "D*": "D", "L*": "L"}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Refits of resampled runs. `samples` is one row a refit, natural parameters and what derives from them."""
+
+    fit: Fit
+    theta: np.ndarray        # (n, p) logs of coefficients and exponents
+    objective: np.ndarray    # (n,) of each refit on its own resample
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Natural parameters and derived exponents, one row a refit."""
+        return pd.DataFrame(self.fit.derived(self.theta))
+
+    @cached_property
+    def estimate(self) -> dict[str, float]:
+        """The same quantities of the fit itself."""
+        return {name: float(np.asarray(value)[0]) for name, value in self.fit.derived(self.fit.theta[None]).items()}
+
+    def optimum(self, C) -> pd.DataFrame:
+        """N*, D* and L* of each refit at budget C [FLOPs]; refits without an inner minimum give NaN."""
+        return pd.DataFrame({name: self._at_budget(self.samples, name, C) for name in AT_BUDGET})
+
+    @staticmethod
+    def _at_budget(table: pd.DataFrame, name: str, C: float) -> np.ndarray:
+        values = np.full(len(table), np.nan)
+        fine = (table[["A", "B", "alpha", "beta"]] > 0).all(axis=1).to_numpy()
+        part = table[fine]
+        best = optimum(*(part[key].to_numpy() for key in ("E", "A", "B", "alpha", "beta")), C)
+        values[fine] = getattr(best, AT_BUDGET[name])
+        return values
+
+    def interval(
+        self, name: str | Callable, level: float = 0.95, C: float | None = None, method: str = "bc"
+    ) -> tuple[float, float]:
+        """Confidence interval of one quantity.
+
+        Args:
+            name: a column of `samples`; "N*", "D*" or "L*" at the budget C; or a function of a table of
+                parameters (`samples`) that returns one value a row.
+            level: coverage, between 0 and 1.
+            C: budget for N*, D*, L* [FLOPs].
+            method: "bc", the bias-corrected percentile (Efron 1987); "percentile"; "basic".
+        Raises:
+            ValueError: an unknown name, level or method, or a missing budget.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1: got {level}")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}: got {method!r}")
+        here = pd.DataFrame({key: [value] for key, value in self.estimate.items()})
+        if callable(name):
+            draws, value = np.asarray(name(self.samples), dtype=float), float(np.asarray(name(here))[0])
+        elif name in AT_BUDGET:
+            if C is None:
+                raise ValueError(f"{name} needs a compute budget: pass C [FLOPs]")
+            draws, value = self._at_budget(self.samples, name, C), float(self._at_budget(here, name, C)[0])
+        elif name in self.estimate:
+            draws, value = self.samples[name].to_numpy(), self.estimate[name]
+        else:
+            raise ValueError(f"no quantity {name!r}: there are {', '.join([*self.estimate, *AT_BUDGET])}")
+        return interval(draws[np.isfinite(draws)], value, level, method)
+
+    def intervals(self, level: float = 0.95, method: str = "bc") -> pd.DataFrame:
+        """Estimate and interval of every quantity, one row each: columns value, low, high."""
+        rows = {k: (v, *self.interval(k, level, method=method)) for k, v in self.estimate.items()}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+
+
+def interval(draws: np.ndarray, value: float, level: float, method: str) -> tuple[float, float]:
+    """Interval from bootstrap draws around the estimate `value`."""
+    tail = np.array([(1 - level) / 2, (1 + level) / 2])
+    if method == "bc":
+        # Share of draws below the estimate: a half if the estimator is unbiased on some scale.
+        below = np.mean(draws < value) + 0.5 * np.mean(draws == value)
+        shift = norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
+        tail = norm.cdf(2 * shift + norm.ppf(tail))
+    low, high = np.quantile(draws, tail)
+    return (float(low), float(high)) if method != "basic" else (float(2 * value - high), float(2 * value - low))
+
+
+def bootstrap(fit: Fit, n: int = 1000, seed: int = 0, starts: int = 5) -> Bootstrap:
+    """Refit `n` resamples of the runs (drawn with replacement), each from `starts` starts.
+
+    Raises:
+        ValueError: n or starts is below 1.
+    """
+    if n < 1 or starts < 1:
+        raise ValueError(f"a bootstrap needs at least one resample and one start: got n={n}, starts={starts}")
+    rng = np.random.default_rng(seed)
+    share = np.full(fit.n_runs, 1 / fit.n_runs)
+    batch = max(1, RESAMPLED_AT_ONCE // fit.n_runs)
+    parts = []
+    for done in range(0, n, batch):
+        weights = rng.multinomial(fit.n_runs, share, size=min(batch, n - done)).astype(float)
+        parts.append(fit.refit(weights, starts))
+    return Bootstrap(fit, *(np.concatenate(part) for part in zip(*parts)))
