@@ -7,6 +7,7 @@ that come after it, never the others, and leaves its last good output in place.
 
 import concurrent.futures
 import dataclasses
+import graphlib
 import json
 import logging
 import os
@@ -69,7 +70,7 @@ def execute(
     if given.get("preset", preset) != preset:
         raise ValueError(f"two presets, {preset!r} and the parameter preset={given['preset']!r}: give it once, by --preset")
     given = {"preset": preset, **given}
-    keys = chapter_keys(chapters, given, layout)
+    keys = chapter_keys(chapters, {chapter.name: given for chapter in chapters}, layout)
     outcomes: dict[str, Outcome] = {}
     waiting = list(chapters)
     running: dict[concurrent.futures.Future[Outcome], str] = {}
@@ -114,19 +115,16 @@ def selected(chapters: Sequence[Chapter], only: Sequence[str]) -> list[Chapter]:
     return [chapter for chapter in chapters if not only or chapter.name in wanted]
 
 
-def chapter_keys(chapters: Sequence[Chapter], given: Mapping[str, Any], layout: Layout) -> dict[str, str]:
-    """Keys of all chapters, for these parameter values. `after` may point forward, so they are found recursively."""
+def chapter_keys(
+    chapters: Sequence[Chapter], values: Mapping[str, Mapping[str, Any]], layout: Layout
+) -> dict[str, str]:
+    """Keys of all chapters, from the parameter values of each."""
     by_name = {chapter.name: chapter for chapter in chapters}
     keys: dict[str, str] = {}
-
-    def visit(chapter: Chapter) -> str:
-        if chapter.name not in keys:
-            upstream = {name: visit(by_name[name]) for name in chapter.after}
-            keys[chapter.name] = chapter_key(chapter, chapter.values(given), upstream, layout.root)
-        return keys[chapter.name]
-
-    for chapter in chapters:
-        visit(chapter)
+    for name in graphlib.TopologicalSorter({chapter.name: chapter.after for chapter in chapters}).static_order():
+        chapter = by_name[name]
+        upstream = {other: keys[other] for other in chapter.after}
+        keys[name] = chapter_key(chapter, chapter.values(values[name]), upstream, layout.root)
     return keys
 
 

@@ -16,6 +16,7 @@ from altair.vegalite.v6.schema import SCHEMA_VERSION
 from PIL import Image
 
 MIME = "application/vnd.vegalite.v6+json"
+VEGA_LITE = ".".join(SCHEMA_VERSION.lstrip("v").split(".")[:2])  # the version that Altair writes for
 
 # blue, vermillion, green, purple, ochre, grey: after Okabe and Ito 2008, darkened or lightened to the page
 CATEGORY = ("#0072b2", "#d55e00", "#009e73", "#b0559b", "#a67c00", "#6b6f76")
@@ -80,8 +81,7 @@ def png(spec: dict[str, Any]) -> bytes:
     """The chart as a small picture: light page, few colours, numbers in place of container sizes."""
     still = _paint(copy.deepcopy(spec))
     still.setdefault("config", {})["background"] = "#ffffff"
-    version = ".".join(SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    full = vl_convert.vegalite_to_png(still, vl_version=version, scale=_PNG_SCALE, show_warnings=False)
+    full = vl_convert.vegalite_to_png(still, vl_version=VEGA_LITE, scale=_PNG_SCALE, show_warnings=False)
     with Image.open(io.BytesIO(full)) as picture, io.BytesIO() as out:
         picture.convert("RGB").quantize(_PNG_COLOURS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
         return out.getvalue()

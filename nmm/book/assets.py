@@ -1,0 +1,37 @@
+"""What a page needs to work with no network: one script that draws charts, and MathJax."""
+
+import importlib.metadata
+from pathlib import Path
+
+
+def chart_script(source: Path) -> str:
+    """Vega, Vega-Lite, Vega-Embed and the drawing script of the book in one piece of JavaScript.
+
+    Args:
+        source: the drawing script; it finds the libraries as `vegaEmbed`, `vega` and `vegaLite`.
+    Raises:
+        OSError: the script cannot be read.
+    """
+    import vl_convert
+
+    from nmm.charts.theme import VEGA_LITE
+
+    bundle = vl_convert.javascript_bundle(source.read_text(encoding="utf-8"), vl_version=VEGA_LITE)
+    # a function of its own: one of the bundle's top-level names, `_`, is also Sphinx's translation function
+    return "(() => {" + bundle + "\n})();\n"
+
+
+def mathjax(name: str) -> Path:
+    """A file or folder of MathJax 3 as the wheel sphinx-mathjax-offline carries it, for example `tex-svg-full.js`.
+
+    Raises:
+        FileNotFoundError: the wheel is not installed, or has no such file.
+    """
+    try:
+        path = Path(importlib.metadata.distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline"))
+    except importlib.metadata.PackageNotFoundError as error:
+        raise FileNotFoundError("sphinx-mathjax-offline is not installed: install the extra `book`") from error
+    path = path / "static" / "mathjax" / name
+    if not path.exists():
+        raise FileNotFoundError(f"sphinx-mathjax-offline has no {name} (looked at {path})")
+    return path

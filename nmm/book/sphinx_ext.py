@@ -1,0 +1,107 @@
+"""The book's Sphinx extension: charts that need no network, failed cells that fail the build, downloads."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from myst_nb.core.render import MimeData, NbElementRenderer
+from nbformat import NotebookNode
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
+
+from nmm.book import assets
+from nmm.charts.theme import MIME, summary
+
+_LOG = logging.getLogger(__name__)
+_FONTS = "output/chtml/fonts/woff-v2"
+
+
+class chart(nodes.General, nodes.Element):
+    """A Vega-Lite chart; its children are what is shown where no script runs."""
+
+
+class ChapterRenderer(NbElementRenderer):
+    """MyST-NB's renderer, which knows charts and does not overlook errors."""
+
+    def render_mime_type(self, data: MimeData) -> list[nodes.Element]:
+        if data.mime_type != MIME:
+            return super().render_mime_type(data)
+        self.add_js_file("charts", "charts-bundle.js", {"loading_method": "defer"})
+        return [chart(spec=data.content)]
+
+    def render_error(
+        self, output: NotebookNode, cell_metadata: dict[str, Any], cell_index: int, source_line: int
+    ) -> list[nodes.Element]:
+        # with execution off MyST-NB prints the traceback and calls the page good
+        if "raises-exception" not in cell_metadata.get("tags", ()):
+            self.logger.warning(f"cell {cell_index + 1} failed: {output.ename}: {output.evalue}", line=source_line)
+        return super().render_error(output, cell_metadata, cell_index, source_line)
+
+
+class PutPictureIntoChart(SphinxPostTransform):
+    """Of a chart and its still picture, MyST-NB keeps one: make the picture a part of the chart first."""
+
+    default_priority = 3  # before MyST-NB selects the mime type, at 4
+    formats = ("html",)
+
+    def run(self, **_kwargs: Any) -> None:
+        for bundle in self.document.findall(lambda node: isinstance(node, nodes.container)):
+            if bundle.get("nb_element") != "mime_bundle":
+                continue
+            by_type = {child["mime_type"]: child for child in bundle.children}
+            if MIME in by_type and "image/png" in by_type:
+                picture = by_type["image/png"]
+                drawing = by_type[MIME].children[0]
+                for image in picture.children:
+                    image["alt"] = summary(drawing["spec"])
+                drawing.extend(picture.children)
+                bundle.remove(picture)
+
+
+def visit_chart(translator: Any, node: chart) -> None:
+    """Open the box, with the specification in it as data."""
+    translator.body.append(chart_html(node["spec"]) + "<noscript>")
+
+
+def depart_chart(translator: Any, _node: chart) -> None:
+    """Close the box."""
+    translator.body.append("</noscript></div>\n")
+
+
+def chart_html(spec: dict[str, Any]) -> str:
+    """The opening tag of a chart's box and its specification; the caller closes the `div`."""
+    data = json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
+    label = summary(spec).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return f'<div class="chart" role="figure" aria-label="{label}"><script type="application/json">{data}</script>'
+
+
+def write_assets(app: Sphinx, _config: Config) -> None:
+    """Chart script and MathJax into the static files of the (staged) source folder."""
+    static = Path(app.srcdir) / "_static"
+    (static / "charts-bundle.js").write_text(assets.chart_script(static / "charts.js"), encoding="utf-8")
+    (static / "mathjax" / _FONTS).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(assets.mathjax("tex-chtml-full.js"), static / "mathjax" / "tex-chtml-full.js")
+    shutil.copytree(assets.mathjax(_FONTS), static / "mathjax" / _FONTS, dirs_exist_ok=True)
+
+
+def add_download(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """A line under the title of every chapter: take the executed notebook along."""
+    if "body" not in context or not (Path(app.srcdir) / f"{pagename}.ipynb").exists():
+        return
+    link = f'{context["pathto"]("_sources/" + pagename + ".ipynb", 1)}'
+    line = f'<p class="download"><a href="{link}" download="{pagename}.ipynb">Download this chapter as a notebook</a></p>'
+    title, end, rest = context["body"].partition("</h1>")
+    context["body"] = title + end + line + rest
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register all of the above."""
+    app.add_node(chart, html=(visit_chart, depart_chart))
+    app.add_post_transform(PutPictureIntoChart)
+    app.connect("config-inited", write_assets)
+    app.connect("html-page-context", add_download)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
