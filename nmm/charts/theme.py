@@ -43,7 +43,7 @@ def theme() -> dict[str, Any]:
         "config": {
             "background": "transparent",
             "font": FONT,
-            "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
+            "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT, "discreteWidth": {"step": 44}},
             "axis": axis,
             "legend": {**words, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "symbolSize": 90},
             "header": {**words, "labelFontSize": 12, "titleFontSize": 13},
@@ -54,11 +54,10 @@ def theme() -> dict[str, Any]:
             "point": {"size": 55, "filled": True, "opacity": 0.9},
             "rule": {"color": "currentColor", "opacity": 0.55},
             "text": {"color": "currentColor", "fontSize": 12},
-            "tick": {"color": CATEGORY[0]},
-            "bar": {"color": CATEGORY[0]},
+            "mark": {"color": CATEGORY[0]},
         },
         # the drawing script of the book puts these in on a dark page
-        "usermeta": {"dark": {"range": _ranges(CATEGORY_DARK, RAMP_DARK)}},
+        "usermeta": {"dark": {"range": _ranges(CATEGORY_DARK, RAMP_DARK), "mark": {"color": CATEGORY_DARK[0]}}},
     }
 
 
