@@ -34,9 +34,12 @@ class Document:
 
     segments: tuple[Text | Image, ...]
     name: str
+    origin: bytes | None = None  # digest of the document as it was found, where it has been changed since
 
     def digest(self) -> bytes:
-        """16 bytes that depend on the content alone, so that equal documents fall into the same split."""
+        """16 bytes that depend on the content as found, so that equal documents fall into the same split."""
+        if self.origin is not None:
+            return self.origin
         state = hashlib.blake2b(digest_size=16)
         for segment in self.segments:
             if isinstance(segment, Image):

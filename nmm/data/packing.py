@@ -102,13 +102,13 @@ class WholePacker:
             raise ValueError(f"a document of {len(document)} positions does not fit the context of {self.context}")
         self._held.append(document)
         if len(self._held) >= self.window:
-            bins = _best_fit_decreasing(self._held, self.context)
+            bins = _pack(self._held, self.context)
             self._held = [d for b in bins if 2 * sum(map(len, b)) < self.context for d in b]
             yield from (b for b in bins if 2 * sum(map(len, b)) >= self.context)
 
     def finish(self) -> Iterator[list[Encoded]]:
         """The sequences still open."""
-        yield from _best_fit_decreasing(self._held, self.context)
+        yield from _pack(self._held, self.context)
         self._held = []
 
 
@@ -162,7 +162,7 @@ class SplitPacker:
 
     def finish(self) -> Iterator[list[Encoded]]:
         """What is still open, packed once more, so that the end of a corpus wastes little."""
-        yield from _best_fit_decreasing([piece for _, pieces in self._open for piece in pieces], self.context)
+        yield from _pack([piece for _, pieces in self._open for piece in pieces], self.context)
         self._open = []
 
 
@@ -171,18 +171,39 @@ def packer(kind: str, context: int) -> WholePacker | SplitPacker:
     return WholePacker(context) if kind == "caption" else SplitPacker(context)
 
 
-def _best_fit_decreasing(documents: list[Encoded], context: int) -> list[list[Encoded]]:
+def best_fit_decreasing(lengths: Sequence[int], context: int) -> list[list[int]]:
+    """Numbers of the documents in each sequence: the longest first, each where it leaves the least room."""
     bins: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (room, bin), sorted: the first with enough room is the best fit
-    for number in sorted(range(len(documents)), key=lambda n: -len(documents[n])):
-        length = len(documents[number])
-        place = bisect.bisect_left(rooms, (length, -1))
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        place = bisect.bisect_left(rooms, (lengths[number], -1))
         if place < len(rooms):
             room, chosen = rooms.pop(place)
         else:
             room, chosen = context, len(bins)
             bins.append([])
         bins[chosen].append(number)
-        if room > length:
-            bisect.insort(rooms, (room - length, chosen))
-    return [[documents[n] for n in sorted(b)] for b in bins]
+        if room > lengths[number]:
+            bisect.insort(rooms, (room - lengths[number], chosen))
+    return [sorted(b) for b in bins]
+
+
+def _pack(documents: Sequence[Encoded], context: int) -> list[list[Encoded]]:
+    return [[documents[n] for n in b] for b in best_fit_decreasing(list(map(len, documents)), context)]
+
+
+def better_context(lengths: Sequence[int], context: int, waste: float) -> tuple[int, float] | None:
+    """The context nearest to `context` in which whole documents waste less than `waste`, and what they waste there.
+
+    Looks as far as one mean length away, at a sample of `WINDOW` documents. None: there is no such context.
+    """
+    sample = [lengths[len(lengths) * k // min(len(lengths), WINDOW)] for k in range(min(len(lengths), WINDOW))]
+    step = max(1, context // 64)
+    reach = int(sum(sample) / len(sample)) // step + 1
+    for distance in range(1, reach + 1):
+        for candidate in (context - distance * step, context + distance * step):
+            if candidate >= max(sample):
+                found = 1 - sum(sample) / (candidate * len(best_fit_decreasing(sample, candidate)))
+                if found < waste:
+                    return candidate, found
+    return None

@@ -16,11 +16,12 @@ class Rejects:
         self.images = 0
         self.reasons: dict[str, dict] = {}
 
-    def add(self, reason: str, name: str, *, image: bool = False) -> None:
-        """Count one rejected document, or with `image` one image of a document that stays without it."""
-        if image:
+    def add(self, reason: str, name: str, of: str = "documents") -> None:
+        """Count one rejected document; `of="images"`: one image of a document that stays without it; `of="none"`: one
+        image left out as configured, which does not count as bad."""
+        if of == "images":
             self.images += 1
-        else:
+        elif of == "documents":
             self.documents += 1
         entry = self.reasons.setdefault(reason, {"count": 0, "first": []})
         entry["count"] += 1

@@ -159,12 +159,17 @@ class naming:
                           "same command again; it goes on from what is finished") from error
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON so that the file is there whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
     partial = path.with_suffix(".partial")
     with naming(path):
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON so that the file is there whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 class Shard:

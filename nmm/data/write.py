@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,13 +18,14 @@ from pathlib import Path
 
 from nmm.data.documents import KINDS, Document, Image
 from nmm.data.formats import Geometry
-from nmm.data.packing import Encoded, encode, packer
+from nmm.data.packing import Encoded, better_context, encode, packer
 from nmm.data.rejects import Rejects
-from nmm.data.store import FORMAT_VERSION, SPLITS, Corpus, Writer, naming, to_sequence, write_json
+from nmm.data.store import FORMAT_VERSION, SPLITS, Corpus, Writer, naming, to_sequence, write_json, write_text
 from nmm.data.store import open as open_corpus
 from nmm.data.tokenizer import Tokenizer
 
-BATCH = 256  # documents tokenised in one call
+BATCH = 256         # documents tokenised in one call
+MAX_WASTE = 0.05    # above this share of empty positions the report says what to change
 COUNTS = ("documents", "images", "text_tokens", "image_tokens", "sequences", "text_bytes", "image_bytes", "pixel_bytes")
 
 
@@ -71,6 +73,7 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
             counts[split]["sequences"] += 1
 
     number = 0
+    lengths = Counter()  # positions of a whole document -> how many there are
     for batch in _batches(documents, BATCH):
         for document, encoded in zip(batch, encode(batch, tokenizer, layout.geometry.patches_per_image)):
             split = layout.split_of(document, number)
@@ -78,12 +81,14 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
             if kind == "caption" and len(encoded) > layout.context:
                 rejects.add("longer than the context", document.name)
                 continue
+            lengths[len(encoded)] += 1
             _count(counts[split], document, encoded, tokenizer, layout.geometry)
             write(split, packers[split].add(encoded))
     for split in SPLITS:
         write(split, packers[split].finish())
     part = {split: {**counts[split], "shards": writers[split].close()} for split in SPLITS}
     part["rejects"] = rejects.to_dict()
+    part["lengths"] = sorted(lengths.items()) if kind == "caption" else []
     write_json(partial / "part.json", part)
     os.replace(partial, folder)
     return part
@@ -129,7 +134,8 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
             total = {count: sum(part[split][count] for part in parts[name]) for count in COUNTS}
             sources[name][split] = {**total, "shards": [s for part in parts[name] for s in part[split]["shards"]]}
         rejects = Rejects.merge(part["rejects"] for part in parts[name])
-        reports[name] = source_report(sources[name], layout, rejects)
+        lengths = [length for part in parts[name] for length, count in part["lengths"] for _ in range(count)]
+        reports[name] = source_report(sources[name], layout, rejects, sorted(lengths))
     write_json(out / "report.json", {**asdict(layout), "vocab_size": tokenizer.vocab_size, "sources": reports})
     for name, report in reports.items():
         _accept(name, report, out, max_rejects)
@@ -156,15 +162,19 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
     return open_corpus(out)
 
 
-def source_report(source: dict, layout: Layout, rejects: Rejects) -> dict:
-    """The report of one source: counts of both splits together, waste and compression, and what was rejected."""
+def source_report(source: dict, layout: Layout, rejects: Rejects, lengths: list[int]) -> dict:
+    """The report of one source: counts of both splits together, waste and compression, and what was rejected.
+
+    `lengths` are the positions of each document that is packed whole (captions), sorted.
+    """
     total = {count: sum(source[split][count] for split in SPLITS) for count in COUNTS}
     tokens, positions = total["text_tokens"] + total["image_tokens"], total["sequences"] * layout.context
     seen = total["documents"] + rejects.documents
+    waste = 1 - tokens / positions if positions else None
     return {
         "kind": source["kind"], "documents": total["documents"], "images": total["images"], "sequences": total["sequences"],
         "tokens": {"text": total["text_tokens"], "image": total["image_tokens"], "total": tokens},
-        "packing_waste": 1 - tokens / positions if positions else None,
+        "packing_waste": waste, "notes": _waste_notes(waste, lengths, layout.context),
         # Sun & Guo 2024: raw bytes that one token stands for. Images: RGB pixels as the model sees them, and as stored.
         "bytes_per_token": {
             "text": _ratio(total["text_bytes"], total["text_tokens"]),
@@ -178,6 +188,16 @@ def source_report(source: dict, layout: Layout, rejects: Rejects) -> dict:
         "rejected_share": {"documents": rejects.documents / seen if seen else 0.0,
                            "images": _ratio(rejects.images, total["images"] + rejects.images) or 0.0},
     }
+
+
+def _waste_notes(waste: float | None, lengths: list[int], context: int) -> list[str]:
+    if not lengths or waste <= MAX_WASTE:
+        return []
+    mean = sum(lengths) / len(lengths)
+    note = (f"{waste:.1%} of the positions are empty: captions are kept whole, and about {context // mean:.0f} of {mean:.0f} "
+            f"positions fit into a context of {context}")
+    better = better_context(lengths, context, MAX_WASTE)
+    return [note + (f"; a context of {better[0]} would waste {better[1]:.1%}" if better else "")]
 
 
 def _ratio(amount: float, by: float) -> float | None:
@@ -258,7 +278,7 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
         corpus = begin(out, identity)
         if corpus is not None:
             return corpus
-        (out / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        write_text(out / "tokenizer.json", tokenizer.to_json())
         parts = {}
         for name, (kind, items) in documents.items():
             folder = parts_folder(out, name)

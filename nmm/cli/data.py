@@ -1,0 +1,51 @@
+"""`python -m nmm data`: prepare a corpus from real files, or look into one."""
+
+import argparse
+from pathlib import Path
+
+from nmm.data import store
+from nmm.data.prepare import parse_source, prepare
+from nmm.data.show import report_table, samples_html
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    make = actions.add_parser("prepare", help="read, check, tokenise and pack files into a corpus")
+    make.add_argument("--source", action="append", required=True, metavar="KIND[:NAME]=PATH",
+                      help="a file or folder; KIND is caption, interleaved or text; repeat for more sources")
+    make.add_argument("--out", required=True, type=Path, help="the corpus folder; an unfinished one is gone on with")
+    make.add_argument("--image-root", type=Path, help="folder or tar of interleaved images (default: images beside the data)")
+    make.add_argument("--context", type=int, default=1024, help="positions of a sequence [tokens]")
+    make.add_argument("--image-size", type=int, default=224, help="[pixels]")
+    make.add_argument("--patch", type=int, default=14, help="[pixels]")
+    words = make.add_mutually_exclusive_group()
+    words.add_argument("--vocab-size", type=int, help="of a byte-level BPE trained on the corpus (default 8192)")
+    words.add_argument("--tokenizer", type=Path, help="a tokenizer.json to use instead")
+    make.add_argument("--validation", type=float, default=0.05, help="held-out share of documents, by content hash")
+    make.add_argument("--max-images", type=int, default=30, help="images kept in a document")
+    make.add_argument("--max-rejects", type=float, default=0.05, help="largest accepted share of bad samples")
+    make.add_argument("--processes", type=int, help="default: one per core")
+    show = actions.add_parser("show", help="print a corpus's report and draw samples")
+    show.add_argument("out", type=Path, help="the corpus folder")
+    show.add_argument("--samples", type=int, default=3, help="documents drawn of each source")
+    show.add_argument("--html", type=Path, help="file to draw them into (default: samples.html in the corpus folder)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare or show; returns the exit status."""
+    if args.action == "prepare":
+        sources = [(f"{kind}:{name}", path) for kind, name, path in map(parse_source, args.source)]
+        report = prepare(sources, args.out, image_root=args.image_root, context=args.context, image_size=args.image_size,
+                         patch=args.patch, vocab_size=args.vocab_size, tokenizer=args.tokenizer,
+                         validation=args.validation, max_images=args.max_images, max_rejects=args.max_rejects,
+                         processes=args.processes)
+        print(report_table(report))
+        return 0
+    corpus = store.open(args.out)
+    print(report_table(corpus.report))
+    target = args.html or args.out / "samples.html"
+    target.write_text(f'<!doctype html><meta charset="utf-8"><title>{args.out.name}</title>'
+                      + samples_html(corpus, args.samples), encoding="utf-8")
+    print(f"samples drawn in {target}")
+    return 0

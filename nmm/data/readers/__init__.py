@@ -1,0 +1,45 @@
+"""Readers of the study's real formats. Each gives `Document`s and counts the samples that it leaves out.
+
+| kind | formats |
+|---|---|
+| caption | WebDataset tars as img2dataset writes them; parquet with image bytes and captions |
+| interleaved | parquet with `images` and `texts`, lists of equal length, as OBELICS has them |
+| text | JSON lines, parquet or plain text; the first and the last also under zstd or gzip |
+
+A format is recognised by a file's content. A bad sample is counted and left out; a bad file is a `BadShard`.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nmm.data.documents import Document
+from nmm.data.readers.detect import BadShard, detect, files_of
+from nmm.data.readers.images import ImageRoot
+from nmm.data.readers.lines import read_jsonl, read_plain
+from nmm.data.readers.tables import read_caption_table, read_interleaved_table, read_text_table
+from nmm.data.readers.tars import read_caption_tar
+from nmm.data.rejects import Rejects
+
+__all__ = ["BadShard", "ImageRoot", "files_of", "read"]
+
+Reader = Callable[[Path, Rejects, ImageRoot | None], Iterator[Document]]
+READERS: dict[str, dict[str, Reader]] = {
+    "caption": {"tar": read_caption_tar, "parquet": read_caption_table},
+    "interleaved": {"parquet": read_interleaved_table},
+    "text": {"jsonl": read_jsonl, "parquet": read_text_table, "plain": read_plain},
+}
+
+
+def read(path: Path, kind: str, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
+    """The documents of one file, in its order. Image bytes are as found: `nmm.data.clean` checks them.
+
+    Args:
+        path: a file that `files_of` lists for this kind.
+        kind: caption, interleaved or text.
+        rejects: takes what is left out.
+        images: where interleaved documents' images are.
+    Raises:
+        BadShard: the file is damaged or is not what its kind expects.
+        OSError: the file cannot be read.
+    """
+    return READERS[kind][detect(path)](path, rejects, images)

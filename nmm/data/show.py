@@ -1,0 +1,96 @@
+"""A prepared corpus for the eye: its report as a table, its samples as one self-contained page."""
+
+import base64
+import html
+import io
+
+import numpy as np
+from PIL import Image as Pillow
+
+from nmm.data.formats import Geometry
+from nmm.data.images import decode, to_pixels
+from nmm.data.store import Corpus, Sequence
+
+STYLE = """<style>.nmm-sample{border:1px solid #8886;border-radius:6px;margin:.8em 0;padding:.6em .8em;line-height:1.5;
+overflow-wrap:anywhere}.nmm-sample img{height:7em;vertical-align:middle;margin:.2em;image-rendering:pixelated}
+.nmm-sample p{margin:.3em 0;white-space:pre-wrap}.nmm-sample h4{margin:.1em 0 .5em;font-size:.9em}</style>"""
+
+
+def report_table(report: dict) -> str:
+    """The report as lines of text: one row a source, then what was rejected."""
+    head = ("source", "kind", "documents", "images", "text tokens", "image tokens", "waste", "B/token", "held out")
+    rows = [head]
+    for name, source in report["sources"].items():
+        rate = source["bytes_per_token"]["text"]
+        rows.append((name, source["kind"], f"{source['documents']:,}", f"{source['images']:,}",
+                     f"{source['tokens']['text']:,}", f"{source['tokens']['image']:,}",
+                     f"{source['packing_waste']:.2%}", f"{rate:.2f}" if rate else "-",
+                     f"{source['validation_documents']:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(w) if n < 2 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths)))
+             for row in rows]
+    lines.append(f"context {report['context']}, images of {report['image_size']} px in patches of {report['patch']} px, "
+                 f"vocabulary {report['vocab_size']:,}")
+    for name, source in report["sources"].items():
+        for reason, entry in source["rejected"].items():
+            lines.append(f"{name}: {entry['count']:,} x {reason}: {', '.join(entry['first'])}")
+        lines += [f"{name}: {note}" for note in source.get("notes", ())]
+    return "\n".join(lines)
+
+
+def samples_html(corpus: Corpus, per_source: int = 3, split: str = "train", characters: int = 1200) -> str:
+    """The first documents of each source as the model sees them, patches drawn, as one piece of HTML."""
+    blocks = [STYLE]
+    for source in corpus.sources.values():
+        sequences = getattr(source, split)
+        shown = 0
+        for index in range(len(sequences)):
+            sequence = sequences[index]
+            for number in range(int(sequence.documents.max()) + 1):
+                if shown < per_source:
+                    body = _document_html(corpus, sequence, number, characters)
+                    title = f"{source.name} ({source.kind}), {split} sequence {index}, document {number}"
+                    blocks.append(f'<div class="nmm-sample"><h4>{html.escape(title)}</h4><p>{body}</p></div>')
+                    shown += 1
+            if shown >= per_source:
+                break
+    return "\n".join(blocks)
+
+
+def _document_html(corpus: Corpus, sequence: Sequence, number: int, characters: int) -> str:
+    inside = np.flatnonzero(sequence.documents == number)
+    position, end = int(inside[0]), int(inside[-1]) + 1
+    parts = []
+    for image, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
+        if position <= start < end:
+            parts += [_text(corpus, sequence.tokens[position:start], characters),
+                      _picture(sequence.images[image], sequence.formats[image], corpus.geometry)]
+            position = start + length
+    parts.append(_text(corpus, sequence.tokens[position:end], characters))
+    return "".join(parts)
+
+
+def _text(corpus: Corpus, ids: np.ndarray, characters: int) -> str:
+    text = corpus.tokenizer.decode(ids)
+    return html.escape(text[:characters] + (" [...]" if len(text) > characters else ""))
+
+
+def picture(data: bytes, name: str, geometry: Geometry) -> np.ndarray:
+    """An image of a corpus as RGB pixels with its patches marked by lines, uint8 (side, side, 3)."""
+    if name == "scene":
+        from nmm.data.generated import picture as scene_picture
+
+        pixels = scene_picture(data)
+    else:
+        pixels = to_pixels(decode([data], geometry, [None]), geometry)[0]
+    factor = max(1, 256 // len(pixels))
+    pixels = pixels.repeat(factor, 0).repeat(factor, 1)
+    step = geometry.patch * factor
+    pixels[::step] = pixels[:, ::step] = 128
+    return pixels
+
+
+def _picture(data: bytes, name: str, geometry: Geometry) -> str:
+    file = io.BytesIO()
+    Pillow.fromarray(picture(data, name, geometry)).quantize(64).save(file, "PNG", optimize=True)
+    return f'<img alt="image" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
