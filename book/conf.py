@@ -28,7 +28,7 @@ mathjax_path = "mathjax/tex-chtml-full.js"  # put there from a wheel; the defaul
 mathjax3_config = {"options": {"enableMenu": False}}
 
 bibtex_bibfiles = ["references.bib"]
-bibtex_default_style = "unsrt"
+bibtex_default_style = "plain"      # by author
 bibtex_reference_style = "author_year"
 
 html_theme = "furo"

@@ -1,7 +1,14 @@
 """What a page needs to work with no network: one script that draws charts, and MathJax."""
 
+import html
 import importlib.metadata
+import json
 from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from nmm.charts.theme import VEGA_LITE, summary
 
 
 def chart_script(source: Path) -> str:
@@ -12,10 +19,6 @@ def chart_script(source: Path) -> str:
     Raises:
         OSError: the script cannot be read.
     """
-    import vl_convert
-
-    from nmm.charts.theme import VEGA_LITE
-
     bundle = vl_convert.javascript_bundle(source.read_text(encoding="utf-8"), vl_version=VEGA_LITE)
     # a function of its own: one of the bundle's top-level names, `_`, is also Sphinx's translation function
     return "(() => {" + bundle + "\n})();\n"
@@ -35,3 +38,10 @@ def mathjax(name: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"sphinx-mathjax-offline has no {name} (looked at {path})")
     return path
+
+
+def chart_html(spec: dict[str, Any]) -> str:
+    """The opening tag of a chart's box and its specification; the caller closes the `div`."""
+    data = json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
+    label = html.escape(summary(spec))
+    return f'<div class="chart" role="figure" aria-label="{label}"><script type="application/json">{data}</script>'

@@ -1,6 +1,5 @@
 """The book's Sphinx extension: charts that need no network, failed cells that fail the build, downloads."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -64,19 +63,12 @@ class PutPictureIntoChart(SphinxPostTransform):
 
 def visit_chart(translator: Any, node: chart) -> None:
     """Open the box, with the specification in it as data."""
-    translator.body.append(chart_html(node["spec"]) + "<noscript>")
+    translator.body.append(assets.chart_html(node["spec"]) + "<noscript>")
 
 
 def depart_chart(translator: Any, _node: chart) -> None:
     """Close the box."""
     translator.body.append("</noscript></div>\n")
-
-
-def chart_html(spec: dict[str, Any]) -> str:
-    """The opening tag of a chart's box and its specification; the caller closes the `div`."""
-    data = json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
-    label = summary(spec).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return f'<div class="chart" role="figure" aria-label="{label}"><script type="application/json">{data}</script>'
 
 
 def write_assets(app: Sphinx, _config: Config) -> None:
