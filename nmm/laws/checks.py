@@ -1,7 +1,13 @@
 """Bad input named once: arrays for the fits, and tables of runs with the dropped rows listed."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def columns(**arrays: np.ndarray) -> dict[str, np.ndarray]:
@@ -43,6 +49,8 @@ def usable_rows(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFra
     Raises:
         ValueError: a column is missing (the message lists those there are), or no row is usable.
     """
+    import pandas as pd  # here, so that `import nmm.laws` stays quick
+
     missing = [name for name in names if name not in table.columns]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}: the table has {', '.join(map(str, table.columns))}")

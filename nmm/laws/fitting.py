@@ -1,14 +1,21 @@
 """A fitted law: the values, how sure the minimum is, and what the data does not determine."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from nmm.laws import solver
 from nmm.laws.law import Bound, Law
 from nmm.laws.losses import Loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nmm.laws.uncertainty import Bootstrap
 
 AGREE = 1e-9          # relative excess below which two starts found the same minimum
 FULL_STARTS = 20_000  # with more runs than this, the starts are compared on a sample of this size
@@ -92,7 +99,7 @@ class Fit:
             best_phi[better], best[better] = found.phi[better], found.objective[better]
         return best_phi @ self.bound.transform.T, self.loss.total(best, self.n_runs)
 
-    def bootstrap(self, n: int = 1000, seed: int = 0, starts: int = 5):
+    def bootstrap(self, n: int = 1000, seed: int = 0, starts: int = 5) -> Bootstrap:
         """Refit `n` resamples of the runs; see `nmm.laws.uncertainty.Bootstrap`."""
         from nmm.laws.uncertainty import bootstrap
 
@@ -100,6 +107,8 @@ class Fit:
 
     def table(self) -> pd.DataFrame:
         """The runs with the prediction and the residual [log units]."""
+        import pandas as pd
+
         return pd.DataFrame({**self.columns, "observed": self.observed, "predicted": self.predicted, "residual": self.residuals})
 
 

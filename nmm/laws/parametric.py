@@ -1,5 +1,7 @@
 """Eq. 1, L(N, D) = E + A/N^alpha + B/D^beta: the fit, its exponents and its optimum."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from nmm.laws import compute_optimal as optima
@@ -9,6 +11,7 @@ from nmm.laws.checks import scan
 from nmm.laws.fitting import FULL_STARTS, Fit, fit_law
 from nmm.laws.law import Law, PowerSum, Term, coefficient, exponent
 from nmm.laws.losses import Loss
+from nmm.laws.profile import critical_value, statistic_scale
 from nmm.laws.starts import paper_grid, projection_grid, spread_out
 
 GRID_STARTS = 8  # of the 256 grid points, these are refined
@@ -131,6 +134,23 @@ def fit_parametric(N, D, L, delta: float = 1e-3, loss: str = "log-huber", starts
     else:
         raise ValueError(f'starts must be "grid", "paper" or an array (k, 5) of E, A, B, alpha, beta: got {starts!r}')
     columns = {"N": checked["N"], "D": checked["D"]}
-    return fit_law(
+    fit = fit_law(
         ParametricLaw(), columns, checked["L"], scaled, begin, ParametricFit, unidentified, warnings, sample=True
     )
+    return _floor_checked(fit)
+
+
+def _floor_checked(fit: ParametricFit) -> ParametricFit:
+    """The fit, with a warning where a floor of zero explains the runs as well (likelihood ratio, 95 %)."""
+    scale, _ = statistic_scale(fit)
+    if "E" in fit.unidentified or not np.isfinite(scale):
+        return fit
+    without = fit.phi.copy()
+    without[0] = fit.bound.lower[0]  # ln E so low that its gradient vanishes: it stays there
+    found = solver.continuation(fit.bound, fit.loss, fit.observed, without[None])
+    excess = fit.loss.total(found.objective[0], fit.n_runs) - fit.objective
+    unit = fit.loss.total(1.0, fit.n_runs)
+    if 2.0 * scale * excess / unit > critical_value(0.95, fit.n_runs - 5):
+        return fit
+    words = "E = 0 fits these runs as well (95 %): the floor is not known; larger N and D together would show it"
+    return replace(fit, status="weak" if fit.status == "ok" else fit.status, warnings=(*fit.warnings, words))

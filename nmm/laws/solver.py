@@ -4,6 +4,7 @@ Replicas (starts, bootstrap resamples, profile points) are rows of one array, so
 are weights, the counts of each run. Memory is bounded: rows and replicas are taken in blocks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +28,14 @@ class Solution:
 
 
 def objective_and_derivatives(
-    bound: Bound, loss: Loss, observed: np.ndarray, phi: np.ndarray, weights: np.ndarray | None
+    bound: Bound,
+    loss: Loss,
+    observed: np.ndarray,
+    phi: np.ndarray,
+    weights: np.ndarray | None,
+    penalty: Callable | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scaled objective (R,), gradient (R, p) and Hessian (R, p, p) at phi (R, p)."""
+    """Scaled objective (R,), gradient (R, p) and Hessian (R, p, p) at phi (R, p), with a penalty on phi if given."""
     replicas, p = phi.shape
     value, gradient, hessian = np.zeros(replicas), np.zeros((replicas, p)), np.zeros((replicas, p, p))
     height = max(1, BLOCK // bound.n)
@@ -47,12 +53,14 @@ def objective_and_derivatives(
             gradient[block] += (jacobian @ first[:, :, None])[:, :, 0]
             hessian[block] += (jacobian * second[:, None, :]) @ jacobian.transpose(0, 2, 1)
             hessian[block] += bound.curvature(parts, first, rows)
+    if penalty is not None:
+        for total, more in zip((value, gradient, hessian), penalty(phi)):
+            total += more
     return value, gradient, hessian
 
 
 def _newton_step(gradient, hessian, damping, blocked):
     """Damped saddle-free Newton step, and the decrease an undamped one would bring; blocked coordinates rest."""
-    p = gradient.shape[1]
     gradient = np.where(blocked, 0.0, gradient)
     hessian = np.where(blocked[:, :, None] | blocked[:, None, :], 0.0, hessian)
     scale = np.sqrt(np.maximum(np.abs(np.einsum("rii->ri", hessian)), 1e-30))
@@ -64,7 +72,6 @@ def _newton_step(gradient, hessian, damping, blocked):
     projected = np.einsum("rij,ri->rj", vectors, gradient / scale)
     promised = 0.5 * np.sum(projected**2 / np.maximum(values, floor), axis=1)
     step = -np.einsum("rij,rj->ri", vectors, projected / (np.maximum(values, floor) + damping[:, None])) / scale
-    assert step.shape[1] == p
     return step, promised
 
 
@@ -74,29 +81,28 @@ def minimise(
     observed: np.ndarray,
     start: np.ndarray,
     weights: np.ndarray | None = None,
-    fixed: np.ndarray | None = None,
     tolerance: float = RELATIVE_TOLERANCE,
-    max_iterations: int = MAX_ITERATIONS,
+    penalty: Callable | None = None,
 ) -> Solution:
     """Minimise the sum of `weights` times the loss from each row of `start`.
 
     Args:
         start: (R, p) in the coordinates of `bound`; clipped to its bounds.
         weights: (R, n) or None for one each.
-        fixed: (p,) boolean, coordinates held where they start.
+        tolerance: relative decrease still promised at which a replica is done.
+        penalty: smooth function of phi (R, p) added to each objective: values, gradients, Hessians.
     """
     phi = np.clip(np.array(start, dtype=float), bound.lower, bound.upper)
     replicas = len(phi)
-    value, gradient, hessian = objective_and_derivatives(bound, loss, observed, phi, weights)
+    value, gradient, hessian = objective_and_derivatives(bound, loss, observed, phi, weights, penalty)
     damping = np.full(replicas, 1e-3)
     converged = np.zeros(replicas, dtype=bool)
-    held = np.zeros(phi.shape[1], dtype=bool) if fixed is None else np.asarray(fixed, dtype=bool)
     going = np.flatnonzero(np.isfinite(value))
-    for _ in range(max_iterations):
+    for _ in range(MAX_ITERATIONS):
         if not len(going):
             break
         here, slope = phi[going], gradient[going]
-        blocked = held | ((here <= bound.lower) & (slope > 0)) | ((here >= bound.upper) & (slope < 0))
+        blocked = ((here <= bound.lower) & (slope > 0)) | ((here >= bound.upper) & (slope < 0))
         step, promised = _newton_step(slope, hessian[going], damping[going], blocked)
         done = promised <= tolerance * value[going] + ABSOLUTE_TOLERANCE
         # A step of more than 2 in a log or an exponent leaves the region where the quadratic means anything.
@@ -104,7 +110,7 @@ def minimise(
         trial = np.clip(here + step, bound.lower, bound.upper)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             new_value, new_gradient, new_hessian = objective_and_derivatives(
-                bound, loss, observed, trial, None if weights is None else weights[going]
+                bound, loss, observed, trial, None if weights is None else weights[going], penalty
             )
         moved = trial - here
         model = -(np.sum(slope * moved, axis=1) + 0.5 * np.einsum("ri,rij,rj->r", moved, hessian[going], moved))
@@ -122,11 +128,11 @@ def minimise(
 
 
 def continuation(
-    bound: Bound, loss: Loss, observed: np.ndarray, start: np.ndarray, weights: np.ndarray | None = None, fixed=None
+    bound: Bound, loss: Loss, observed: np.ndarray, start: np.ndarray, weights: np.ndarray | None = None
 ) -> Solution:
     """`minimise` with the Huber threshold lowered to its value in three stages: far starts need the wide quadratic."""
     if loss.robust:
         for factor in (10.0, 3.0):
-            stage = minimise(bound, loss.with_delta(loss.delta * factor), observed, start, weights, fixed, 1e-3)
+            stage = minimise(bound, loss.with_delta(loss.delta * factor), observed, start, weights, 1e-3)
             start = stage.phi
-    return minimise(bound, loss, observed, start, weights, fixed)
+    return minimise(bound, loss, observed, start, weights)

@@ -6,12 +6,13 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from nmm.laws.compute_optimal import optimum
 from nmm.laws.fitting import Fit
+from nmm.laws.profile import profile_interval
 
-METHODS = ("bc", "percentile", "basic")
+METHODS = ("profile", "bc", "percentile", "basic")
 RESAMPLED_AT_ONCE = 1 << 23  # counts in memory: resamples times runs
 AT_BUDGET = {"N*": "N", "D*": "D", "L*": "L"}
 
@@ -34,30 +35,25 @@ class Bootstrap:
         """The same quantities of the fit itself."""
         return {name: float(np.asarray(value)[0]) for name, value in self.fit.derived(self.fit.theta[None]).items()}
 
-    def optimum(self, C) -> pd.DataFrame:
+    def optimum(self, C: float) -> pd.DataFrame:
         """N*, D* and L* of each refit at budget C [FLOPs]; refits without an inner minimum give NaN."""
-        return pd.DataFrame({name: self._at_budget(self.samples, name, C) for name in AT_BUDGET})
-
-    @staticmethod
-    def _at_budget(table: pd.DataFrame, name: str, C: float) -> np.ndarray:
-        values = np.full(len(table), np.nan)
-        fine = (table[["A", "B", "alpha", "beta"]] > 0).all(axis=1).to_numpy()
-        part = table[fine]
-        best = optimum(*(part[key].to_numpy() for key in ("E", "A", "B", "alpha", "beta")), C)
-        values[fine] = getattr(best, AT_BUDGET[name])
-        return values
+        return pd.DataFrame({name: at_budget(self.fit.derived(self.theta), name, C) for name in AT_BUDGET})
 
     def interval(
-        self, name: str | Callable, level: float = 0.95, C: float | None = None, method: str = "bc"
+        self, name: str | Callable, level: float = 0.95, C: float | None = None, method: str = "profile"
     ) -> tuple[float, float]:
         """Confidence interval of one quantity.
 
         Args:
-            name: a column of `samples`; "N*", "D*" or "L*" at the budget C; or a function of a table of
-                parameters (`samples`) that returns one value a row.
+            name: a column of `samples`; "N*", "D*" or "L*" at the budget C; or a smooth function of a table of
+                parameters (such as `samples`) that returns one value a row.
             level: coverage, between 0 and 1.
             C: budget for N*, D*, L* [FLOPs].
-            method: "bc", the bias-corrected percentile (Efron 1987); "percentile"; "basic".
+            method: "profile" (likelihood, see `nmm.laws.profile`; it covers as it says on synthetic studies, where
+                percentiles cover too much and basic intervals too little, see benchmarks/laws_coverage.py), "bc" (the
+                bias-corrected percentile, Efron 1987), "percentile" or "basic".
+        Returns:
+            low, high. A side that the runs do not limit is 0 or infinite.
         Raises:
             ValueError: an unknown name, level or method, or a missing budget.
         """
@@ -65,23 +61,40 @@ class Bootstrap:
             raise ValueError(f"level must be between 0 and 1: got {level}")
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}: got {method!r}")
-        here = pd.DataFrame({key: [value] for key, value in self.estimate.items()})
-        if callable(name):
-            draws, value = np.asarray(name(self.samples), dtype=float), float(np.asarray(name(here))[0])
-        elif name in AT_BUDGET:
-            if C is None:
-                raise ValueError(f"{name} needs a compute budget: pass C [FLOPs]")
-            draws, value = self._at_budget(self.samples, name, C), float(self._at_budget(here, name, C)[0])
-        elif name in self.estimate:
-            draws, value = self.samples[name].to_numpy(), self.estimate[name]
-        else:
+        if name in AT_BUDGET and C is None:
+            raise ValueError(f"{name} needs a compute budget: pass C [FLOPs]")
+        if not callable(name) and name not in self.estimate and name not in AT_BUDGET:
             raise ValueError(f"no quantity {name!r}: there are {', '.join([*self.estimate, *AT_BUDGET])}")
-        return interval(draws[np.isfinite(draws)], value, level, method)
 
-    def intervals(self, level: float = 0.95, method: str = "bc") -> pd.DataFrame:
+        def quantity(theta: np.ndarray) -> np.ndarray:
+            values = self.fit.derived(theta)
+            if callable(name):
+                return np.asarray(name(pd.DataFrame(values)), dtype=float)
+            return at_budget(values, name, C) if name in AT_BUDGET else values[name]
+
+        if method == "profile":
+            # In logs where a quantity is positive by nature: its steps are then even across its scales.
+            logs = {q.name for q in self.fit.law.parameters if q.log} | {*AT_BUDGET, "d", "n"}
+            if callable(name) or name not in logs:
+                return profile_interval(self.fit, quantity, level)
+            low, high = profile_interval(self.fit, lambda theta: np.log(quantity(theta)), level)
+            return float(np.exp(low)), float(np.exp(high))
+        draws = quantity(self.theta)
+        return interval(draws[np.isfinite(draws)], float(quantity(self.fit.theta[None])[0]), level, method)
+
+    def intervals(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
         """Estimate and interval of every quantity, one row each: columns value, low, high."""
         rows = {k: (v, *self.interval(k, level, method=method)) for k, v in self.estimate.items()}
         return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+
+
+def at_budget(values: dict[str, np.ndarray], name: str, C: float) -> np.ndarray:
+    """N*, D* or L* at C [FLOPs] for arrays of parameters (R,); NaN where there is no inner minimum."""
+    E, A, B, alpha, beta = (np.asarray(values[key], dtype=float) for key in ("E", "A", "B", "alpha", "beta"))
+    fine = (A > 0) & (B > 0) & (alpha > 0) & (beta > 0)
+    result = np.full(len(E), np.nan)
+    result[fine] = getattr(optimum(E[fine], A[fine], B[fine], alpha[fine], beta[fine], C), AT_BUDGET[name])
+    return result
 
 
 def interval(draws: np.ndarray, value: float, level: float, method: str) -> tuple[float, float]:
@@ -90,8 +103,8 @@ def interval(draws: np.ndarray, value: float, level: float, method: str) -> tupl
     if method == "bc":
         # Share of draws below the estimate: a half if the estimator is unbiased on some scale.
         below = np.mean(draws < value) + 0.5 * np.mean(draws == value)
-        shift = norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
-        tail = norm.cdf(2 * shift + norm.ppf(tail))
+        shift = ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
+        tail = ndtr(2 * shift + ndtri(tail))
     low, high = np.quantile(draws, tail)
     return (float(low), float(high)) if method != "basic" else (float(2 * value - high), float(2 * value - low))
 
