@@ -1,6 +1,7 @@
 """Named models and studies: the paper's sizes, and the sweeps that a laptop can train."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from nmm.config import DataConfig, EarlyFusionConfig, OptimConfig, RunConfig
 
@@ -29,6 +30,15 @@ PAPER_EARLY = {
         _paper_early("1.63B", 2208, 4.2e-4), _paper_early("2.28B", 2624, 4e-4), _paper_early("3.35B", 3232, 3.5e-4),
     )
 }
+
+
+class CorpusShape(Protocol):
+    """What a configuration needs to know of a prepared corpus (`nmm.data.store.Corpus`)."""
+
+    hash: str           # of the content
+    context: int        # sequence length [tokens]
+    vocab_size: int     # text tokens
+    patch_dim: int      # numbers in one image patch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +75,26 @@ class Study:
             patch_dim=patch_dim, ffn_multiple=self.ffn_multiple, rope_base=self.rope_base,
         )
 
-    def runs(self, *, corpus_id: str, context: int, vocab_size: int, patch_dim: int) -> dict[str, RunConfig]:
-        """Every run of the grid by id, the longest first, so that parallel workers end together."""
+    def grid(
+        self, corpus: CorpusShape, *, widths: tuple[int, ...] | None = None, budgets: tuple[int, ...] | None = None
+    ) -> dict[str, RunConfig]:
+        """Every run of the grid by id, the longest first, so that parallel workers end together.
+
+        Args:
+            corpus: the prepared corpus the runs read.
+            widths, budgets: instead of the study's own.
+        """
         data = DataConfig(
-            corpus_id=corpus_id, mixture="45-45-10", weights=MIXTURE, context=context,
+            corpus_id=corpus.hash, mixture="45-45-10", weights=MIXTURE, context=corpus.context,
             batch_sequences=self.batch_sequences, validation_sequences=self.validation_sequences, max_epochs=self.max_epochs,
         )
         runs = [
             RunConfig(
-                model=self.model(width, vocab_size=vocab_size, patch_dim=patch_dim), data=data,
+                model=self.model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim), data=data,
                 optim=OptimConfig(lr=self.lr * (32 / width) ** 0.5, warmup_tokens=self.warmup_tokens),
                 tokens=budget, seed=seed,
             )
-            for budget in self.budgets for width in self.widths for seed in self.seeds
+            for budget in budgets or self.budgets for width in widths or self.widths for seed in self.seeds
         ]
         runs.sort(key=lambda run: -run.tokens * run.model.d_model)
         return {run.id: run for run in runs}

@@ -1,4 +1,4 @@
-"""One run: a RunConfig in, a RunRecord out, trained by Composer. The only module that imports Composer (12 s of CPU)."""
+"""One run: a RunConfig in, a RunRecord out, trained by Composer. It and `nmm.lean` alone import Composer, which takes 12 s of CPU."""
 
 import atexit
 import math
@@ -6,10 +6,12 @@ import platform
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import composer
+import numpy as np
 import torch
 from composer import Callback, DataSpec, Evaluator, State, Trainer
 from composer.algorithms import GradientClipping
@@ -18,10 +20,11 @@ from composer.core.engine import Engine
 from composer.loggers import Logger
 from composer.metrics.nlp import LanguageCrossEntropy
 from composer.models import ComposerModel
-from composer.optim import DecoupledAdamW
 from composer.utils import reproducibility
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 import nmm
 from nmm.config import TASKS, RunConfig
@@ -29,6 +32,7 @@ from nmm.data.loader import IGNORE, train_batches, validation_batches
 from nmm.data.mixture import Mixture
 from nmm.data.store import Corpus
 from nmm.flops import exact_train_flops
+from nmm.lean import FusedDecoupledAdamW, Shared, call_listeners_only
 from nmm.models import build
 from nmm.runs import RunRecord
 from nmm.schedule import lr_factor
@@ -108,6 +112,64 @@ class Curve(Callback):
             self.reported = seen
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A Trainer with what a record needs besides it."""
+
+    trainer: Trainer
+    curve: Curve
+    mixture: Mixture
+    steps: int
+
+
+def make_trainer(
+    config: RunConfig, corpus: Corpus, *, scratch: Path | None = None, progress: Progress | None = None
+) -> Fitted:
+    """Composer's Trainer for a run, seeded and ready to fit; arguments and errors as for `train`."""
+    mixture, seen = plan(config, corpus)
+    batch_size = config.data.batch_sequences
+    reproducibility.seed_all(config.seed)
+    model = LanguageModel(build(config.model))
+    curve = Curve(config.tokens, progress)
+    resume = {}
+    if scratch is not None:
+        latest = scratch / "latest-rank0.pt"
+        if latest.exists() and not zipfile.is_zipfile(latest):
+            raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
+        resume = {
+            "save_folder": str(scratch), "save_filename": "ba{batch}-rank{rank}.pt", "save_interval": _every(CHECKPOINT_SECONDS),
+            "save_num_checkpoints_to_keep": 1, "autoresume": True,
+        }
+    peak = config.optim
+    optimizer = FusedDecoupledAdamW(
+        model.parameters(), lr=peak.lr, betas=(peak.beta1, peak.beta2), weight_decay=peak.weight_decay
+    )
+    trainer = Trainer(
+        model=model,
+        run_name=config.id,
+        train_dataloader=_spec(train_batches(mixture, batch_size=batch_size, steps=len(seen))),
+        eval_dataloader=[
+            Evaluator(label=task, dataloader=_spec(loader), metric_names=["L"], device_eval_microbatch_size=EVAL_BATCH)
+            for task, loader in _validation(corpus, config).items()
+        ],
+        eval_interval=0,
+        max_duration=f"{config.tokens}tok",
+        optimizers=optimizer,
+        schedulers=schedule(optimizer, config, seen),
+        step_schedulers_every_batch=True,
+        algorithms=[GradientClipping(clipping_type="norm", clipping_threshold=peak.clip)],
+        callbacks=[curve],
+        seed=config.seed,
+        device="gpu" if torch.cuda.is_available() else "cpu",
+        device_train_microbatch_size=batch_size,
+        progress_bar=False,
+        **resume,
+    )
+    atexit.unregister(Engine._close)     # it would keep every model of this process alive
+    call_listeners_only(trainer)
+    return Fitted(trainer, curve, mixture, len(seen))
+
+
 def train(
     config: RunConfig,
     corpus: Corpus,
@@ -133,45 +195,8 @@ def train(
     Raises:
         ValueError: the corpus is another one, lacks a data type, or is too small for the budget.
     """
-    mixture, steps = plan(config, corpus)
-    batch_size = config.data.batch_sequences
-    reproducibility.seed_all(config.seed)
-    model = LanguageModel(build(config.model))
-    curve = Curve(config.tokens, progress)
-    resume = {}
-    if scratch is not None:
-        latest = scratch / "latest-rank0.pt"
-        if latest.exists() and not zipfile.is_zipfile(latest):
-            raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
-        resume = {
-            "save_folder": str(scratch), "save_filename": "ba{batch}-rank{rank}.pt", "save_interval": _every(CHECKPOINT_SECONDS),
-            "save_num_checkpoints_to_keep": 1, "autoresume": True,
-        }
-    peak = config.optim
-    trainer = Trainer(
-        model=model,
-        run_name=config.id,
-        train_dataloader=_spec(train_batches(mixture, batch_size=batch_size, steps=steps)),
-        eval_dataloader=[
-            Evaluator(label=task, dataloader=_spec(loader), metric_names=["L"], device_eval_microbatch_size=EVAL_BATCH)
-            for task, loader in _validation(corpus, config).items()
-        ],
-        eval_interval=0,
-        max_duration=f"{config.tokens}tok",
-        optimizers=DecoupledAdamW(
-            model.parameters(), lr=peak.lr, betas=(peak.beta1, peak.beta2), weight_decay=peak.weight_decay
-        ),
-        schedulers=_scheduler(config),
-        algorithms=[GradientClipping(clipping_type="norm", clipping_threshold=peak.clip)],
-        callbacks=[curve],
-        seed=config.seed,
-        device="gpu" if torch.cuda.is_available() else "cpu",
-        device_train_microbatch_size=batch_size,
-        progress_bar=False,
-        **resume,
-    )
-    atexit.unregister(Engine._close)     # it would keep every model of this process alive
-    began = time.perf_counter()
+    fitted = make_trainer(config, corpus, scratch=scratch, progress=progress)
+    trainer, curve = fitted.trainer, fitted.curve
     failed = {"config": config, "preset": preset, "size": size, "status": "failed", "entropy": entropy}
     try:
         trainer.fit()
@@ -186,7 +211,7 @@ def train(
     if bad:
         return RunRecord(**failed, reason=f"held-out loss is not finite: {', '.join(bad)}", curve=curve.points,
                          versions=versions(), device=device_name())
-    realised = mixture.realised(steps * batch_size)
+    realised = fitted.mixture.realised(fitted.steps * config.data.batch_sequences)
     tokens = {
         "text": sum(row["text_tokens"] for row in realised.values()),
         "image": sum(row["image_tokens"] for row in realised.values()),
@@ -208,8 +233,10 @@ def train(
     )
 
 
-def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, int]:
-    """The order of training sequences and the steps until `config.tokens` tokens were seen, padding left out.
+def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
+    """The order of training sequences, and the tokens seen after each step, (steps,); the last reaches `config.tokens`.
+
+    Padding does not count.
 
     Raises:
         ValueError: the corpus is not the configuration's, lacks a data type, or is too small.
@@ -221,14 +248,14 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, int]:
     while True:
         sequences = -(-sequences // config.data.batch_sequences) * config.data.batch_sequences
         source, index, _ = mixture.order(sequences)
-        tokens = torch.zeros(sequences, dtype=torch.int64)
+        tokens = np.zeros(sequences, np.int64)
         for number, split in enumerate(mixture.splits):
-            mine = torch.from_numpy(source == number)
-            tokens[mine] = torch.from_numpy(split.tokens[index[source == number]])
-        seen = tokens.view(-1, config.data.batch_sequences).sum(1).cumsum(0)
+            mine = source == number
+            tokens[mine] = split.tokens[index[mine]]
+        seen = tokens.reshape(-1, config.data.batch_sequences).sum(1).cumsum()
         if seen[-1] >= config.tokens:
-            return mixture, int((seen < config.tokens).sum()) + 1
-        sequences += math.ceil(1.1 * (config.tokens - int(seen[-1])) / config.data.context)
+            return mixture, seen[: np.searchsorted(seen, config.tokens) + 1]
+        sequences += math.ceil(1.1 * (config.tokens - seen[-1]) / config.data.context)
 
 
 def _spec(loader: Any) -> DataSpec:
@@ -237,6 +264,7 @@ def _spec(loader: Any) -> DataSpec:
         get_num_samples_in_batch=lambda batch: batch["input_ids"].shape[0],
         get_num_tokens_in_batch=lambda batch: int((batch["document_ids"] >= 0).sum()),
         split_batch=_split,
+        microbatch_transforms=Shared,
     )
 
 
@@ -258,16 +286,20 @@ def _validation(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
     return loaders
 
 
-def _scheduler(config: RunConfig) -> Callable[[State, float], float]:
+def schedule(optimizer: Optimizer, config: RunConfig, seen: np.ndarray) -> LambdaLR:
+    """The rate of every step from the tokens seen before it.
+
+    Not a ComposerScheduler: Composer asks those before it counts the batch, so they lag a step behind.
+    """
+    before = np.concatenate([[0], seen])
     optim = config.optim
 
-    def factor(state: State, ssr: float = 1.0) -> float:
+    def factor(step: int) -> float:
         return lr_factor(
-            state.timestamp.token.value, config.data.batch_tokens, total=config.tokens,
-            warmup=optim.warmup_tokens, cooldown=optim.cooldown,
+            before[step], config.data.batch_tokens, total=config.tokens, warmup=optim.warmup_tokens, cooldown=optim.cooldown
         )
 
-    return factor
+    return LambdaLR(optimizer, factor)
 
 
 def _every(seconds: float) -> Callable[[State, Event], bool]:

@@ -1,0 +1,91 @@
+"""What the trainer costs: our Composer step against a bare PyTorch loop of the same model, data and steps.
+
+    python benchmarks/trainer.py [--repeats 5] [--steps 200] [--json out.json]
+
+Both run in turn in this process on one thread; the figure is the ratio of CPU seconds (wall seconds beside it),
+median over the repeats. Loading batches, the schedule and clipping are in both.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+
+import torch
+from composer.utils import reproducibility
+from torch.nn import functional as F
+
+from nmm import train as trainer
+from nmm.config import RunConfig
+from nmm.data.embedded import embedded_corpus
+from nmm.data.loader import train_batches
+from nmm.data.store import Corpus
+from nmm.lean import FusedDecoupledAdamW
+from nmm.models import build
+from nmm.presets import MIXTURE, study
+
+
+def bare(config: RunConfig, corpus: Corpus) -> float:
+    """The loop that a careful person would write; gives the last loss."""
+    mixture, seen = trainer.plan(config, corpus)
+    reproducibility.seed_all(config.seed)
+    model = build(config.model)
+    optim = config.optim
+    optimizer = FusedDecoupledAdamW(model.parameters(), lr=optim.lr, betas=(optim.beta1, optim.beta2), weight_decay=optim.weight_decay)
+    scheduler = trainer.schedule(optimizer, config, seen)
+    for batch in train_batches(mixture, batch_size=config.data.batch_sequences, steps=len(seen)):
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(model(batch), trainer.targets(batch))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
+        optimizer.step()
+        scheduler.step()
+    return float(loss)
+
+
+def ours(config: RunConfig, corpus: Corpus) -> float:
+    """The same run by Composer, without evaluation; gives the last loss."""
+    fitted = trainer.make_trainer(config, corpus)
+    fitted.trainer.fit()
+    return float(fitted.trainer.state.loss)
+
+
+def timed(function, *arguments) -> tuple[float, float, float]:
+    cpu, wall = time.process_time(), time.perf_counter()
+    loss = function(*arguments)
+    return time.process_time() - cpu, time.perf_counter() - wall, loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    smoke = study("laptop")
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = embedded_corpus(folder, tokens=args.steps * 600, weights=MIXTURE)
+        for width in (16, 32, 64, 96):
+            configs = smoke.grid(corpus, widths=(width,), budgets=(args.steps * 520,))
+            config = next(iter(configs.values()))
+            rows = [(timed(bare, config, corpus), timed(ours, config, corpus)) for _ in range(args.repeats + 1)][1:]
+            result = {
+                "d_model": width,
+                "bare_ms": 1e3 * statistics.median(b[0] for b, _ in rows) / args.steps,
+                "ours_ms": 1e3 * statistics.median(o[0] for _, o in rows) / args.steps,
+                "cpu_ratio": statistics.median(o[0] / b[0] for b, o in rows),
+                "wall_ratio": statistics.median(o[1] / b[1] for b, o in rows),
+                "last_loss_difference": max(abs(o[2] - b[2]) for b, o in rows),
+            }
+            results.append(result)
+            print("  ".join(f"{name} {value:.4g}" for name, value in result.items()), flush=True)
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
