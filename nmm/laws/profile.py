@@ -124,25 +124,26 @@ def profile_interval(fit: Fit, quantity: Callable, level: float) -> tuple[float,
 
 def _one_side(root_at: Callable, phi: np.ndarray, centre: float, width: float, critical: float, sign: float) -> float:
     """The value on one side of the estimate where the root of the statistic reaches `critical`."""
-    inner, outer = (0.0, 0.0), None              # (distance reached, root) below and above the critical value
+    low, high = (0.0, 0.0, 0.0), None      # target, root and value reached (as distances), below and above critical
     distance = width
     for _ in range(MAX_TRIALS):
         root, reached, found = root_at(centre + sign * distance, phi)
-        at = sign * (reached - centre)
+        point = (distance, root, sign * (reached - centre))
         if abs(root - critical) < TOLERANCE * critical:
-            return centre + sign * at
+            return reached
         if root > critical:
-            outer = (at, root)
+            high = point
         else:
-            inner, phi = (max(at, inner[0]), root), found
+            low, phi = point, found
             if distance > FARTHEST:
                 return sign * np.inf
-        if outer is None:
-            distance = distance * np.clip(critical / max(root, 1e-9), 1.2, 3.0)
+        if high is None:
+            distance *= np.clip(critical / max(root, 1e-9), 1.2, 3.0)
             continue
-        # The root grows about linearly with the distance: interpolate between the two sides.
-        share = (critical - inner[1]) / (outer[1] - inner[1])
-        if outer[0] - inner[0] <= 1e-4 * outer[0]:
+        if high[0] - low[0] <= 1e-4 * high[0]:
             break
-        distance = inner[0] + np.clip(share, 0.05, 0.95) * (outer[0] - inner[0])
-    return centre + sign * (inner[0] + (critical - inner[1]) / (outer[1] - inner[1]) * (outer[0] - inner[0]))
+        # The root grows about linearly with the distance: interpolate between the two sides.
+        share = (critical - low[1]) / (high[1] - low[1])
+        distance = low[0] + np.clip(share, 0.05, 0.95) * (high[0] - low[0])
+    share = (critical - low[1]) / (high[1] - low[1])
+    return centre + sign * (low[2] + share * (high[2] - low[2]))

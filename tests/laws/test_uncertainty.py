@@ -14,7 +14,7 @@ def test_every_refit_is_at_its_own_optimum(noisy):
     _, N, D, L = noisy
     boot = fit_parametric(N, D, L).bootstrap(40, seed=3)
     weights = np.random.default_rng(3).multinomial(48, np.full(48, 1 / 48), size=40)
-    for k in range(0, 40, 8):
+    for k in range(0, 40, 20):
         def objective(theta, weights=weights[k]):
             z = np.exp(theta[0]) + np.exp(theta[1] - theta[3] * np.log(N)) + np.exp(theta[2] - theta[4] * np.log(D))
             return np.sum(weights * huber(1e-3, np.log(z) - np.log(L)))
@@ -33,17 +33,17 @@ def test_same_seed_same_draws(noisy):
 
 
 def test_profile_intervals_cover():
-    """A small version of benchmarks/laws_coverage.py; the bounds are three standard errors of 60 studies."""
+    """A small version of benchmarks/laws_coverage.py; the bounds are three standard errors of 40 studies."""
     values, names = surface(1.904, 0.301, 0.335), ("E", "alpha", "beta")
     N, D = grid(6, 9)
     covered = []
-    for seed in range(60):
+    for seed in range(40):
         noise = np.random.default_rng(seed).normal(0, 0.0113, len(N))
         boot = fit_parametric(N, D, loss_of(values, N, D) * np.exp(noise)).bootstrap(1, starts=1)
         intervals = [boot.interval(name) for name in names]
         covered.append([low <= truth <= high for (low, high), truth in zip(intervals, (values[0], *values[3:]))])
     share = np.mean(covered, axis=0)
-    assert np.all(share > 0.86), dict(zip(names, share))
+    assert np.all(share > 0.84), dict(zip(names, share))
 
 
 def test_intervals_of_one_quantity_follow_from_those_of_another(noisy):
