@@ -23,7 +23,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 # What pillow's parsers raise on damaged files besides OSError; seen in its issue tracker and fuzzing reports.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
-          ZeroDivisionError, Pillow.DecompressionBombError)
+          ZeroDivisionError)
 
 
 class BadImage(ValueError):
@@ -44,15 +44,18 @@ def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]
     with warnings.catch_warnings():
         # pillow warns above its own pixel limit; ours is stricter and checked below
         warnings.simplefilter("ignore")
+        too_large = f"image above {MAX_PIXELS // 1_000_000} megapixels or {MAX_SIDE} pixels a side"
         try:
             image = Pillow.open(io.BytesIO(data), formats=FORMATS)
+        except Pillow.DecompressionBombError:  # pillow's own limit, above ours
+            raise BadImage(too_large) from None
         except Pillow.UnidentifiedImageError:
             raise BadImage("not a JPEG, PNG or WebP image") from None
         except BROKEN:
             raise BadImage("image is damaged") from None
         size = image.size
         if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
-            raise BadImage(f"image above {MAX_PIXELS // 1_000_000} megapixels or {MAX_SIDE} pixels a side")
+            raise BadImage(too_large)
         if min(size) < MIN_SIDE:
             raise BadImage(f"image below {MIN_SIDE} pixels a side")
         try:

@@ -109,8 +109,9 @@ class _Steps(Sampler):
         return len(self.batches)
 
     def __iter__(self) -> Iterator[int]:
+        # Taken at the first step, not here: torch makes an iterator that it throws away when there are workers.
         start, self.batches.start = self.batches.start, 0
-        return iter(range(start, len(self.batches)))
+        yield from range(start, len(self.batches))
 
 
 class _Loader(DataLoader):

@@ -1,0 +1,212 @@
+"""Batches: every field against a slow reference, and one order whatever the workers, ranks or interruptions."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from nmm.data import store
+from nmm.data.documents import Document, Image, Text
+from nmm.data.formats import DECODERS, decoder
+from nmm.data.generated import render
+from nmm.data.loader import IGNORE, collate, train_batches, validation_batches
+from nmm.data.mixture import Mixture
+from nmm.data.tokenizer import Tokenizer
+from nmm.data.write import write_corpus
+from tests.data.conftest import image_bytes, sentence
+
+
+def reference(sequence: store.Sequence) -> dict[str, np.ndarray]:
+    """The contract, position by position."""
+    L = len(sequence.tokens)
+    image_ids = np.full(L, -1)
+    for number, (start, length) in enumerate(zip(sequence.starts, sequence.lengths)):
+        image_ids[start:start + length] = number
+    labels = np.full(L, IGNORE)
+    for p in range(L - 1):
+        same = sequence.documents[p] == sequence.documents[p + 1] >= 0
+        if same and image_ids[p + 1] < 0:
+            labels[p] = sequence.tokens[p + 1]
+    ids = np.array([sequence.tokens[p] if image_ids[p] < 0 <= sequence.documents[p] else 0 for p in range(L)])
+    return {"input_ids": ids, "labels": labels, "document_ids": sequence.documents, "image_ids": image_ids}
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_collate_against_the_reference(generated):
+    rows = [generated.sources[name].train[k] for k in range(7) for name in ("caption", "text", "interleaved")]
+    batch = collate(rows)
+    assert {name: str(value.dtype) for name, value in batch.items()} == {
+        "input_ids": "torch.int64", "labels": "torch.int64", "document_ids": "torch.int64", "image_ids": "torch.int64",
+        "patches": "torch.float32"}
+    assert batch["patches"].shape == (21, 5 * 16, 192)  # five captions are the most images in a row
+    for k, row in enumerate(rows):
+        for name, expected in reference(row).items():
+            assert np.array_equal(batch[name][k].numpy(), expected), (k, name)
+        own = render(row.images).reshape(-1, 192) if row.images else np.zeros((0, 192), np.float32)
+        assert np.array_equal(batch["patches"][k, :len(own)].numpy(), own)
+        assert not batch["patches"][k, len(own):].any()
+
+
+def test_what_is_predicted(generated):
+    row = generated.sources["caption"].train[0]
+    batch = collate([row])
+    labels, images = batch["labels"][0], batch["image_ids"][0]
+    end, begin = generated.tokenizer.end, generated.tokenizer.image
+    assert images[:18].tolist() == [-1] + [0] * 16 + [-1]
+    assert labels[:16].tolist() == [IGNORE] * 16, "image tokens are no targets"
+    assert labels[16] == row.tokens[17], "the last patch predicts the first word"
+    ends = (batch["input_ids"][0] == end).nonzero().flatten()
+    assert (labels[ends] == IGNORE).all(), "nothing is predicted across documents"
+    assert begin not in labels, "a caption begins with its image, which nothing precedes"
+
+
+def test_a_batch_without_images_has_no_patches(generated):
+    batch = collate([generated.sources["text"].train[k] for k in range(3)])
+    assert batch["patches"].shape == (3, 0, 192) and (batch["image_ids"] == -1).all()
+
+
+def test_mixed_formats_are_decoded_once_each(tmp_path, monkeypatch):
+    documents = [Document(tuple(part for k, fmt in enumerate(("JPEG", "PNG", "WEBP")) for part in (
+        Image(image_bytes(9 * n + k, fmt=fmt), fmt.lower()), Text(sentence(k)))), f"d{n}") for n in range(12)]
+    tokenizer = Tokenizer.train([sentence(k) for k in range(20)], 300)
+    corpus = write_corpus({"web": ("interleaved", documents)}, tmp_path, tokenizer, context=200, image_size=16, patch=8,
+                          validation=2, identity="x")
+    calls = []
+    decode = DECODERS["png"]
+
+    def counting(blobs, geometry, draws):
+        calls.append(len(blobs))
+        return decode(blobs, geometry, draws)
+
+    for name in ("jpeg", "png", "webp"):
+        monkeypatch.setitem(DECODERS, name, counting)
+    split = corpus.sources["web"].train
+    rows = [split.augmented(k, 0, 0) for k in range(len(split))]
+    batch = collate(rows)
+    assert calls == [sum(len(row.images) for row in rows)]
+    row = rows[1]
+    expected = decode(row.images, corpus.geometry, [(*row.draw, n) for n in range(len(row.images))]).reshape(-1, 192)
+    assert np.array_equal(batch["patches"][1, :len(expected)].numpy(), expected)
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(ValueError, match="unknown image format 'tiff'"):
+        decoder("tiff")
+
+
+@pytest.fixture(scope="module")
+def mixture(generated):
+    return Mixture(generated, "45-45-10", seed=5, max_epochs=2)
+
+
+def test_workers_change_nothing(mixture):
+    plain = list(train_batches(mixture, batch_size=4, steps=12))
+    assert len(plain) == 12
+    for workers in (1, 2):
+        assert all(map(equal, plain, train_batches(mixture, batch_size=4, steps=12, num_workers=workers)))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_resumed_loader_goes_on_where_it_stopped(mixture, workers):
+    whole = list(train_batches(mixture, batch_size=4, steps=10))
+    before = train_batches(mixture, batch_size=4, steps=10, num_workers=2)
+    state = before.dataset.state_dict(6 * 4, True)  # Composer's call after six batches
+    after = train_batches(mixture, batch_size=4, steps=10, num_workers=workers)
+    after.dataset.load_state_dict(state)
+    rest = list(after)
+    assert len(rest) == 4 and all(map(equal, whole[6:], rest))
+    assert len(list(after)) == 10, "the offset holds for one pass"
+
+
+def test_ranks_share_the_global_order(mixture):
+    whole = list(train_batches(mixture, batch_size=4, steps=6))
+    ranks = [list(train_batches(mixture, batch_size=2, steps=6, rank=r, world_size=2)) for r in range(2)]
+    for step in range(6):
+        for name in ("input_ids", "labels", "image_ids"):
+            assert torch.equal(torch.cat([ranks[0][step][name], ranks[1][step][name]]), whole[step][name])
+
+
+def test_longer_training_begins_alike(mixture):
+    short, long = (train_batches(mixture, batch_size=4, steps=n) for n in (5, 50))
+    assert all(map(equal, short, list(long)[:5]))
+
+
+def test_validation_is_the_same_every_time_and_complete(generated):
+    source = generated.sources["interleaved"]
+    one, two = list(validation_batches(source, 8)), list(validation_batches(source, 8, num_workers=2))
+    assert sum(len(b["input_ids"]) for b in one) == len(source.validation) and all(map(equal, one, two))
+    assert sum(len(b["input_ids"]) for b in validation_batches(source, 8, limit=11)) == 11
+
+
+def test_too_little_data_and_bad_sizes_are_refused(mixture):
+    with pytest.raises(ValueError, match="is too small"):
+        train_batches(mixture, batch_size=4, steps=100_000)
+    with pytest.raises(ValueError, match="at least 1: got 0 and 5"):
+        train_batches(mixture, batch_size=0, steps=5)
+
+
+def test_only_the_loader_imports_torch():
+    code = ("import sys, nmm.data.store, nmm.data.mixture, nmm.data.prepare, nmm.data.write, nmm.data.show\n"
+            "print([name for name in ('torch', 'composer', 'pandas') if name in sys.modules])")
+    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True).replace("'", '"')) == []
+
+
+COMPOSER = """
+import sys, json, hashlib, signal, os
+import torch
+from composer import Trainer, Callback, DataSpec
+from composer.models import ComposerModel
+from nmm.data import store
+from nmm.data.loader import train_batches
+from nmm.data.mixture import Mixture
+
+folder, checkpoints, workers, stop = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+class Model(ComposerModel):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = torch.nn.Embedding(512, 8), torch.nn.Linear(8, 512)
+    def forward(self, batch): return self.head(self.embed(batch["input_ids"]))
+    def loss(self, out, batch): return torch.nn.functional.cross_entropy(out.flatten(0, 1), batch["labels"].flatten())
+
+class Record(Callback):
+    def after_loss(self, state, logger):
+        data = b"".join(state.batch[k].numpy().tobytes() for k in sorted(state.batch))
+        print(json.dumps([int(state.timestamp.batch), hashlib.md5(data).hexdigest(), float(state.loss)]), flush=True)
+    def batch_end(self, state, logger):
+        if int(state.timestamp.batch) == stop: os.kill(os.getpid(), signal.SIGKILL)
+
+loader = train_batches(Mixture(store.open(folder), "45-45-10", seed=1), batch_size=4, steps=12, num_workers=workers)
+model = Model()
+trainer = Trainer(model=model, train_dataloader=DataSpec(loader, get_num_samples_in_batch=lambda b: len(b["input_ids"])),
+                  optimizers=torch.optim.Adam(model.parameters()), max_duration="12ba", device="cpu", device_train_microbatch_size=4, run_name="r",
+                  callbacks=[Record()], save_folder=checkpoints, save_interval="3ba", autoresume=True, progress_bar=False)
+trainer.fit()
+"""
+
+
+@pytest.mark.timeout(240)
+def test_composer_killed_in_mid_epoch_resumes_alike_with_other_workers(generated, tmp_path):
+    """Batches and losses of a killed and resumed run, with another number of workers, are those of a whole run."""
+    script = tmp_path / "run.py"
+    script.write_text(COMPOSER)
+
+    def train(name: str, workers: int, stop: int = -1) -> list:
+        command = [sys.executable, str(script), str(generated.folder), str(tmp_path / name), str(workers), str(stop)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (result.returncode == 0) == (stop < 0), result.stderr[-2000:]
+        return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
+
+    whole = train("whole", 0)
+    assert len(whole) == 12 and len({digest for _, digest, _ in whole}) == 12
+    killed = train("killed", 0, stop=7)
+    resumed = train("killed", 2)
+    assert killed == whole[:7]
+    assert resumed == whole[6:], "the last checkpoint before the kill is of batch 6"
