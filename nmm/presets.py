@@ -61,7 +61,8 @@ class Study:
     warmup_tokens: int = 20_000
     batch_sequences: int = 4
     validation_sequences: int = 256
-    max_epochs: int = 1
+    max_epochs: int = 1                     # how often a source may be read
+    validation_share: float = 0.1           # of real documents, held out
 
     @property
     def max_tokens(self) -> int:

@@ -1,0 +1,93 @@
+"""From a preset's name to its records: prepare the corpus, then train what is missing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nmm.config import TASKS, content_hash
+from nmm.data import generated, store
+from nmm.data.embedded import embedded_corpus
+from nmm.data.prepare import prepare
+from nmm.presets import MIXTURE, Study, study
+from nmm.sweep import Outcome, sweep
+
+WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
+WORLD_SEED = 0
+FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
+REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the embedded corpus is
+
+
+def sources(data: str | Path) -> list[tuple[str, Path]]:
+    """The data types of a folder of real data, each in a subfolder of its name.
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+        ValueError: a data type has no subfolder, or an empty one; the expected names are listed.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        raise FileNotFoundError(f"no data folder {data}: give a folder with {_expected()}")
+    found = []
+    for task in TASKS:
+        folder = next((data / name for name in FOLDERS[task] if (data / name).is_dir()), None)
+        if folder is None or not any(folder.iterdir()):
+            raise ValueError(f"{data} has no files for data type {task!r}: expected {_expected()}")
+        found.append((task, folder))
+    return found
+
+
+def _expected() -> str:
+    return ", ".join(f"a subfolder {' or '.join(names)} for {task} data" for task, names in FOLDERS.items())
+
+
+def prepare_corpus(plan: Study, data: str | Path | None, work: Path = WORK) -> store.Corpus:
+    """The corpus of a study: generated, or prepared from a folder of real data; opened if it is there already.
+
+    Raises:
+        ValueError, OSError: the data cannot be used; the file is named.
+    """
+    if data is None:
+        out = work / "corpora" / f"generated-{plan.max_tokens}"
+        return embedded_corpus(out, tokens=plan.max_tokens, weights=MIXTURE, seed=WORLD_SEED)
+    found = sources(data)
+    out = work / "corpora" / f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
+    prepare(found, out, validation=plan.validation_share, **REAL)
+    return store.open(out)
+
+
+def run_study(
+    preset: str,
+    *,
+    runs_dir: str | Path | None = None,
+    data: str | Path | None = None,
+    max_epochs: int | None = None,
+    jobs: int = 2,
+    retry_failed: bool = False,
+    work: Path = WORK,
+) -> tuple[Outcome, Path]:
+    """Train what is missing of a study.
+
+    Args:
+        preset: name of the study.
+        runs_dir: folder of the records; default: work/runs/PRESET, or work/runs/PRESET-DATA.
+        data: folder of real data; default: the generated corpus.
+        max_epochs: how often the data may be repeated; default: the preset's.
+        jobs: worker processes.
+        retry_failed: train failed runs again.
+        work: folder for corpora and records.
+    Returns:
+        What happened, and the folder of the records.
+    Raises:
+        ValueError: unknown preset, unusable data, or a corpus too small for the budgets.
+        OSError, RuntimeError: see `sweep`.
+    """
+    plan = study(preset)
+    if max_epochs is not None:
+        plan = replace(plan, max_epochs=max_epochs)
+    corpus = prepare_corpus(plan, data, work)
+    if runs_dir is None:
+        runs_dir = work / "runs" / (preset if data is None else f"{preset}-{Path(data).resolve().name}")
+    outcome = sweep(
+        plan.grid(corpus), corpus=corpus.folder, runs_dir=runs_dir, preset=preset,
+        entropy=generated.World(WORLD_SEED).entropy() if data is None else None, jobs=jobs, retry_failed=retry_failed,
+    )
+    return outcome, Path(runs_dir)

@@ -1,0 +1,271 @@
+"""Many runs: every run of a grid that has no record yet, trained in parallel processes.
+
+A process imports Composer once and trains many runs. Each run holds a file lock while it trains, so that two sweeps on
+one folder share the work; checkpoints and locks live under `runs_dir/.scratch`. Nothing is lost at a kill: finished
+runs have their record, the others go on from their checkpoint at the next call.
+"""
+
+import fcntl
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nmm import runs
+from nmm.config import RunConfig
+from nmm.data import store
+
+SCRATCH = ".scratch"
+
+
+@dataclass
+class Outcome:
+    """What a sweep did, as run ids. `failed` maps each failed run to its reason, `aside` each bad record to its new place."""
+
+    finished: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    aside: dict[str, str] = field(default_factory=dict)
+    busy: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    startup_share: float = 0.0      # of the workers' time, until their first run began
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.finished)} trained", f"{len(self.skipped)} already there", f"{len(self.failed)} failed"]
+        if self.busy:
+            parts.append(f"{len(self.busy)} in the hands of another sweep")
+        lines = [f"{', '.join(parts)} in {self.seconds:.0f} s"]
+        lines += [f"run {run} failed: {reason}" for run, reason in self.failed.items()]
+        lines += [f"run {run}: a corrupt record was set aside as {path}" for run, path in self.aside.items()]
+        return "\n".join(lines)
+
+
+def sweep(
+    grid: dict[str, RunConfig],
+    *,
+    corpus: str | Path,
+    runs_dir: str | Path,
+    preset: str,
+    entropy: dict[str, float] | None = None,
+    jobs: int = 2,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Train the runs of a grid that are not finished.
+
+    Args:
+        grid: run configurations by id, in the order to start them.
+        corpus: folder of the prepared corpus.
+        runs_dir: folder of the records; made if it is not there.
+        preset: label for the records.
+        entropy: the generator's entropy by data type [nats per target token].
+        jobs: worker processes, each with one CPU thread.
+        retry_failed: train runs again whose record says "failed"; they fail the same way unless the code changed.
+    Returns:
+        What happened to each run.
+    Raises:
+        ValueError: the corpus does not fit the runs; `jobs` is not positive.
+        OSError: the folder cannot be written.
+        RuntimeError: a worker died; finished runs are kept, and the next call goes on.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1: got {jobs}")
+    folder = Path(runs_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    began, outcome, todo = time.perf_counter(), Outcome(), []
+    for run, config in grid.items():
+        record = _existing(folder, run, outcome)
+        if record is None or (record.status == "failed" and retry_failed):
+            todo.append(config)
+        elif record.status == "failed":
+            outcome.failed[run] = f"{record.reason} (recorded earlier; --retry-failed trains it again)"
+        else:
+            outcome.skipped.append(run)
+    if todo:
+        work = _Work(Path(corpus), folder, preset, entropy)
+        _check(todo, work)
+        _train_all(todo, work, min(jobs, len(todo)), outcome)
+    outcome.seconds = time.perf_counter() - began
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every worker needs."""
+
+    corpus: Path
+    folder: Path
+    preset: str
+    entropy: dict[str, float] | None
+
+
+def _existing(folder: Path, run: str, outcome: Outcome) -> runs.RunRecord | None:
+    """The record of a run, or None. A corrupt file is renamed, named in the outcome, and the run trained again."""
+    path = folder / f"{run}.json"
+    if not path.exists():
+        return None
+    try:
+        return runs.read(path)
+    except runs.RecordError:
+        aside = path.with_name(f"{path.name}.corrupt")
+        os.replace(path, aside)
+        outcome.aside[run] = str(aside)
+        return None
+
+
+def _check(todo: list[RunConfig], work: _Work) -> None:
+    """Refuse before the first run is trained what would fail in the last."""
+    from nmm.data.mixture import Mixture
+
+    corpus = store.open(work.corpus)
+    largest = max(todo, key=lambda config: config.tokens)
+    Mixture(corpus, largest.data.weights, largest.seed, largest.data.max_epochs).require(largest.tokens)
+
+
+def _train_all(todo: list[RunConfig], work: _Work, jobs: int, outcome: Outcome) -> None:
+    context = multiprocessing.get_context("spawn")
+    tasks, reports = context.Queue(), context.Queue()
+    for config in todo:
+        tasks.put(config)
+    for _ in range(jobs):
+        tasks.put(None)
+    with _one_thread():
+        workers = [context.Process(target=_worker, args=(tasks, reports, work), daemon=True) for _ in range(jobs)]
+        for worker in workers:
+            worker.start()
+    bar = tqdm(total=sum(config.tokens for config in todo), unit="tok", unit_scale=True, desc=f"training {len(todo)} runs",
+               smoothing=0.05, mininterval=0.5, file=sys.stdout, dynamic_ncols=True)
+    startup = 0.0
+    try:
+        with bar:
+            for kind, value in _reports(reports, workers):
+                if kind == "progress":
+                    bar.update(value)
+                elif kind == "ready":
+                    startup += value
+                elif kind == "error":
+                    raise value
+                else:
+                    run, reason = value
+                    done = {"finished": outcome.finished, "busy": outcome.busy}.get(kind)
+                    if done is None:
+                        outcome.failed[run] = reason
+                    else:
+                        done.append(run)
+                    count = len(outcome.finished) + len(outcome.failed) + len(outcome.busy)
+                    bar.set_postfix_str(f"{count}/{len(todo)} runs", refresh=False)
+            elapsed = bar.format_dict["elapsed"]
+        outcome.startup_share = startup / (elapsed * jobs) if elapsed else 0.0
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+
+
+def _reports(reports: Any, workers: list[SpawnProcess]) -> Iterator[tuple[str, Any]]:
+    """Messages until every worker said it is done.
+
+    Raises:
+        RuntimeError: a worker ended without saying so.
+    """
+    running = len(workers)
+    while running:
+        try:
+            kind, value = reports.get(timeout=1.0)
+        except queue.Empty:
+            dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
+            if dead:
+                code = dead[0].exitcode
+                how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+                raise RuntimeError(
+                    f"a training process ended {how} (out of memory?). Finished runs are kept: the same command goes on from there"
+                ) from None
+            continue
+        if kind == "done":
+            running -= 1
+        else:
+            yield kind, value
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Start processes with one CPU thread each: tiny models are slower with two, and sums stay reproducible."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _worker(tasks: Any, reports: Any, work: _Work) -> None:
+    """Train runs from the queue until it says None."""
+    began = time.perf_counter()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        import torch
+
+        from nmm.train import train
+
+        torch.set_num_threads(1)
+        corpus = store.open(work.corpus)
+        reports.put(("ready", time.perf_counter() - began))
+        while (config := tasks.get()) is not None:
+            scratch = work.folder / SCRATCH / config.id
+            with _lock(scratch) as mine:
+                if not mine:
+                    reports.put(("busy", (config.id, None)))
+                    continue
+                if (work.folder / f"{config.id}.json").exists():        # another sweep finished it meanwhile
+                    reports.put(("finished", (config.id, None)))
+                    continue
+                record = train(
+                    config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy,
+                    scratch=scratch, progress=lambda tokens: reports.put(("progress", tokens)),
+                )
+                runs.write(record, work.folder)
+                shutil.rmtree(scratch)
+            reports.put((record.status, (config.id, record.reason)))
+        reports.put(("done", None))
+    except (ValueError, OSError) as error:
+        reports.put(("error", error))
+    reports.close()
+    reports.join_thread()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not train on unseen."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _lock(scratch: Path) -> Iterator[bool]:
+    """Hold a run's lock; False if another process has it. The kernel frees it when its holder dies."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch.parent / f"{scratch.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
