@@ -1,0 +1,57 @@
+# The two commands: make book, make test. `make help` lists the rest.
+PYTHON      ?= python3
+PRESET      ?= laptop
+DATA        ?=
+MAX_EPOCHS  ?=
+JOBS        ?= 2
+CHAPTER     ?= 05_fit
+
+VENV  := .venv
+READY := $(VENV)/.ready
+NMM   := $(VENV)/bin/python -m nmm
+STUDY := $(PRESET)$(if $(DATA),-$(notdir $(abspath $(DATA))))
+OWN   := work/runs/$(STUDY)
+# Our records of the same study, shown beside the reader's own
+PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
+
+.PHONY: book site serve test report lab constraints clean help
+
+book: $(READY) ## train the study PRESET on the generated corpus, or on DATA, and render the book from it
+	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)") $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
+	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED)
+	$(NMM) book build --edition $(STUDY)
+
+site: $(READY) ## render the published book from the records in runs/, without training
+	$(NMM) book execute --preset laptop --edition published -j $(JOBS) -p runs_dir=runs/laptop
+	$(NMM) book build --edition published
+
+serve: $(READY) ## serve the rendered book on localhost
+	$(NMM) book serve
+
+test: $(READY) ## the whole test suite
+	$(VENV)/bin/ruff check nmm tests benchmarks
+	$(VENV)/bin/python -m pytest -n $(JOBS)
+
+report: $(READY) ## one self-contained HTML file of the chapter CHAPTER, as last executed by make book
+	$(NMM) report work/executed/$(STUDY)/$(CHAPTER).ipynb --out work/$(CHAPTER).html
+
+lab: $(READY) ## open the chapters in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "nmm needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1): call make with PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt uv
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --constraint constraints.txt --editable '.[book,test]'
+	@touch $(READY)
+
+constraints: ## write the versions that are installed into constraints.txt
+	{ echo "# Exact versions of the environment that the book was made in, Python 3.11. Written by: make constraints"; \
+	  $(VENV)/bin/uv pip freeze --quiet --python $(VENV)/bin/python | grep -v '^-e'; } > constraints.txt
+
+clean: ## delete the rendered book and the executed chapters; own runs and corpora stay
+	rm -rf book/_build work/executed
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
