@@ -24,7 +24,7 @@ from nmm.data.store import write_text
 from nmm.data.tokenizer import Tokenizer
 from nmm.data.write import Layout, assemble, begin, finished_part, locked, parts_folder, write_part
 
-PART_BYTES = 64 << 20         # files of a source are taken together up to this size [bytes]
+PART_BYTES = 64 << 20         # input of one part [bytes]
 TOKENIZER_TEXT = 32 << 20     # text of each source that a new tokenizer is trained on [bytes]
 TOKENIZER_DOCUMENTS = 100_000  # and documents, so that a source of short captions is not read to its end
 VOCABULARY = 8192             # of a new tokenizer
@@ -64,7 +64,8 @@ def parse_source(text: str) -> tuple[str, str, Path]:
 def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image_root: str | Path | None = None,
             context: int = 1024, image_size: int = 224, patch: int = 14, vocab_size: int | None = None,
             tokenizer: str | Path | None = None, validation: float = 0.05, max_images: int = 30,
-            max_rejects: float = 0.05, processes: int | None = None, progress: bool = True) -> dict:
+            max_rejects: float = 0.05, processes: int | None = None, part_bytes: int = PART_BYTES,
+            progress: bool = True) -> dict:
     """Prepare a corpus from real files and give its report.
 
     Called again with the same arguments it goes on where a killed call stopped; a finished corpus is not touched.
@@ -81,6 +82,8 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         max_images: images kept in a document.
         max_rejects: largest share of bad documents, and of bad images, that is accepted.
         processes: default: one per core.
+        part_bytes: files of a source are worked on together up to this size; a killed call repeats at most its unfinished
+            parts [bytes].
     Raises:
         ValueError: bad settings, a bad file (it is named), too many rejects.
         OSError: a file cannot be read or written.
@@ -103,14 +106,14 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
     found = {name: files_of(path, kind) for kind, name, path in named}
     files = {name: chosen for name, (chosen, _) in found.items()}
     roots = {name: _image_root(image_root, path) if kind == "interleaved" else None for kind, name, path in named}
-    identity = _identity(named, files, layout, max_images, given.hash if given else vocab_size or VOCABULARY)
+    identity = _identity(named, files, layout, max_images, part_bytes, given.hash if given else vocab_size or VOCABULARY)
     with locked(out):
         if begin(out, identity) is None:
             trained = given or _train_tokenizer(out, kinds, files, roots, layout, vocab_size or VOCABULARY, progress)
             write_text(out / "tokenizer.json", trained.to_json())
             jobs = [Job(name, kinds[name], tuple(part), roots[name], parts_folder(out, name) / f"{number:05d}",
                         out / "tokenizer.json", layout, max_images)
-                    for name in kinds for number, part in enumerate(_parts(files[name]))]
+                    for name in kinds for number, part in enumerate(_parts(files[name], part_bytes))]
             done = _run(jobs, processes or len(os.sched_getaffinity(0)), progress)
             parts = {name: [part for job, part in zip(jobs, done) if job.source == name] for name in kinds}
             assemble(out, kinds, parts, trained, layout, identity, max_rejects)
@@ -118,11 +121,11 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
 
 
 def _identity(named: list[tuple[str, str, Path]], files: dict[str, list[Path]], layout: Layout, max_images: int,
-              tokenizer: str | int) -> str:
+              part_bytes: int, tokenizer: str | int) -> str:
     """A hash of all that decides the corpus. Files count by name and size, so that a moved folder is the same data."""
     listed = [(kind, name, [(str(f.relative_to(path)) if f != path else f.name, f.stat().st_size) for f in files[name]])
               for kind, name, path in named]
-    text = json.dumps([CLEANING, listed, asdict(layout), max_images, tokenizer], sort_keys=True)
+    text = json.dumps([CLEANING, listed, asdict(layout), max_images, part_bytes, tokenizer], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -134,12 +137,12 @@ def _image_root(given: str | Path | None, source: Path) -> Path | None:
     return beside if beside.exists() else None
 
 
-def _parts(files: list[Path]) -> Iterator[list[Path]]:
-    """Consecutive files up to `PART_BYTES` together; a function of names and sizes alone."""
+def _parts(files: list[Path], part_bytes: int) -> Iterator[list[Path]]:
+    """Consecutive files up to `part_bytes` together; a function of names and sizes alone."""
     part, size = [], 0
     for file in files:
         bytes_ = file.stat().st_size
-        if part and size + bytes_ > PART_BYTES:
+        if part and size + bytes_ > part_bytes:
             yield part
             part, size = [], 0
         part.append(file)
