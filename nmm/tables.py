@@ -1,0 +1,55 @@
+"""Tables as chapters show them: short numbers, values with their interval, two sets of records side by side."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+
+def short(value: float) -> str:
+    """A count in three digits with its suffix: 26.4k, 1M, 2.28B, 1.5T. Missing is an em dash."""
+    if not np.isfinite(value):
+        return "—"
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * limit:
+            return f"{float(f'{value / limit:.3g}'):g}{suffix}"
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """`0.312 [0.290, 0.335]`; an unlimited side is written as infinity, a missing value as an em dash."""
+    def word(number: float) -> str:
+        if np.isnan(number):
+            return "—"
+        return f"{number:.{digits}f}" if np.isfinite(number) else "∞" if number > 0 else "-∞"
+
+    return f"{word(value)} [{word(low)}, {word(high)}]"
+
+
+def intervals(rows: Mapping[str, pd.DataFrame], names: tuple[str, ...], digits: int = 3) -> pd.DataFrame:
+    """A row a fit, a column a quantity, each as value and interval.
+
+    Args:
+        rows: fit name -> table with the columns value, low, high and a row a quantity (`Bootstrap.intervals`).
+        names: quantities to show.
+    """
+    return pd.DataFrame(
+        {name: {row: with_interval(*table.loc[name, ["value", "low", "high"]], digits) for row, table in rows.items()} for name in names}
+    )
+
+
+def pair_runs(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs that both tables of records hold, matched by size, budget and seed.
+
+    Configurations, not hashes, are matched, so that a study on another corpus of the same design can be compared too.
+
+    Returns:
+        Columns run, N, D, L, L_other, difference [nats/token] = L_other - L, and relative; sorted by N and D.
+    """
+    keys = ["arch", "size", "budget", "seed"]
+    left = here[here["status"] == "finished"][["run", "N", "D", "L", *keys]]
+    right = there[there["status"] == "finished"][["L", *keys]]
+    pairs = left.merge(right, on=keys, suffixes=("", "_other")).sort_values(["N", "D"]).reset_index(drop=True)
+    pairs["difference"] = pairs["L_other"] - pairs["L"]
+    pairs["relative"] = pairs["difference"] / pairs["L"]
+    return pairs
