@@ -32,6 +32,7 @@ bibtex_default_style = "plain"      # by author
 bibtex_reference_style = "author_year"
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_favicon = "_static/favicon.svg"

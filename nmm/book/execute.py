@@ -154,7 +154,6 @@ def _bring_up_to_date(chapter: Chapter, given: Mapping[str, Any], key: str, layo
 def _run(chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, failed: Path) -> tuple[str, str]:
     import papermill  # a second to import: an unchanged book does without
     from papermill.exceptions import PapermillException
-    from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings are errors here already
     values = chapter.values(given)
@@ -168,7 +167,7 @@ def _run(chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, faile
         papermill.execute_notebook(
             str(chapter.path), str(partial), parameters=changed, kernel_name="python3", language="python",
             progress_bar=False, autosave_cell_every=0,
-            config=Config(KernelManager={"transport": "ipc"}),  # TCP ports can collide, and other users can read them
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel warns that it listens on 127.0.0.1
         )
     except (PapermillException, RuntimeError, TimeoutError, KeyError, OSError) as error:  # what a kernel can die of
         if not partial.exists():
@@ -191,7 +190,7 @@ def describe_failure(path: Path) -> str:
         for output in cell.outputs:
             if output.output_type == "error" and not reading.is_tagged(cell, "raises-exception"):
                 return f"{where}: {output.ename}: {output.evalue}"
-        if cell.metadata.get("papermill", {}).get("status") == "running":
+        if cell.metadata.get("papermill", {}).get("exception"):
             return f"{where}: the kernel died while it ran"
     return ""
 

@@ -63,7 +63,7 @@ def _export(notebook: nbformat.NotebookNode, title: str, references: str, layout
         "style": (layout.source / "_static" / "book.css").read_text(encoding="utf-8")
         + (folder / "report.css").read_text(encoding="utf-8")
         + HtmlFormatter(style="default").get_style_defs(".highlight")
-        + "@media (prefers-color-scheme: dark) {" + HtmlFormatter(style="monokai").get_style_defs(".highlight") + "}",
+        + "@media (prefers-color-scheme: dark) {" + HtmlFormatter(style="github-dark").get_style_defs(".highlight") + "}",
     }
     body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
     # the scripts are added here, as they are: a template engine has no business with megabytes of JavaScript

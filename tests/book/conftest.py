@@ -1,0 +1,62 @@
+"""A book of two small chapters, executed once a session; every test works on a copy of its own."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from nmm.book import site
+from nmm.book.execute import execute
+from nmm.book.layout import Layout
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PRESET = "smoke"
+
+
+def silent(_line: str) -> None:
+    """The driver's progress lines, unread."""
+
+
+def write_chapter(root: Path, name: str, *cells: str, title: str = "A title\n\nA question?", **settings) -> Path:
+    """A chapter from its code cells; the first one is tagged `parameters` if it is not empty."""
+    notebook = nbformat.v4.new_notebook(metadata={"nmm": settings})
+    notebook.cells.append(nbformat.v4.new_markdown_cell(f"# {title}"))
+    for i, source in enumerate(cells):
+        if source:
+            notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]} if i == 0 else {}))
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"{name[3:]}-{i}"
+    path = root / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace text that must be there."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory) -> Layout:
+    """The fixture book, executed and rendered; not to be changed."""
+    layout = Layout(root=tmp_path_factory.mktemp("book"))
+    ignored = shutil.ignore_patterns("_build", "__pycache__")
+    shutil.copytree(Path(__file__).parent / "fixture" / "notebooks", layout.notebooks)
+    shutil.copytree(REPOSITORY / "book", layout.source, ignore=ignored)
+    shutil.copytree(REPOSITORY / "nmm", layout.root / "nmm", ignore=ignored)
+    shutil.copy(Path(__file__).parent / "fixture" / "index.md", layout.source)
+    outcomes = execute(layout, PRESET, {}, jobs=2, echo=silent)
+    assert [item.status for item in outcomes] == ["executed", "executed"], outcomes
+    site.build(layout, PRESET)
+    return layout
+
+
+@pytest.fixture
+def book(rendered, tmp_path) -> Layout:
+    """A copy of the executed and rendered book."""
+    shutil.copytree(rendered.root, tmp_path / "book", symlinks=True)
+    return Layout(root=tmp_path / "book")
