@@ -190,8 +190,9 @@ def describe_failure(path: Path) -> str:
         for output in cell.outputs:
             if output.output_type == "error" and not reading.is_tagged(cell, "raises-exception"):
                 return f"{where}: {output.ename}: {output.evalue}"
-        if cell.metadata.get("papermill", {}).get("exception"):
-            return f"{where}: the kernel died while it ran"
+        started = cell.metadata.get("papermill", {}).get("status", "pending") != "pending"
+        if started and cell.source.strip() and cell.execution_count is None:
+            return f"{where}: the kernel died while it ran (memory?)"
     return ""
 
 
