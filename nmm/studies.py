@@ -78,7 +78,7 @@ def run_study(
         What happened, and the folder of the records.
     Raises:
         ValueError: unknown preset, unusable data, or a corpus too small for the budgets.
-        OSError, RuntimeError: see `sweep`.
+        OSError: see `sweep`.
     """
     plan = study(preset)
     if max_epochs is not None:

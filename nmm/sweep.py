@@ -28,6 +28,7 @@ from nmm.config import RunConfig
 from nmm.data import store
 
 SCRATCH = ".scratch"
+CHECKPOINT_SECONDS = 20.0   # what a kill can cost each worker [s]
 
 
 @dataclass
@@ -61,6 +62,7 @@ def sweep(
     entropy: dict[str, float] | None = None,
     jobs: int = 2,
     retry_failed: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Outcome:
     """Train the runs of a grid that are not finished.
 
@@ -72,12 +74,13 @@ def sweep(
         entropy: the generator's entropy by data type [nats per target token].
         jobs: worker processes, each with one CPU thread.
         retry_failed: train runs again whose record says "failed"; they fail the same way unless the code changed.
+        checkpoint_seconds: time between checkpoints of a run [s].
     Returns:
         What happened to each run.
     Raises:
         ValueError: the corpus does not fit the runs; `jobs` is not positive.
         OSError: the folder cannot be written.
-        RuntimeError: a worker died; finished runs are kept, and the next call goes on.
+        ChildProcessError: a worker died; finished runs are kept, and the next call goes on.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1: got {jobs}")
@@ -86,14 +89,14 @@ def sweep(
     began, outcome, todo = time.perf_counter(), Outcome(), []
     for run, config in grid.items():
         record = _existing(folder, run, outcome)
-        if record is None or (record.status == "failed" and retry_failed):
+        if record is None or _again(record, retry_failed):
             todo.append(config)
         elif record.status == "failed":
             outcome.failed[run] = f"{record.reason} (recorded earlier; --retry-failed trains it again)"
         else:
             outcome.skipped.append(run)
     if todo:
-        work = _Work(Path(corpus), folder, preset, entropy)
+        work = _Work(Path(corpus), folder, preset, entropy, retry_failed, checkpoint_seconds)
         _check(todo, work)
         _train_all(todo, work, min(jobs, len(todo)), outcome)
     outcome.seconds = time.perf_counter() - began
@@ -108,6 +111,12 @@ class _Work:
     folder: Path
     preset: str
     entropy: dict[str, float] | None
+    retry_failed: bool
+    checkpoint_seconds: float
+
+
+def _again(record: runs.RunRecord, retry_failed: bool) -> bool:
+    return retry_failed and record.status == "failed"
 
 
 def _existing(folder: Path, run: str, outcome: Outcome) -> runs.RunRecord | None:
@@ -177,7 +186,7 @@ def _reports(reports: Any, workers: list[SpawnProcess]) -> Iterator[tuple[str, A
     """Messages until every worker said it is done.
 
     Raises:
-        RuntimeError: a worker ended without saying so.
+        ChildProcessError: a worker ended without saying so.
     """
     running = len(workers)
     while running:
@@ -188,7 +197,7 @@ def _reports(reports: Any, workers: list[SpawnProcess]) -> Iterator[tuple[str, A
             if dead:
                 code = dead[0].exitcode
                 how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-                raise RuntimeError(
+                raise ChildProcessError(
                     f"a training process ended {how} (out of memory?). Finished runs are kept: the same command goes on from there"
                 ) from None
             continue
@@ -217,13 +226,15 @@ def _one_thread() -> Iterator[None]:
 def _worker(tasks: Any, reports: Any, work: _Work) -> None:
     """Train runs from the queue until it says None."""
     began = time.perf_counter()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)     # Ctrl-C reaches the parent too, and the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         import torch
 
         from nmm.train import train
 
+        signal.signal(signal.SIGINT, signal.SIG_IGN)        # importing Composer sets handlers of its own
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         torch.set_num_threads(1)
         corpus = store.open(work.corpus)
         reports.put(("ready", time.perf_counter() - began))
@@ -233,12 +244,14 @@ def _worker(tasks: Any, reports: Any, work: _Work) -> None:
                 if not mine:
                     reports.put(("busy", (config.id, None)))
                     continue
-                if (work.folder / f"{config.id}.json").exists():        # another sweep finished it meanwhile
-                    reports.put(("finished", (config.id, None)))
+                record = _existing(work.folder, config.id, Outcome())
+                if record is not None and not _again(record, work.retry_failed):        # another sweep trained it meanwhile
+                    reports.put((record.status, (config.id, record.reason)))
                     continue
                 record = train(
                     config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy,
-                    scratch=scratch, progress=lambda tokens: reports.put(("progress", tokens)),
+                    scratch=scratch, checkpoint_seconds=work.checkpoint_seconds,
+                    progress=lambda tokens: reports.put(("progress", tokens)),
                 )
                 runs.write(record, work.folder)
                 shutil.rmtree(scratch)

@@ -39,7 +39,6 @@ from nmm.schedule import lr_factor
 
 CURVE_POINTS = 40           # points of a training curve
 EVAL_BATCH = 32             # held-out sequences in a batch
-CHECKPOINT_SECONDS = 20.0   # how much work a kill can cost [s]
 
 Progress = Callable[[int], None]
 
@@ -79,7 +78,7 @@ def targets(batch: dict[str, Tensor]) -> Tensor:
 
 
 class Curve(Callback):
-    """Records the mean training loss of each of `CURVE_POINTS` stretches, reports progress, stops at NaN.
+    """Records the mean training loss of each of `CURVE_POINTS` stretches, counts targets, reports progress, stops at NaN.
 
     Its state travels with checkpoints, so that a resumed run has the curve of an undisturbed one.
     """
@@ -88,13 +87,16 @@ class Curve(Callback):
         self.stretch = total_tokens / CURVE_POINTS
         self.progress = progress
         self.points: list[list[float]] = []
-        self.sum, self.steps, self.reported = torch.zeros(1), 0, 0
+        self.sum, self.steps, self.targets, self.reported = torch.zeros(1), 0, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"points": self.points, "sum": self.sum, "steps": self.steps}
+        return {"points": self.points, "sum": self.sum, "steps": self.steps, "targets": self.targets}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.points, self.sum, self.steps = state["points"], state["sum"], state["steps"]
+        self.points, self.sum, self.steps, self.targets = (state[name] for name in ("points", "sum", "steps", "targets"))
+
+    def after_loss(self, state: State, logger: Logger) -> None:
+        self.targets += len(state.outputs)
 
     def batch_end(self, state: State, logger: Logger) -> None:
         self.sum = self.sum.to(state.loss.device) + state.loss.detach()
@@ -123,7 +125,8 @@ class Fitted:
 
 
 def make_trainer(
-    config: RunConfig, corpus: Corpus, *, scratch: Path | None = None, progress: Progress | None = None
+    config: RunConfig, corpus: Corpus, *, scratch: Path | None = None, checkpoint_seconds: float = 0.0,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Composer's Trainer for a run, seeded and ready to fit; arguments and errors as for `train`."""
     mixture, seen = plan(config, corpus)
@@ -133,11 +136,9 @@ def make_trainer(
     curve = Curve(config.tokens, progress)
     resume = {}
     if scratch is not None:
-        latest = scratch / "latest-rank0.pt"
-        if latest.exists() and not zipfile.is_zipfile(latest):
-            raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
+        _settle(scratch)
         resume = {
-            "save_folder": str(scratch), "save_filename": "ba{batch}-rank{rank}.pt", "save_interval": _every(CHECKPOINT_SECONDS),
+            "save_folder": str(scratch), "save_filename": "ba{batch}-rank{rank}.pt", "save_interval": _every(checkpoint_seconds),
             "save_num_checkpoints_to_keep": 1, "autoresume": True,
         }
     peak = config.optim
@@ -178,6 +179,7 @@ def train(
     size: str,
     entropy: dict[str, float] | None = None,
     scratch: Path | None = None,
+    checkpoint_seconds: float = 0.0,
     progress: Progress | None = None,
 ) -> RunRecord:
     """Train one model from its seed and measure it.
@@ -189,13 +191,14 @@ def train(
         entropy: the generator's entropy by data type, if known [nats per target token].
         scratch: folder for checkpoints. A run killed at any moment goes on from there and, on CPU, ends bit-identical
             to an undisturbed one. None: no checkpoints.
+        checkpoint_seconds: time between checkpoints, so what a kill costs; 0: one after every step [s].
         progress: called with the tokens trained since the last call, about `CURVE_POINTS` times a run.
     Returns:
         The record; its status is "failed", with the reason, if the loss diverged.
     Raises:
         ValueError: the corpus is another one, lacks a data type, or is too small for the budget.
     """
-    fitted = make_trainer(config, corpus, scratch=scratch, progress=progress)
+    fitted = make_trainer(config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, progress=progress)
     trainer, curve = fitted.trainer, fitted.curve
     failed = {"config": config, "preset": preset, "size": size, "status": "failed", "entropy": entropy}
     try:
@@ -216,6 +219,7 @@ def train(
         "text": sum(row["text_tokens"] for row in realised.values()),
         "image": sum(row["image_tokens"] for row in realised.values()),
         "padding": sum(row["padding"] for row in realised.values()),
+        "target": curve.targets,
     }
     return RunRecord(
         config=config, preset=preset, size=size, status="finished", entropy=entropy,
@@ -223,7 +227,7 @@ def train(
         share={name: row["share"] for name, row in realised.items()},
         flops_exact=exact_train_flops(
             config.model, context=config.data.context, text_tokens=tokens["text"], image_tokens=tokens["image"],
-            target_tokens=tokens["text"],
+            target_tokens=tokens["target"],
         ),
         losses=losses,
         curve=curve.points,
@@ -268,7 +272,7 @@ def _spec(loader: Any) -> DataSpec:
     )
 
 
-def _split(batch: dict[str, Tensor], size: int | float) -> list[dict[str, Tensor]]:
+def _split(batch: dict[str, Tensor], size: float) -> list[dict[str, Tensor]]:
     """Microbatches of at most `size` sequences."""
     parts = {name: tensor.split(int(size)) for name, tensor in batch.items()}
     return [dict(zip(parts, tensors, strict=True)) for tensors in zip(*parts.values(), strict=True)]
@@ -300,6 +304,29 @@ def schedule(optimizer: Optimizer, config: RunConfig, seen: np.ndarray) -> Lambd
         )
 
     return LambdaLR(optimizer, factor)
+
+
+def _settle(scratch: Path) -> None:
+    """Leave the latest whole checkpoint alone in its folder: a kill in the midst of saving one leaves others behind.
+
+    Composer takes away the link to the last checkpoint before it sets the next, and refuses a folder with checkpoints
+    that are ahead of the one it loads.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    latest = scratch / "latest-rank0.pt"
+    checkpoints = sorted(scratch.glob("ba*-rank0.pt"), key=lambda path: path.stat().st_mtime)
+    if not latest.exists():
+        whole = [path for path in checkpoints if zipfile.is_zipfile(path)]
+        latest.unlink(missing_ok=True)      # it may point at nothing
+        if whole:
+            latest.symlink_to(whole[-1].name)
+    elif not zipfile.is_zipfile(latest):
+        raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
+    for path in checkpoints:
+        if path.name != latest.resolve().name:
+            path.unlink()
 
 
 def _every(seconds: float) -> Callable[[State, Event], bool]:
