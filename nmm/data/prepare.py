@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from nmm.data.clean import clean
 from nmm.data.documents import KINDS, Document, Text
+from nmm.data.files import write_text
 from nmm.data.readers import ImageRoot, files_of, read
 from nmm.data.rejects import Rejects
-from nmm.data.store import write_text
 from nmm.data.tokenizer import Tokenizer
 from nmm.data.write import Layout, assemble, begin, finished_part, locked, parts_folder, write_part
 

@@ -17,10 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nmm.data.documents import KINDS, Document, Image
+from nmm.data.files import naming, write_json, write_text
 from nmm.data.formats import Geometry
 from nmm.data.packing import Encoded, better_context, encode, packer
 from nmm.data.rejects import Rejects
-from nmm.data.store import FORMAT_VERSION, SPLITS, Corpus, Writer, naming, to_sequence, write_json, write_text
+from nmm.data.sequence import to_sequence
+from nmm.data.store import FORMAT_VERSION, SPLITS, Corpus, Writer
 from nmm.data.store import open as open_corpus
 from nmm.data.tokenizer import Tokenizer
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nmm.data import store
+from nmm.data.arrow import Shard
 from nmm.data.documents import Document, Text
 from nmm.data.formats import Geometry
 from nmm.data.tokenizer import Tokenizer
@@ -33,7 +34,7 @@ def test_rows_come_back_across_shards(tmp_path):
         writer.add(row)
     shards = writer.close()
     assert [s["rows"] for s in shards] == [10, 10, 3]
-    split = store.Split([store.Shard(tmp_path / f"{n:05d}.arrow", s["rows"], 24) for n, s in enumerate(shards)], 0,
+    split = store.Split([Shard(tmp_path / f"{n:05d}.arrow", s["rows"], 24) for n, s in enumerate(shards)], 0,
                         rows[0].geometry)
     assert len(split) == 23
     for k, row in enumerate(rows):
