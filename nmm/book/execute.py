@@ -46,13 +46,13 @@ class Outcome:
 
 
 def execute(
-    layout: Layout, preset: str, given: Mapping[str, Any], *,
+    layout: Layout, edition: str, given: Mapping[str, Any], *,
     jobs: int = 1, only: Sequence[str] = (), echo: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Bring the executed chapters up to date.
 
     Args:
-        preset: names the folder of the outputs, and is the value of the parameter `preset`.
+        edition: names the folder of the outputs.
         given: parameter values; each reaches the chapters that declare it.
         jobs: chapters at a time.
         only: chapters to bring up to date, with those that they come after; empty: all.
@@ -67,9 +67,6 @@ def execute(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     chapters = selected(reading.read_chapters(layout.notebooks), only)
     reading.check_values(given, chapters)
-    if given.get("preset", preset) != preset:
-        raise ValueError(f"two presets, {preset!r} and the parameter preset={given['preset']!r}: give it once, by --preset")
-    given = {"preset": preset, **given}
     keys = chapter_keys(chapters, {chapter.name: given for chapter in chapters}, layout)
     outcomes: dict[str, Outcome] = {}
     waiting = list(chapters)
@@ -86,7 +83,7 @@ def execute(
                         outcomes[chapter.name] = Outcome(name=chapter.name, status="skipped", reason=reason)
                         echo(str(outcomes[chapter.name]))
                     elif len(running) < jobs:
-                        job = pool.submit(_bring_up_to_date, chapter, given, keys[chapter.name], layout, preset)
+                        job = pool.submit(_bring_up_to_date, chapter, given, keys[chapter.name], layout, edition)
                         running[job] = chapter.name
                     else:
                         continue
@@ -138,16 +135,16 @@ def stored(path: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path} was not written by the driver: {error!r}; delete it and execute again") from error
 
 
-def _bring_up_to_date(chapter: Chapter, given: Mapping[str, Any], key: str, layout: Layout, preset: str) -> Outcome:
+def _bring_up_to_date(chapter: Chapter, given: Mapping[str, Any], key: str, layout: Layout, edition: str) -> Outcome:
     start = time.perf_counter()
-    path = layout.executed(preset) / chapter.path.name
+    path = layout.executed(edition) / chapter.path.name
     before = stored(path)
     if before and before["key"] == key:
         changed = _merge_prose(chapter, path)
-        (layout.failed(preset) / chapter.path.name).unlink(missing_ok=True)
+        (layout.failed(edition) / chapter.path.name).unlink(missing_ok=True)
         status, reason = ("new prose" if changed else "unchanged"), ""
     else:
-        status, reason = _run(chapter, given, key, path, layout.failed(preset) / chapter.path.name)
+        status, reason = _run(chapter, given, key, path, layout.failed(edition) / chapter.path.name)
     return Outcome(name=chapter.name, status=status, seconds=time.perf_counter() - start, reason=reason)
 
 

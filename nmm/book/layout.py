@@ -29,13 +29,13 @@ class Layout:
         """The rendered site; its first page is `index.html`."""
         return self.source / "_build" / "html"
 
-    def executed(self, preset: str) -> Path:
-        """Last good output of every chapter; `failed/` inside it holds the chapters that stopped."""
-        return self.root / "work" / "executed" / preset
+    def executed(self, edition: str) -> Path:
+        """Last good output of every chapter of one edition: one set of parameters, for example `laptop`."""
+        return self.root / "work" / "executed" / edition
 
-    def failed(self, preset: str) -> Path:
+    def failed(self, edition: str) -> Path:
         """Chapters whose last execution stopped, up to the cell that did."""
-        return self.executed(preset) / "failed"
+        return self.executed(edition) / "failed"
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -18,8 +18,8 @@ from nmm.book.layout import Layout
 _CHAPTERS, _CONTENTS = "<!-- chapters -->", "<!-- contents -->"
 
 
-def build(layout: Layout, preset: str) -> Path:
-    """Render the executed chapters of one preset; every warning is an error.
+def build(layout: Layout, edition: str) -> Path:
+    """Render the executed chapters of one edition; every warning is an error.
 
     A build that fails leaves the last good site in place.
 
@@ -30,12 +30,12 @@ def build(layout: Layout, preset: str) -> Path:
         OSError: a file cannot be read or written.
     """
     chapters = read_chapters(layout.notebooks)
-    check_executed(chapters, layout, preset)
+    check_executed(chapters, layout, edition)
     work = layout.html.parent
     source, rendered = work / "source", work / "html.new"
     for folder in (source, rendered):
         shutil.rmtree(folder, ignore_errors=True)
-    stage(chapters, layout, preset, source)
+    stage(chapters, layout, edition, source)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-E",
                "-d", str(work / "doctrees"), str(source), str(rendered)]
     run = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -46,29 +46,29 @@ def build(layout: Layout, preset: str) -> Path:
     return layout.html / "index.html"
 
 
-def check_executed(chapters: Sequence[Chapter], layout: Layout, preset: str) -> None:
+def check_executed(chapters: Sequence[Chapter], layout: Layout, edition: str) -> None:
     """Refuse chapters that failed, were not executed, or changed after their execution; see `build`."""
-    remedy = f"run `python -m nmm book execute --preset {preset}`"
+    remedy = f"run `make book`, or `python -m nmm book execute --edition {edition}` with the same parameters"
     values = {}
     for chapter in chapters:
-        failed = layout.failed(preset) / chapter.path.name
+        failed = layout.failed(edition) / chapter.path.name
         if failed.exists():
             raise ValueError(f"{chapter.name} failed: {describe_failure(failed)}; mend it and {remedy}")
-        made = stored(layout.executed(preset) / chapter.path.name)
+        made = stored(layout.executed(edition) / chapter.path.name)
         if made is None:
-            raise ValueError(f"{chapter.name} has not been executed for the preset {preset!r}: {remedy}")
+            raise ValueError(f"{chapter.name} has not been executed for the edition {edition!r}: {remedy}")
         values[chapter.name] = made["values"]
     keys = chapter_keys(chapters, values, layout)
     for chapter in chapters:
-        if stored(layout.executed(preset) / chapter.path.name)["key"] != keys[chapter.name]:
+        if stored(layout.executed(edition) / chapter.path.name)["key"] != keys[chapter.name]:
             raise ValueError(f"{chapter.name} is out of date: its code, its inputs or a module it uses changed; {remedy}")
 
 
-def stage(chapters: Sequence[Chapter], layout: Layout, preset: str, source: Path) -> None:
+def stage(chapters: Sequence[Chapter], layout: Layout, edition: str, source: Path) -> None:
     """Everything that Sphinx reads, in one fresh folder: the book's sources and the executed chapters."""
     shutil.copytree(layout.source, source, ignore=shutil.ignore_patterns("_build", "__pycache__", "README.md"))
     for chapter in chapters:
-        shutil.copyfile(layout.executed(preset) / chapter.path.name, source / chapter.path.name)
+        shutil.copyfile(layout.executed(edition) / chapter.path.name, source / chapter.path.name)
     index = source / "index.md"
     text = index.read_text(encoding="utf-8")
     for mark, content in ((_CHAPTERS, chapter_table(chapters)), (_CONTENTS, contents(chapters))):

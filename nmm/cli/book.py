@@ -12,8 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_parser("list", help="chapters with their parameters and what they come after")
     execute = steps.add_parser("execute", help="run the chapters whose code, parameters or inputs changed")
     build = steps.add_parser("build", help="render the executed chapters as a site, warnings as errors")
-    for step in (execute, build):
-        step.add_argument("--preset", default="laptop", help="study to read: laptop or smoke (default: %(default)s)")
+    execute.add_argument("--preset", default="laptop", help="study to read, for every chapter with this parameter (default: %(default)s)")
+    execute.add_argument("--edition", help="folder under work/executed for the outputs (default: the preset)")
+    build.add_argument("--edition", default="laptop", help="folder under work/executed to render (default: %(default)s)")
     execute.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[],
                          help="a parameter for every chapter that declares it; repeatable")
     execute.add_argument("-j", dest="jobs", type=int, default=1, help="chapters at a time (default: %(default)s)")
@@ -40,11 +41,17 @@ def _list(_args: argparse.Namespace) -> int:
 
 def _execute(args: argparse.Namespace) -> int:
     from nmm.book.chapters import parse_values, read_chapters
-    from nmm.book.execute import execute
+    from nmm.book.execute import execute, selected
 
     layout, start = Layout(), time.perf_counter()
-    given = parse_values(args.parameters, read_chapters(layout.notebooks))
-    outcomes = execute(layout, args.preset, given, jobs=args.jobs, only=args.chapters,
+    chapters = selected(read_chapters(layout.notebooks), args.chapters)
+    words = args.parameters
+    if any("preset" in chapter.parameters for chapter in chapters):
+        words = [f"preset={args.preset}", *words]
+    given = parse_values(words, chapters)
+    if given.get("preset", args.preset) != args.preset:
+        raise ValueError(f"two presets, {args.preset!r} and -p preset={given['preset']}: give it once, by --preset")
+    outcomes = execute(layout, args.edition or args.preset, given, jobs=args.jobs, only=args.chapters,
                        echo=lambda line: print(line, flush=True))
     counts = {status: sum(item.status == status for item in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
     print(f"{len(outcomes)} chapters in {time.perf_counter() - start:.1f} s: "
@@ -59,7 +66,7 @@ def _build(args: argparse.Namespace) -> int:
     from nmm.book.site import build
 
     start = time.perf_counter()
-    index = build(Layout(), args.preset)
+    index = build(Layout(), args.edition)
     print(f"rendered in {time.perf_counter() - start:.1f} s: {index}\n`make serve` (python -m nmm book serve) opens it")
     return 0
 

@@ -11,7 +11,7 @@ from nmm.book.execute import execute
 from nmm.book.layout import Layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PRESET = "smoke"
+EDITION = "smoke"
 
 
 def silent(_line: str) -> None:
@@ -49,9 +49,9 @@ def rendered(tmp_path_factory) -> Layout:
     shutil.copytree(REPOSITORY / "book", layout.source, ignore=ignored)
     shutil.copytree(REPOSITORY / "nmm", layout.root / "nmm", ignore=ignored)
     shutil.copy(Path(__file__).parent / "fixture" / "index.md", layout.source)
-    outcomes = execute(layout, PRESET, {}, jobs=2, echo=silent)
+    outcomes = execute(layout, EDITION, {}, jobs=2, echo=silent)
     assert [item.status for item in outcomes] == ["executed", "executed"], outcomes
-    site.build(layout, PRESET)
+    site.build(layout, EDITION)
     return layout
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nmm.book.report import report
 from nmm.book.site import local_server
-from tests.book.conftest import PRESET
+from tests.book.conftest import EDITION
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
@@ -25,7 +25,7 @@ def browser() -> Iterator[playwright.Browser]:
 
 @pytest.fixture(scope="module")
 def address(rendered) -> Iterator[str]:
-    report(rendered.executed(PRESET) / "02_slope.ipynb", rendered.html / "report.html", rendered)
+    report(rendered.executed(EDITION) / "02_slope.ipynb", rendered.html / "report.html", rendered)
     with local_server(rendered.html) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

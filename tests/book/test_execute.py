@@ -8,22 +8,22 @@ import pytest
 
 from nmm.book.execute import describe_failure, execute
 from nmm.book.layout import Layout
-from tests.book.conftest import PRESET, edit, silent, write_chapter
+from tests.book.conftest import EDITION, edit, silent, write_chapter
 
 
 def statuses(layout: Layout, **options) -> dict[str, str]:
     given = options.pop("given", {})
-    return {item.name: item.status for item in execute(layout, PRESET, given, echo=silent, **options)}
+    return {item.name: item.status for item in execute(layout, EDITION, given, echo=silent, **options)}
 
 
 def output(layout: Layout, name: str) -> nbformat.NotebookNode:
-    return nbformat.read(layout.executed(PRESET) / f"{name}.ipynb", as_version=4)
+    return nbformat.read(layout.executed(EDITION) / f"{name}.ipynb", as_version=4)
 
 
 def test_an_unchanged_book_runs_nothing_and_touches_no_file(book):
-    before = {path: path.stat().st_mtime_ns for path in book.executed(PRESET).glob("*.ipynb")}
+    before = {path: path.stat().st_mtime_ns for path in book.executed(EDITION).glob("*.ipynb")}
     assert statuses(book) == {"01_points": "unchanged", "02_slope": "unchanged"}
-    assert {path: path.stat().st_mtime_ns for path in book.executed(PRESET).glob("*.ipynb")} == before
+    assert {path: path.stat().st_mtime_ns for path in book.executed(EDITION).glob("*.ipynb")} == before
 
 
 def test_new_prose_is_merged_around_the_old_outputs(book):
@@ -40,7 +40,7 @@ def test_new_prose_is_merged_around_the_old_outputs(book):
 
 
 def test_executed_chapters_hold_no_path_of_this_machine(rendered):
-    text = (rendered.executed(PRESET) / "01_points.ipynb").read_text(encoding="utf-8")
+    text = (rendered.executed(EDITION) / "01_points.ipynb").read_text(encoding="utf-8")
     assert str(rendered.root) not in text
     assert "papermill" not in output(rendered, "01_points").metadata
 
@@ -51,7 +51,7 @@ def test_parameters_reach_the_chapters_that_declare_them(tmp_path):
     write_chapter(tmp_path, "02_b", "", "print('b')")
     assert statuses(layout, given={"n": 5}, jobs=2) == {"01_a": "executed", "02_b": "executed"}
     cells = output(layout, "01_a").cells
-    assert cells[-1].outputs[0].text == "5 smoke\n"
+    assert cells[-1].outputs[0].text == "5 laptop\n"
     assert [cell.metadata.get("tags") for cell in cells[1:3]] == [["parameters"], ["injected-parameters"]]
     assert statuses(layout, given={"n": 5}) == {"01_a": "unchanged", "02_b": "unchanged"}
     assert statuses(layout, only=["01_a"]) == {"01_a": "executed"}  # without the value it is another chapter
@@ -78,14 +78,14 @@ def test_a_failure_is_named_skips_its_dependents_only_and_keeps_the_last_good_ou
     good = output(layout, "01_a")
     edit(source, "print('good')", "raise KeyError('no such run')")
     lines = []
-    outcomes = {item.name: item for item in execute(layout, PRESET, {}, jobs=2, echo=lines.append)}
+    outcomes = {item.name: item for item in execute(layout, EDITION, {}, jobs=2, echo=lines.append)}
     assert {name: item.status for name, item in outcomes.items()} == \
         {"01_a": "failed", "02_b": "skipped", "03_c": "skipped", "04_d": "executed"}
     assert "code cell 2 (id a-2): KeyError: 'no such run'" in outcomes["01_a"].reason
     assert outcomes["02_b"].reason == "needs 01_a"
     assert len(lines) == 4
     assert output(layout, "01_a") == good
-    failed = layout.failed(PRESET) / "01_a.ipynb"
+    failed = layout.failed(EDITION) / "01_a.ipynb"
     assert "KeyError" in describe_failure(failed)
     edit(source, "raise KeyError('no such run')", "print('good')")
     assert statuses(layout)["01_a"] == "unchanged"
@@ -95,7 +95,7 @@ def test_a_failure_is_named_skips_its_dependents_only_and_keeps_the_last_good_ou
 def test_a_kernel_that_dies_is_a_failure_with_its_cell(tmp_path):
     layout = Layout(root=tmp_path)
     write_chapter(tmp_path, "01_a", "", "x = 1", "import os; os._exit(3)")
-    (outcome,) = execute(layout, PRESET, {}, echo=silent)
+    (outcome,) = execute(layout, EDITION, {}, echo=silent)
     assert outcome.status == "failed"
     assert "code cell 2 (id a-2): the kernel died" in outcome.reason
 

@@ -5,14 +5,14 @@ import re
 import pytest
 
 from nmm.book.report import report
-from tests.book.conftest import PRESET, edit
+from tests.book.conftest import EDITION, edit
 
 
 @pytest.fixture(scope="module")
 def reports(rendered, tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("reports")
     for name in ("01_points", "02_slope"):
-        report(rendered.executed(PRESET) / f"{name}.ipynb", folder / f"{name}.html", rendered)
+        report(rendered.executed(EDITION) / f"{name}.ipynb", folder / f"{name}.html", rendered)
     return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.html")}
 
 
@@ -60,7 +60,7 @@ def test_the_file_stands_alone(reports):
     ("01_points.ipynb::count", "03_none.ipynb::count", "03_none.ipynb, which is not in .*--siblings"),
 ])
 def test_what_cannot_be_resolved_is_named_with_its_cell(book, tmp_path, old, new, message):
-    executed = book.executed(PRESET) / "02_slope.ipynb"
+    executed = book.executed(EDITION) / "02_slope.ipynb"
     edit(executed, old, new)
     with pytest.raises(ValueError, match=message):
         report(executed, tmp_path / "out.html", book)
@@ -69,15 +69,15 @@ def test_what_cannot_be_resolved_is_named_with_its_cell(book, tmp_path, old, new
 
 def test_a_chapter_from_elsewhere_finds_its_siblings_when_told(rendered, tmp_path):
     executed = tmp_path / "mine.ipynb"
-    executed.write_bytes((rendered.executed(PRESET) / "02_slope.ipynb").read_bytes())
+    executed.write_bytes((rendered.executed(EDITION) / "02_slope.ipynb").read_bytes())
     with pytest.raises(ValueError, match="01_points.ipynb, which is not in"):
         report(executed, tmp_path / "out.html", rendered)
-    report(executed, tmp_path / "out.html", rendered, siblings=rendered.executed(PRESET))
+    report(executed, tmp_path / "out.html", rendered, siblings=rendered.executed(EDITION))
     assert "had 6 points" in text((tmp_path / "out.html").read_text(encoding="utf-8"))
 
 
 def test_code_is_left_as_it_is(book, tmp_path):
-    executed = book.executed(PRESET) / "02_slope.ipynb"
+    executed = book.executed(EDITION) / "02_slope.ipynb"
     edit(executed, "So much for", "Write `` {eq}`x` `` and `{a}` for")
     report(executed, tmp_path / "out.html", book)
     assert "Write {eq}`x` and {a} for Eq. 2.1" in text((tmp_path / "out.html").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import pytest
 from nmm.book import site
 from nmm.book.execute import execute
 from nmm.book.layout import Layout
-from tests.book.conftest import PRESET, edit, silent, write_chapter
+from tests.book.conftest import EDITION, edit, silent, write_chapter
 
 
 def page(layout: Layout, name: str) -> str:
@@ -55,33 +55,33 @@ def test_charts_are_data_with_a_picture_for_pages_without_script(rendered):
 
 
 def test_a_failed_cell_fails_the_build_with_cell_and_error(book):
-    path = book.executed(PRESET) / "02_slope.ipynb"
+    path = book.executed(EDITION) / "02_slope.ipynb"
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[5].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="'gone'", traceback=["KeyError: 'gone'"])]
     nbformat.write(notebook, path)
     before = page(book, "02_slope")
     with pytest.raises(ValueError, match=r"02_slope.ipynb, cell 6, .*KeyError: 'gone'"):
-        site.build(book, PRESET)
+        site.build(book, EDITION)
     assert page(book, "02_slope") == before, "the last good site was touched"
 
 
 def test_a_number_that_nothing_computes_fails_the_build(book):
     edit(book.notebooks / "02_slope.ipynb", "{glue:text}`slope:.1f`", "{glue:text}`slop:.1f`")
-    execute(book, PRESET, {}, echo=silent)
+    execute(book, EDITION, {}, echo=silent)
     with pytest.raises(ValueError, match="No key 'slop' found in glue data"):
-        site.build(book, PRESET)
+        site.build(book, EDITION)
 
 
 def test_chapters_that_failed_changed_or_never_ran_are_refused(book):
     edit(book.root / "nmm" / "charts" / "theme.py", "One look", "A look")
-    with pytest.raises(ValueError, match="01_points is out of date.*book execute --preset smoke"):
-        site.build(book, PRESET)
+    with pytest.raises(ValueError, match="01_points is out of date.*book execute --edition smoke"):
+        site.build(book, EDITION)
     write_chapter(book.root, "03_new", "", "1 / 0")
     with pytest.raises(ValueError, match="03_new has not been executed"):
-        site.build(book, PRESET)
-    execute(book, PRESET, {}, only=["03_new"], echo=silent)
+        site.build(book, EDITION)
+    execute(book, EDITION, {}, only=["03_new"], echo=silent)
     with pytest.raises(ValueError, match=r"03_new failed: code cell 1 \(id new-1\): ZeroDivisionError: division by zero"):
-        site.build(book, PRESET)
+        site.build(book, EDITION)
 
 
 def test_the_site_is_served_on_this_machine_only(rendered):
