@@ -6,16 +6,31 @@ No torch here. Widths follow the paper's recipe (OpenLM/DCLM): see `EarlyFusionC
 import hashlib
 import json
 import math
+import operator
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
 
 
-def _positive(config: object, *names: str) -> None:
+def _numbers(config: Any) -> None:
+    """Make whole numbers int and the others float: 1 and 1.0 are equal, so they must not name two runs."""
+    for field in fields(config):
+        if field.type in (int, float):
+            value = getattr(config, field.name)
+            try:
+                number = operator.index(value) if field.type is int else float(value)
+            except (TypeError, ValueError):
+                kind = "a whole number" if field.type is int else "a number"
+                raise ValueError(f"{type(config).__name__}.{field.name} must be {kind}: got {value!r}") from None
+            object.__setattr__(config, field.name, number)
+
+
+def _positive(config: Any, *names: str) -> None:
+    _numbers(config)
     for name in names:
         value = getattr(config, name)
-        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{type(config).__name__}.{name} must be positive and finite: got {value!r}")
 
 
@@ -66,8 +81,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")
-        if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
-            raise ValueError(f"mixture weights must be non-negative with a positive sum: got {self.weights!r}")
+        weights = {name: float(weight) for name, weight in self.weights.items()}
+        if not (all(0 <= weight < math.inf for weight in weights.values()) and sum(weights.values()) > 0):
+            raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {self.weights!r}")
+        object.__setattr__(self, "weights", weights)
 
     @property
     def batch_tokens(self) -> int:

@@ -1,0 +1,34 @@
+"""What the tests of several folders share: a small generated corpus and its smallest run."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from nmm.config import RunConfig
+from nmm.data.embedded import embedded_corpus
+from nmm.presets import MIXTURE, Study, study
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Study:
+    """The smoke study with one width and fewer held-out sequences."""
+    return replace(study("smoke"), name="tiny", widths=(16,), budgets=(10_000, 20_000), warmup_tokens=2_000, validation_sequences=8)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A generated corpus for 20,000 tokens."""
+    return embedded_corpus(tmp_path_factory.mktemp("corpus"), tokens=20_000, weights=MIXTURE)
+
+
+@pytest.fixture
+def run(tiny, corpus) -> RunConfig:
+    """The smallest run: 16 wide, 10,000 tokens."""
+    return next(iter(tiny.grid(corpus, budgets=(10_000,)).values()))
+
+
+@pytest.fixture(scope="session")
+def shape() -> SimpleNamespace:
+    """What a configuration needs to know of a corpus, without one."""
+    return SimpleNamespace(hash="0123456789abcdef", context=130, vocab_size=512, patch_dim=192)

@@ -1,0 +1,133 @@
+"""Run configurations: their names last, they survive JSON, and contradictions are refused."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from nmm.config import EarlyFusionConfig, RunConfig, content_hash, from_dict, to_dict
+from nmm.presets import study
+
+
+@pytest.fixture
+def config(shape) -> RunConfig:
+    return next(iter(study("laptop").grid(shape).values()))
+
+
+def test_names_of_runs_last(shape):
+    """Pinned: committed records are found by these names, so no change of code may move them."""
+    named = {
+        (name, run.model.d_model, run.tokens): id
+        for name in ("laptop", "smoke") for id, run in study(name).grid(shape).items()
+    }
+    assert named["laptop", 64, 2_000_000] == "2c7685e79ccd37c8"
+    assert named["laptop", 16, 250_000] == "6a9112e0102c371e"
+    assert named["smoke", 32, 80_000] == "d91b2f04152751be"
+    assert len(set(named.values())) == len(named) == 20 + 9
+
+
+def test_a_setting_at_its_default_does_not_name_a_run(config):
+    assert replace(config, model=replace(config.model, ffn_multiple=256)).id != config.id
+    plain = to_dict(config)
+    del plain["optim"]["beta1"], plain["data"]["max_epochs"]
+    assert from_dict(plain).id == config.id
+
+
+def test_every_setting_names_a_run(config):
+    changed = {config.id, replace(config, tokens=config.tokens + 1).id, replace(config, seed=1).id}
+    other = {"d_model": 128, "n_layers": 4, "n_heads": 2, "vocab_size": 513, "patch_dim": 0, "ffn_multiple": 16,
+             "rope_base": 10.0, "corpus_id": "f" * 16, "mixture": "other", "weights": {"text": 1.0}, "context": 131,
+             "batch_sequences": 5, "validation_sequences": 7, "max_epochs": 2, "lr": 1.0, "warmup_tokens": 1,
+             "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0}
+    for part in ("model", "data", "optim"):
+        for field in fields(getattr(config, part)):
+            inner = replace(getattr(config, part), **{field.name: other[field.name]})
+            changed.add(replace(config, **{part: inner}).id)
+    assert len(changed) == 3 + len(other)
+
+
+def test_equal_numbers_give_equal_names(config):
+    """1 and 1.0 are equal in Python and differ in JSON: the name must not."""
+    one = replace(config, optim=replace(config.optim, lr=1.0), data=replace(config.data, weights={"caption": 1.0, "text": 2.0}))
+    two = replace(config, optim=replace(config.optim, lr=1), data=replace(config.data, weights={"text": 2, "caption": 1}))
+    assert one == two
+    assert one.id == two.id
+
+
+def test_json_round_trip(config):
+    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert again == config
+    assert again.id == config.id
+    assert to_dict(again) == to_dict(config)
+
+
+@pytest.mark.parametrize(("part", "valid"), [("model", "d_model, n_layers"), ("data", "corpus_id, mixture"), ("optim", "lr, warmup_tokens"),
+                                             (None, "model, data, optim, tokens, seed")])
+def test_an_unknown_key_lists_the_valid_ones(config, part, valid):
+    plain = to_dict(config)
+    (plain[part] if part else plain)["depth"] = 3
+    with pytest.raises(ValueError, match=f"unknown key 'depth' .*valid are {valid}"):
+        from_dict(plain)
+
+
+def test_what_is_missing_is_named(config):
+    plain = to_dict(config)
+    del plain["optim"]["lr"]
+    with pytest.raises(ValueError, match="OptimConfig.*'lr'"):
+        from_dict(plain)
+    with pytest.raises(ValueError, match="unknown architecture None: known are early"):
+        from_dict({})
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"d_model": 48, "n_heads": 5}, "n_heads must divide d_model .*d_model=48, n_heads=5"),
+    ({"d_model": 48, "n_heads": 16}, "even width"),
+    ({"d_model": 0}, "d_model must be positive and finite: got 0"),
+    ({"rope_base": float("nan")}, "rope_base must be positive and finite: got nan"),
+    ({"patch_dim": -1}, "patch_dim must be 0 .*got -1"),
+    ({"vocab_size": "512"}, "vocab_size must be .*got '512'"),
+    ({"n_layers": 2.5}, "n_layers must be .*got 2.5"),
+])
+def test_a_contradiction_in_a_model_is_refused(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(config.model, **change)
+
+
+@pytest.mark.parametrize(("part", "change", "message"), [
+    ("data", {"weights": {}}, "weights must be finite and non-negative with a positive sum"),
+    ("data", {"weights": {"caption": -1.0, "text": 2.0}}, "weights must be finite and non-negative"),
+    ("data", {"weights": {"caption": float("nan")}}, "weights must be finite"),
+    ("data", {"context": 0}, "context must be positive"),
+    ("data", {"max_epochs": 1.5}, "max_epochs must be .*got 1.5"),
+    ("optim", {"lr": float("inf")}, "lr must be positive and finite: got inf"),
+    ("optim", {"cooldown": 1.1}, "between 0 and 1: got 1.1"),
+    ("optim", {"warmup_tokens": -1}, "must not be negative: got -1"),
+])
+def test_a_contradiction_elsewhere_is_refused(config, part, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(getattr(config, part), **change)
+
+
+@pytest.mark.parametrize("tokens", [0, -5, 519, 2e6, True])
+def test_a_budget_is_a_whole_number_of_at_least_one_step(config, tokens):
+    with pytest.raises(ValueError, match="tokens"):
+        replace(config, tokens=tokens)
+
+
+def test_an_architecture_that_nobody_knows(config):
+    plain = to_dict(config)
+    plain["model"]["arch"] = "perceiver"
+    with pytest.raises(ValueError, match="unknown architecture 'perceiver': known are early"):
+        from_dict(plain)
+
+
+def test_content_hash_ignores_the_order_of_keys_and_refuses_nan():
+    assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        content_hash(float("nan"))
+
+
+def test_hidden_width_is_openlms():
+    for d, h in ((800, 2304), (1088, 3072), (1632, 4352), (2208, 5888), (2624, 7168), (3232, 8704)):
+        model = EarlyFusionConfig(d_model=d, n_layers=24, n_heads=d // 32, vocab_size=50432, patch_dim=588)
+        assert model.d_hidden == h
