@@ -1,0 +1,216 @@
+"""The generated world: its entropy by brute force, its prefixes, its pictures and what can be read from them."""
+
+import math
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from nmm.config import TASKS
+from nmm.data import generated
+from nmm.data.documents import Image, Text
+from nmm.data.embedded import embedded_corpus
+from nmm.data.generated import COLOURS, GRID, SHAPES, TEXTURES, World, picture, render
+from nmm.data.loader import IGNORE, collate
+from nmm.presets import MIXTURE
+
+WORLD = World(0)
+KINDS = len(COLOURS) * len(SHAPES) * TEXTURES
+
+
+def first(kind: str, n: int, seed: int = 0) -> list:
+    """The first `n` documents."""
+    return [document for _, document in zip(range(n), WORLD.documents(kind, 10**9, seed), strict=False)]
+
+
+def ids(document) -> list[int]:
+    """Text ids of a document, images left out."""
+    return [int(i) for segment in document.segments if isinstance(segment, Text) for i in segment.ids]
+
+
+def scenes(document) -> list[bytes]:
+    return [segment.data for segment in document.segments if isinstance(segment, Image)]
+
+
+def test_the_vocabulary_has_512_different_words():
+    assert len(WORLD.vocabulary) == len(set(WORLD.vocabulary)) == 512
+
+
+def word_surprise(words: np.ndarray) -> float:
+    """-log p of a chain of word ids after its first word under the generator's tables [nats], with no shortcut."""
+    _, successors, order_of, orders = WORLD._word_tables
+    p = WORLD._successor_probability
+    total, before = 0.0, 0
+    for last, word in pairwise(words):
+        ranked = [int(successors[last, place]) for place in orders[order_of[before, last]]]
+        total -= math.log(p[ranked.index(word)])
+        before = last
+    return total
+
+
+@pytest.mark.parametrize("kind", ["interleaved", "text"])
+def test_entropy_is_the_mean_surprise(kind, corpus):
+    """-log p of sampled documents per target of the real loader, within four standard errors of the stated entropy."""
+    words_from = len(WORLD.vocabulary) - generated.N_WORDS
+    per_document = []
+    for document in first(kind, 1500):
+        words = np.array([i - words_from for i in ids(document) if i >= words_from])
+        per_document.append(word_surprise(words))
+    row = collate([corpus.sources[kind].train[0]])
+    targets = int((row["labels"] != IGNORE).sum()) / int(row["document_ids"].max() + 1)
+    surprise = np.array(per_document) / targets
+    error = surprise.std() / len(surprise) ** 0.5
+    assert abs(surprise.mean() - WORLD.entropy()[kind]) < 4 * error, (surprise.mean(), WORLD.entropy()[kind], error)
+    assert error < 0.01 * WORLD.entropy()[kind]
+
+
+def test_targets_per_document_are_those_of_the_loader(corpus):
+    """Words and descriptions are all predicted, but for the first token; an end is, a caption's start and image are not."""
+    expected = {"caption": 9, "interleaved": generated.WORDS_PER_STORY + 4 * 9, "text": generated.WORDS_PER_TEXT}
+    for kind, number in expected.items():
+        batch = collate([corpus.sources[kind].train[k] for k in range(4)])
+        documents = sum(int(row.max()) + 1 for row in batch["document_ids"])
+        assert int((batch["labels"] != IGNORE).sum()) == number * documents, kind
+
+
+def test_a_caption_is_a_function_of_its_image():
+    """Entropy zero: place, colour, shape and name of the first two columns can be read off the scene."""
+    assert WORLD.entropy()["caption"] == 0
+    for document in first("caption", 500):
+        (scene,) = scenes(document)
+        said = [WORLD.vocabulary[i] for i in ids(document)]
+        expected = []
+        for column in range(2):
+            _, colour, shape, texture = scene[4 * column:4 * column + 4]
+            name = WORLD.kind_name[colour, shape, texture]
+            expected += [generated.PLACES[column], COLOURS[colour], SHAPES[shape], WORLD.vocabulary[3 + 4 + 8 + 12 + name]]
+        assert said == expected
+
+
+def test_a_story_describes_its_images_last_columns():
+    for document in first("interleaved", 100):
+        kinds = [type(segment) for segment in document.segments]
+        assert kinds == [Text, Image, Text] * 4 + [Text]
+        for k, scene in enumerate(scenes(document)):
+            said = [WORLD.vocabulary[int(i)] for i in document.segments[3 * k + 2].ids]
+            assert said[0::4] == list(generated.PLACES[2:])
+            assert said[1::4] == [COLOURS[scene[4 * column + 1]] for column in (2, 3)]
+            assert said[2::4] == [SHAPES[scene[4 * column + 2]] for column in (2, 3)]
+
+
+def test_the_first_word_of_a_chain_has_its_distribution():
+    unigram = WORLD._word_tables[0]
+    counts = Counter(int(document.segments[0].ids[0]) - 283 for document in first("text", 4000))
+    seen = np.array([counts[w] for w in range(generated.N_WORDS)]) / 4000
+    assert abs(seen - unigram).max() < 5 * (unigram.max() / 4000) ** 0.5
+
+
+def test_kinds_are_heavy_tailed():
+    """p ~ (rank + 15)^-1.5 over 12,288 kinds: rare ones together weigh much, and what is drawn follows it."""
+    p = np.sort(WORLD.kind_probability.reshape(-1))[::-1]
+    assert len(p) == KINDS == 12_288
+    assert p.sum() == pytest.approx(1)
+    slope = np.polyfit(np.log(np.arange(KINDS) + 15), np.log(p), 1)[0]
+    assert slope == pytest.approx(-1.5, abs=1e-6)
+    assert p[:10].sum() < 0.5 < p[:200].sum() < 0.95
+    drawn = np.frombuffer(b"".join(scene for document in first("caption", 5000) for scene in scenes(document)), np.uint8).reshape(-1, 4)
+    flat = np.ravel_multi_index(drawn[:, 1:].T.astype(int), (len(COLOURS), len(SHAPES), TEXTURES))
+    seen = np.bincount(flat, minlength=KINDS) / len(flat)
+    expected = WORLD.kind_probability.reshape(-1)
+    common = expected > 1e-3
+    z = (seen - expected)[common] / np.sqrt(expected[common] / len(flat))
+    assert abs(z).max() < 5
+    assert z.std() == pytest.approx(1, abs=0.25)
+    assert np.bincount(drawn[:, 0], minlength=GRID) / len(drawn) == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_longer_corpus_begins_with_the_shorter(kind):
+    length = {"caption": 26, "interleaved": 130, "text": 65}[kind]
+    short, long = (list(WORLD.documents(kind, n * length, seed=3)) for n in (700, 1900))
+    assert len(short) == 700
+    assert len(long) == 1900
+    assert [d.digest() for d in short] == [d.digest() for d in long[:700]]
+    assert len({d.name for d in long}) == 1900
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_seeds_decide(kind):
+    one, same, other = (list(World(world).documents(kind, 2000, seed)) for world, seed in ((0, 1), (0, 1), (0, 2)))
+    assert [d.digest() for d in one] == [d.digest() for d in same]
+    assert [d.digest() for d in one] != [d.digest() for d in other]
+    assert World(1).vocabulary != WORLD.vocabulary
+
+
+def test_an_unknown_data_type():
+    with pytest.raises(ValueError, match="unknown data type 'audio': the generated corpus has caption, interleaved, text"):
+        next(WORLD.documents("audio", 10, 0))
+
+
+def test_patches_are_in_column_major_order():
+    """An object in column c and row r is patch 4 c + r, and stands at the same place of the picture."""
+    for rows in ((0, 1, 2, 3), (3, 0, 3, 0)):
+        scene = bytes(value for row in rows for value in (row, 7, 0, 0))
+        patches = render([scene])[0]
+        filled = [4 * column + row for column, row in enumerate(rows)]
+        assert np.flatnonzero(patches.any(1)).tolist() == filled
+        pixels = picture(scene).astype(int).reshape(GRID, 8, GRID, 8, 3)
+        for row in range(GRID):
+            for column in range(GRID):
+                grey = (abs(pixels[row, :, column] - 128) <= 1).all()
+                assert grey == (rows[column] != row)
+
+
+@pytest.mark.parametrize(("scene", "message"), [
+    (b"", "a scene is 16 bytes: got lengths .0."), (bytes(15), "a scene is 16 bytes: got lengths .15."),
+    (bytes([4, 0, 0, 0] * 4), "row 4 in a scene: it must be below 4"),
+    (bytes([0, 8, 0, 0] * 4), "colour 8 in a scene: it must be below 8"),
+    (bytes([0, 0, 12, 0] * 4), "shape 12 in a scene: it must be below 12"),
+    (bytes([0, 0, 0, 128] * 4), "texture 128 in a scene: it must be below 128"),
+])
+def test_a_bad_scene_is_refused(scene, message):
+    with pytest.raises(ValueError, match=message):
+        render([scene])
+
+
+def test_a_linear_layer_reads_colour_shape_and_texture():
+    """One linear layer without bias, whose rows are the mean patches of each class, reads every kind right."""
+    axes = [axis.ravel() for axis in np.meshgrid(range(len(COLOURS)), range(len(SHAPES)), range(TEXTURES), indexing="ij")]
+    scenes = np.zeros((KINDS, GRID, 4), np.uint8)
+    scenes[:, 0, 1:] = np.stack(axes, 1)
+    patches = render([scene.tobytes() for scene in scenes])[:, 0]
+    for name, value, limit in zip(("colour", "shape", "texture"), axes, (len(COLOURS), len(SHAPES), TEXTURES), strict=True):
+        weights = np.stack([patches[value == k].mean(0) for k in range(limit)])
+        scores = patches @ weights.T
+        assert (scores.argmax(1) == value).all(), f"{name}: {(scores.argmax(1) != value).mean():.2%} misread"
+        best, second = np.sort(scores, 1)[:, [-1, -2]].T
+        assert (best - second).min() > 1, f"{name}: read with a margin of {(best - second).min()}"
+
+
+def test_patches_have_unit_mean_square():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, [4, 8, 12, 128], (2000, GRID, 4)).astype(np.uint8)
+    filled = render([v.tobytes() for v in values])
+    filled = filled[filled.any(-1)]
+    assert (filled**2).mean() == pytest.approx(1, abs=0.01)
+
+
+def test_the_corpus_of_the_smoke_study_is_pinned(tmp_path):
+    """Its hash is part of every run's name: a change of the generator or of packing must raise `embedded.VERSION`."""
+    corpus = embedded_corpus(tmp_path, tokens=80_000, weights=MIXTURE)
+    assert corpus.hash == "b4e2a09a7b3c6fbc"
+    assert (corpus.context, corpus.vocab_size, corpus.patch_dim) == (130, 512, 192)
+    for source in corpus.sources.values():
+        assert (source.train.tokens[:-1] == 130).all(), "documents fill sequences without padding, but for the last"
+
+
+def test_half_the_tokens_are_image_tokens(corpus):
+    share = sum(MIXTURE[name] * source.train.image_tokens.sum() / source.train.tokens.sum() for name, source in corpus.sources.items())
+    assert share == pytest.approx(0.5, abs=0.01)
+
+
+def test_another_corpus_is_not_written_over(tmp_path):
+    embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE)
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE, seed=1)
