@@ -188,7 +188,7 @@ def describe_failure(path: Path) -> str:
             if output.output_type == "error" and not reading.is_tagged(cell, "raises-exception"):
                 return f"{where}: {output.ename}: {output.evalue}"
         started = cell.metadata.get("papermill", {}).get("status", "pending") != "pending"
-        if started and cell.source.strip() and cell.execution_count is None:
+        if started and cell.source.strip() and "shell.execute_reply" not in cell.metadata.get("execution", {}):
             return f"{where}: the kernel died while it ran (memory?)"
     return ""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 
 from nmm.book import site
 from nmm.book.execute import execute
@@ -41,9 +42,17 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory) -> Layout:
-    """The fixture book, executed and rendered; not to be changed."""
-    layout = Layout(root=tmp_path_factory.mktemp("book"))
+def rendered(tmp_path_factory, worker_id) -> Layout:
+    """The fixture book, executed and rendered once for all test processes; not to be changed."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    layout = Layout(root=shared / "rendered")
+    with FileLock(shared / "rendered.lock"):
+        if not layout.html.exists():
+            _make(layout)
+    return layout
+
+
+def _make(layout: Layout) -> None:
     ignored = shutil.ignore_patterns("_build", "__pycache__")
     shutil.copytree(Path(__file__).parent / "fixture" / "notebooks", layout.notebooks)
     shutil.copytree(REPOSITORY / "book", layout.source, ignore=ignored)
@@ -52,7 +61,6 @@ def rendered(tmp_path_factory) -> Layout:
     outcomes = execute(layout, EDITION, {}, jobs=2, echo=silent)
     assert [item.status for item in outcomes] == ["executed", "executed"], outcomes
     site.build(layout, EDITION)
-    return layout
 
 
 @pytest.fixture

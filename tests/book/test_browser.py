@@ -24,13 +24,13 @@ def browser() -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture(scope="module")
-def address(rendered) -> Iterator[str]:
-    report(rendered.executed(EDITION) / "02_slope.ipynb", rendered.html / "report.html", rendered)
-    with local_server(rendered.html) as server:
+def address(rendered, tmp_path_factory) -> Iterator[str]:
+    site = shutil.copytree(rendered.html, tmp_path_factory.mktemp("site") / "html")
+    report(rendered.executed(EDITION) / "02_slope.ipynb", site / "report.html", rendered)
+    with local_server(site) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-    (rendered.html / "report.html").unlink()
 
 
 @pytest.fixture
