@@ -1,5 +1,10 @@
-"""Scaling laws: fits, optima and uncertainty from arrays in natural units. Imports no torch."""
+"""Scaling laws: fits, optima and uncertainty from arrays in natural units. Imports no torch.
 
+Eq. 1 and what follows from it is here; the other laws are in modules of their own: `sparse`, `mixtures`,
+`mixed_modal`, `compression`, `power` (position-wise), `compare` (architectures), `approaches`, `selection`.
+"""
+
+from nmm.laws.auditing import audit
 from nmm.laws.checks import usable_rows
 from nmm.laws.compute_optimal import exponents, late_fusion_optimum, optimum, regression
 from nmm.laws.frontier import fit_frontier, local_slope, lower_hull
@@ -7,6 +12,7 @@ from nmm.laws.parametric import ParametricFit, fit_parametric
 
 __all__ = [
     "ParametricFit",
+    "audit",
     "exponents",
     "fit_frontier",
     "fit_parametric",

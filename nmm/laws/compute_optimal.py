@@ -113,7 +113,15 @@ def regression(E, A, B, alpha, beta, C: np.ndarray, D: np.ndarray | None = None,
 
 
 def late_fusion_optimum(
-    E, A, B, alpha, beta, C: np.ndarray, encoder: tuple[float, float], vision_share: float, N_counts: str = "total",
+    E,
+    A,
+    B,
+    alpha,
+    beta,
+    C: np.ndarray,
+    encoder: tuple[float, float],
+    vision_share: float,
+    N_counts: str = "total",
     points: int = 4000,
 ) -> Optimum:
     """Compute-optimal late fusion, C = 6 (N_v D_v + N_t D), found numerically: the encoder's size follows N.

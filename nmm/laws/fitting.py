@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nmm.laws.uncertainty import Bootstrap
 
-AGREE = 1e-9          # relative excess below which two starts found the same minimum
+AGREE = 1e-9  # relative excess below which two starts found the same minimum
 FULL_STARTS = 20_000  # with more runs than this, the starts are compared on a sample of this size
 
 
@@ -32,7 +32,7 @@ class Starts:
     agree: int
     best: float
     next_best: float | None
-    objectives: np.ndarray   # of every start, sorted
+    objectives: np.ndarray  # of every start, sorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,13 @@ class Fit:
     observed: np.ndarray
     loss: Loss
     bound: Bound
-    phi: np.ndarray                    # solution in the coordinates of `bound`
-    objective: float                   # as the loss defines it, unscaled
+    phi: np.ndarray  # solution in the coordinates of `bound`
+    objective: float  # as the loss defines it, unscaled
     starts: Starts
     status: str
     warnings: tuple[str, ...]
     unidentified: tuple[str, ...]
-    alternatives: np.ndarray           # (k, p) where refits begin besides phi
+    alternatives: np.ndarray  # (k, p) where refits begin besides phi
 
     @cached_property
     def theta(self) -> np.ndarray:
@@ -80,7 +80,17 @@ class Fit:
     @property
     def r2(self) -> float:
         """Share of the variance of the observed values that the law explains."""
-        return float(1 - np.sum((self.predicted - self.observed) ** 2) / np.sum((self.observed - self.observed.mean()) ** 2))
+        return float(
+            1 - np.sum((self.predicted - self.observed) ** 2) / np.sum((self.observed - self.observed.mean()) ** 2)
+        )
+
+    def predict(self, **columns) -> np.ndarray:
+        """The law at given inputs, one array each, named as in `law.inputs`."""
+        if set(columns) != set(self.law.inputs):
+            raise ValueError(f"{self.law.name} needs {', '.join(self.law.inputs)}: got {', '.join(columns)}")
+        return self.law.predict(
+            self.law.natural(self.theta), {k: np.asarray(v, dtype=float) for k, v in columns.items()}
+        )
 
     def derived(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Quantities that follow from parameters `theta` (R, p), each (R,): here the parameters themselves."""
@@ -109,7 +119,9 @@ class Fit:
         """The runs with the prediction and the residual [log units]."""
         import pandas as pd
 
-        return pd.DataFrame({**self.columns, "observed": self.observed, "predicted": self.predicted, "residual": self.residuals})
+        return pd.DataFrame(
+            {**self.columns, "observed": self.observed, "predicted": self.predicted, "residual": self.residuals}
+        )
 
 
 def solve_from(
@@ -154,13 +166,21 @@ def loose_parameters(fit_bound: Bound, law: Law, loss: Loss, observed: np.ndarra
     sensitivity = (jacobian[0] / prediction[0]).T @ np.linalg.inv(fit_bound.transform)
     residual = np.log(prediction[0]) - np.log(observed[rows])
     # Huber's estimate with a threshold far below the noise has the efficiency of a median, 2/pi.
-    spread = (1.2533 if loss.robust else 1.0) * 1.4826 * np.median(np.abs(residual)) * np.sqrt(len(residual) / max(len(residual) - len(phi), 1))
+    spread = (
+        (1.2533 if loss.robust else 1.0)
+        * 1.4826
+        * np.median(np.abs(residual))
+        * np.sqrt(len(residual) / max(len(residual) - len(phi), 1))
+    )
     scale = np.sqrt(np.maximum(np.sum(sensitivity**2, axis=0), 1e-300))
     values, vectors = np.linalg.eigh((sensitivity / scale).T @ (sensitivity / scale))
     variance = np.sum(vectors**2 / np.maximum(values, 1e-15), axis=1)
     error = spread * np.sqrt(variance) / scale
     theta = fit_bound.transform @ phi
-    allowed = [1 / 3 if q.name.startswith("E") else 1.5 if q.log else 0.5 * abs(t) for q, t in zip(law.parameters, theta)]
+    allowed = [
+        1 / 3 if q.name == "E" else 1.5 if q.log else 0.5 * abs(t) if q.positive else np.inf
+        for q, t in zip(law.parameters, theta)
+    ]
     return [q.name for q, e, limit in zip(law.parameters, error, allowed) if e > limit]
 
 
@@ -185,7 +205,8 @@ def fit_law(
     # Far outside this band a term is nothing or everything, its gradient is zero, and no descent returns from there.
     log = np.array([parameter.log for parameter in law.parameters])
     middle = np.log(np.median(observed))
-    begin = np.where(log, np.clip(begin, middle - 7.0, middle + 3.0), begin)
+    if bound.levels:
+        begin = np.where(log, np.clip(begin, middle - 7.0, middle + 3.0), begin)
     part = None
     if sample and bound.n > FULL_STARTS:
         rows = np.sort(np.random.default_rng(0).choice(bound.n, FULL_STARTS, replace=False))
@@ -199,9 +220,9 @@ def fit_law(
         if not parameter.log and not low < value < high:
             warnings.append(f"{parameter.name} stopped at its bound {value:g}: the data does not hold it")
             unidentified.append(parameter.name)
-        elif not parameter.log and value <= 0 < parameter.upper and parameter.lower < 0 and parameter.unit == "1":
+        elif parameter.positive and value <= 0:
             warnings.append(f"{parameter.name} = {value:.3g} is not positive: loss does not fall with that variable")
-        elif parameter.log and value < middle - 9.0:
+        elif bound.levels and parameter.log and value < middle - 9.0:
             warnings.append(f"{parameter.name} goes to zero: the data does not show that term")
             unidentified.append(parameter.name)
     loose = [name for name in loose_parameters(bound, law, loss, observed, phi) if name not in unidentified]
@@ -210,7 +231,16 @@ def fit_law(
     unidentified = tuple(dict.fromkeys(unidentified))
     status = "unidentified" if unidentified else "weak" if warnings else "ok"
     return kind(
-        law=law, columns=columns, observed=observed, loss=loss, bound=bound, phi=phi,
-        objective=float(loss.total(solution.objective[0], bound.n)), starts=summary, status=status,
-        warnings=tuple(warnings), unidentified=unidentified, alternatives=begin if part is None else solution.phi[1:],
+        law=law,
+        columns=columns,
+        observed=observed,
+        loss=loss,
+        bound=bound,
+        phi=phi,
+        objective=float(loss.total(solution.objective[0], bound.n)),
+        starts=summary,
+        status=status,
+        warnings=tuple(warnings),
+        unidentified=unidentified,
+        alternatives=begin if part is None else solution.phi[1:],
     )

@@ -35,11 +35,11 @@ class FrontierFit:
 
     K: float
     c: float
-    C: np.ndarray            # budgets of all runs used [FLOPs]
-    L: np.ndarray            # their losses [nats/token]
-    hull: np.ndarray         # indices into C and L
-    C_min: float             # runs at or below are left out [FLOPs]
-    n_below: int             # how many that are
+    C: np.ndarray  # budgets of all runs used [FLOPs]
+    L: np.ndarray  # their losses [nats/token]
+    hull: np.ndarray  # indices into C and L
+    C_min: float  # runs at or below are left out [FLOPs]
+    n_below: int  # how many that are
 
     def predict(self, C) -> np.ndarray:
         """Loss on the frontier [nats/token] at C [FLOPs]."""

@@ -15,16 +15,17 @@ import numpy as np
 class Parameter:
     """One unknown of a law. `lower` and `upper` hold for the coordinate the solver uses: the log when `log`."""
 
-    name: str            # the field's symbol, spelled out: E, A, alpha
-    unit: str            # unit of the natural value
-    log: bool = False    # positive coefficient, solved for in logs
+    name: str  # the field's symbol, spelled out: E, A, alpha
+    unit: str  # unit of the natural value
+    log: bool = False  # positive coefficient, solved for in logs
     lower: float = -np.inf
     upper: float = np.inf
+    positive: bool = False  # expected to be: a fit in which it is not gets a warning
 
 
-def exponent(name: str, lower: float = -2.0, upper: float = 20.0) -> Parameter:
+def exponent(name: str, lower: float = -2.0, upper: float = 20.0, positive: bool = True) -> Parameter:
     """A power-law exponent. The bounds are far outside any sensible value: a fit that reaches one is flagged."""
-    return Parameter(name=name, unit="1", lower=lower, upper=upper)
+    return Parameter(name=name, unit="1", lower=lower, upper=upper, positive=positive)
 
 
 def coefficient(name: str, unit: str) -> Parameter:
@@ -37,7 +38,7 @@ class Term:
     """`exp(design @ theta[columns])`; the first `intercepts` columns are log coefficients, the rest slopes."""
 
     columns: tuple[int, ...]
-    design: np.ndarray           # (n, len(columns))
+    design: np.ndarray  # (n, len(columns))
     intercepts: int = 1
 
 
@@ -89,9 +90,10 @@ class Bound(ABC):
     """A law on n rows, in solver coordinates phi; `theta = phi @ transform.T` are its logs and exponents."""
 
     n: int
-    transform: np.ndarray        # (p, p)
-    lower: np.ndarray            # (p,) bounds on phi
+    transform: np.ndarray  # (p, p)
+    lower: np.ndarray  # (p,) bounds on phi
     upper: np.ndarray
+    levels: bool = False  # True where logs are sizes of terms at the middle of the runs, so they can be judged
 
     @abstractmethod
     def evaluate(self, phi: np.ndarray, rows: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, object]:
@@ -137,6 +139,7 @@ class PowerSum(Bound):
         # Far enough that a term at its lower bound is zero to double precision wherever it is evaluated.
         self.lower = np.array([-80.0 if q.log else q.lower for q in parameters])
         self.upper = np.array([40.0 if q.log else q.upper for q in parameters])
+        self.levels = centre
         if not centre:
             self.lower, self.upper = np.full(p, -np.inf), np.full(p, np.inf)
 

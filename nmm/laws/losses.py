@@ -49,7 +49,9 @@ class Loss:
     def residual(self, prediction: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """Predicted minus observed, in logs or raw."""
         if self.logarithmic:
-            with np.errstate(invalid="ignore", divide="ignore"):  # a negative prediction has no log: the step is refused
+            with np.errstate(
+                invalid="ignore", divide="ignore"
+            ):  # a negative prediction has no log: the step is refused
                 return np.log(prediction) - np.log(observed)
         return prediction - observed
 

@@ -12,10 +12,10 @@ import numpy as np
 from nmm.laws import solver
 from nmm.laws.fitting import FULL_STARTS, Fit
 
-TOLERANCE = 2e-3      # on the root of the statistic: far below what the data resolves
+TOLERANCE = 2e-3  # on the root of the statistic: far below what the data resolves
 MAX_TRIALS = 40
-STIFFNESS = 30.0      # of the pull towards a value, in units of the curvature of the fit along it
-FARTHEST = 60.0       # beyond this many log units or natural units a side counts as not limited
+STIFFNESS = 30.0  # of the pull towards a value, in units of the curvature of the fit along it
+FARTHEST = 60.0  # beyond this many log units or natural units a side counts as not limited
 
 
 def critical_value(level: float, free: int) -> float:
@@ -40,10 +40,17 @@ class Pull:
         p = len(phi)
         h = 1e-4 * np.maximum(np.abs(phi), 0.1)
         i, j = np.triu_indices(p)
-        steps = np.concatenate([np.zeros((1, p)), np.diag(h), -np.diag(h), *(
-            np.eye(p)[i] * (a * h[i])[:, None] + np.eye(p)[j] * (b * h[j])[:, None]
-            for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
-        )])
+        steps = np.concatenate(
+            [
+                np.zeros((1, p)),
+                np.diag(h),
+                -np.diag(h),
+                *(
+                    np.eye(p)[i] * (a * h[i])[:, None] + np.eye(p)[j] * (b * h[j])[:, None]
+                    for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
+                ),
+            ]
+        )
         values = self.quantity((phi + steps) @ self.transform.T)
         gradient = (values[1 : p + 1] - values[p + 1 : 2 * p + 1]) / (2 * h)
         pp, pm, mp, mm = values[2 * p + 1 :].reshape(4, -1)
@@ -124,7 +131,7 @@ def profile_interval(fit: Fit, quantity: Callable, level: float) -> tuple[float,
 
 def _one_side(root_at: Callable, phi: np.ndarray, centre: float, width: float, critical: float, sign: float) -> float:
     """The value on one side of the estimate where the root of the statistic reaches `critical`."""
-    low, high = (0.0, 0.0, 0.0), None      # target, root and value reached (as distances), below and above critical
+    low, high = (0.0, 0.0, 0.0), None  # target, root and value reached (as distances), below and above critical
     distance = width
     for _ in range(MAX_TRIALS):
         root, reached, found = root_at(centre + sign * distance, phi)

@@ -12,7 +12,7 @@ import numpy as np
 from nmm.laws.law import Bound
 from nmm.laws.losses import Loss
 
-BLOCK = 1 << 15             # elements of a block: its arrays stay in the second-level cache
+BLOCK = 1 << 15  # elements of a block: its arrays stay in the second-level cache
 RELATIVE_TOLERANCE = 1e-13  # on the decrease that Newton still promises
 ABSOLUTE_TOLERANCE = 1e-21  # the same for noise-free data, in units of delta^2
 MAX_ITERATIONS = 300
@@ -68,7 +68,7 @@ def _newton_step(gradient, hessian, damping, blocked):
     values, vectors = np.linalg.eigh(hessian / (scale[:, :, None] * scale[:, None, :]))
     values = np.abs(values)
     # A floor at rounding level keeps directions that the data does not determine where they are.
-    floor = 1e-14 * values.max(axis=1, keepdims=True) + 1e-300
+    floor = 1e-14 * values.max(axis=1, keepdims=True) + 1e-100
     projected = np.einsum("rij,ri->rj", vectors, gradient / scale)
     promised = 0.5 * np.sum(projected**2 / np.maximum(values, floor), axis=1)
     step = -np.einsum("rij,rj->ri", vectors, projected / (np.maximum(values, floor) + damping[:, None])) / scale
@@ -117,7 +117,9 @@ def minimise(
         better = new_value <= value[going]
         ratio = (value[going] - new_value) / np.where(model > 0, model, np.inf)
         now = damping[going]
-        now = np.where(~better, np.maximum(now, 1e-6) * 8, np.where(ratio > 0.7, now * 0.1, np.where(ratio < 0.3, now * 3, now)))
+        now = np.where(
+            ~better, np.maximum(now, 1e-6) * 8, np.where(ratio > 0.7, now * 0.1, np.where(ratio < 0.3, now * 3, now))
+        )
         damping[going] = now
         accepted = going[better]
         phi[accepted], value[accepted] = trial[better], new_value[better]

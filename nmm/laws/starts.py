@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 
+from nmm.laws.law import PowerSum
+
 # Exponents of the grid: a factor 1.27 apart, from "barely falls" to "only the smallest run feels it".
 EXPONENTS = np.geomspace(0.05, 2.0, 16)
 
@@ -78,3 +80,44 @@ def spread_out(objective: np.ndarray, count: int) -> np.ndarray:
     order = np.argsort(objective)
     ranked = sorted(minima, key=lambda i: objective[i]) + [i for i in order if i not in set(minima)]
     return np.array(ranked[:count])
+
+
+def sampled(
+    bound: PowerSum, observed: np.ndarray, ranges: dict[int, tuple[float, float]], count: int = 32
+) -> np.ndarray:
+    """Starts for any sum of power laws: sampled slopes, the coefficients by non-negative least squares.
+
+    Args:
+        bound: the law on the runs.
+        observed: values to fit (n,).
+        ranges: for the column of each slope, where its samples lie; slopes not named start at 0.
+        count: samples of a Sobol sequence.
+    Returns:
+        (count, p) logs and slopes, uncentred.
+    """
+    from scipy.optimize import nnls
+    from scipy.stats.qmc import Sobol
+
+    low, high = np.array(list(ranges.values())).T
+    draws = low + (high - low) * Sobol(len(ranges), seed=0).random(count)
+    base = np.zeros(len(bound.transform))
+    starts = []
+    for draw in draws:
+        phi = base.copy()
+        phi[list(ranges)] = draw
+        features, columns = [], []
+        for term_columns, design, _ in bound.terms:
+            slopes = [k for k, column in enumerate(term_columns) if column in ranges]
+            shape = np.exp(np.clip(phi[[term_columns[k] for k in slopes]] @ design[slopes], -50, 50))
+            for k in set(range(len(term_columns))) - set(slopes):
+                if np.ptp(design[k]) == 0 or set(np.unique(design[k])) <= {
+                    0.0,
+                    1.0,
+                }:  # an intercept, perhaps of a group
+                    features.append(shape * design[k])
+                    columns.append(term_columns[k])
+        target = observed - (bound.offset if bound.offset is not None else 0.0)
+        weights, _ = nnls((np.array(features) / observed).T, target / observed)
+        phi[columns] = np.log(np.maximum(weights, 1e-3 * np.median(observed)))
+        starts.append(phi)
+    return np.array(starts) @ bound.transform.T

@@ -22,8 +22,8 @@ class Bootstrap:
     """Refits of resampled runs. `samples` is one row a refit, natural parameters and what derives from them."""
 
     fit: Fit
-    theta: np.ndarray        # (n, p) logs of coefficients and exponents
-    objective: np.ndarray    # (n,) of each refit on its own resample
+    theta: np.ndarray  # (n, p) logs of coefficients and exponents
+    objective: np.ndarray  # (n,) of each refit on its own resample
 
     @cached_property
     def samples(self) -> pd.DataFrame:

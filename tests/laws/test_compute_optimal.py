@@ -19,7 +19,10 @@ def test_closed_form_is_what_sympy_derives():
     balance = sympy.log(alpha * A) - alpha * log_N - sympy.log(beta * B) + beta * (sympy.log(C / 6) - log_N)
     solution = sympy.exp(sympy.solve(balance, log_N)[0])
     assert sympy.simplify(sympy.expand_log(sympy.log(solution), force=True).diff(C) * C - beta / (alpha + beta)) == 0
-    formula, derivative = sympy.lambdify((A, B, alpha, beta, C), solution), sympy.lambdify((A, B, alpha, beta, C, N), slope)
+    formula, derivative = (
+        sympy.lambdify((A, B, alpha, beta, C), solution),
+        sympy.lambdify((A, B, alpha, beta, C, N), slope),
+    )
     for row in PAPER_ROWS.values():
         values = surface(*row)
         best = optimum(*values, 1e22)
@@ -33,7 +36,9 @@ def test_closed_form_is_the_numeric_minimum(row):
     values = surface(*PAPER_ROWS[row])
     for C in (1e18, 1e21, 1e25):
         best = optimum(*values, C)
-        found = minimize_scalar(lambda x, C=C: loss_of(values, np.exp(x), C / 6 / np.exp(x)), bracket=(15, 25), tol=1e-12)
+        found = minimize_scalar(
+            lambda x, C=C: loss_of(values, np.exp(x), C / 6 / np.exp(x)), bracket=(15, 25), tol=1e-12
+        )
         assert best.L == pytest.approx(found.fun, rel=1e-12)
         assert np.log(best.N) == pytest.approx(found.x, abs=1e-5)
         assert 6 * best.N * best.D == pytest.approx(C, rel=1e-12)
@@ -73,8 +78,11 @@ def test_late_fusion_spends_the_budget_and_is_the_minimum(counts):
 
     def loss(x):
         D = np.exp(x)
-        constant, per_N = (-intercept * (1 - share), 1 - slope * (1 - share)) if counts == "total" else (
-            intercept * share, 1 + slope * share)
+        constant, per_N = (
+            (-intercept * (1 - share), 1 - slope * (1 - share))
+            if counts == "total"
+            else (intercept * share, 1 + slope * share)
+        )
         return loss_of(values, (1e21 / 6 / D - constant) / per_N, D)
 
     found = minimize_scalar(loss, bounds=(20, 28), method="bounded", options={"xatol": 1e-10})

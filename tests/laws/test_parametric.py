@@ -22,7 +22,9 @@ def test_recovers_sixty_surfaces_to_eight_digits():
     assert len(SURFACES) >= 60
     N, D = grid()
     worst = max(
-        float(np.max(np.abs(np.array([getattr(fit_parametric(N, D, loss_of(v, N, D)), name) for name in NAMES]) / v - 1)))
+        float(
+            np.max(np.abs(np.array([getattr(fit_parametric(N, D, loss_of(v, N, D)), name) for name in NAMES]) / v - 1))
+        )
         for v in SURFACES
     )
     assert worst < 1e-8, f"largest relative error over {len(SURFACES)} surfaces is {worst:.2g}"
@@ -43,7 +45,9 @@ def test_scipy_finds_nothing_lower(noisy, loss):
     fit = fit_parametric(N, D, L, loss=loss)
 
     def objective(theta):
-        prediction = np.exp(theta[0]) + np.exp(theta[1] - theta[3] * np.log(N)) + np.exp(theta[2] - theta[4] * np.log(D))
+        prediction = (
+            np.exp(theta[0]) + np.exp(theta[1] - theta[3] * np.log(N)) + np.exp(theta[2] - theta[4] * np.log(D))
+        )
         residual = np.log(prediction) - np.log(L) if loss.startswith("log") else prediction - L
         return np.sum(huber(1e-3, residual)) if loss.endswith("huber") else np.mean(residual**2)
 
@@ -60,7 +64,9 @@ def test_gradient_agrees_with_differences():
     gradient = law.gradient(values, {"N": N, "D": D})
     for j, step in enumerate(1e-6 * values):
         shift = np.eye(5)[j] * step
-        numeric = (law.predict(values + shift, {"N": N, "D": D}) - law.predict(values - shift, {"N": N, "D": D})) / (2 * step)
+        numeric = (law.predict(values + shift, {"N": N, "D": D}) - law.predict(values - shift, {"N": N, "D": D})) / (
+            2 * step
+        )
         np.testing.assert_allclose(gradient[:, j], numeric, rtol=1e-6)
 
 

@@ -15,6 +15,7 @@ def test_every_refit_is_at_its_own_optimum(noisy):
     boot = fit_parametric(N, D, L).bootstrap(40, seed=3)
     weights = np.random.default_rng(3).multinomial(48, np.full(48, 1 / 48), size=40)
     for k in range(0, 40, 20):
+
         def objective(theta, weights=weights[k]):
             z = np.exp(theta[0]) + np.exp(theta[1] - theta[3] * np.log(N)) + np.exp(theta[2] - theta[4] * np.log(D))
             return np.sum(weights * huber(1e-3, np.log(z) - np.log(L)))

@@ -1,0 +1,218 @@
+"""Published numbers of the source documents, as printed, each with its table and row or its figure.
+
+Numbers are kept as text, so that the digits printed, and with them the rounding, are not lost. Figures were read
+from machine-made descriptions: where a figure and a table differ, trust the table.
+"""
+
+from dataclasses import dataclass
+
+PAPER = "Shukor et al. 2025, Scaling Laws for Native Multimodal Models (arXiv 2504.07951)"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A number as printed, and where."""
+
+    text: str
+    where: str
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self.text)
+
+    @property
+    def half_unit(self) -> float:
+        """Half a unit of the last digit: the number before rounding lies this close."""
+        digits = self.text.partition("e")[0].partition(".")[2]
+        return 0.5 * 10.0 ** -len(digits)
+
+    @property
+    def low(self) -> float:
+        """The smallest number that is printed so."""
+        return self.value - self.half_unit
+
+    @property
+    def high(self) -> float:
+        """The largest number that is printed so."""
+        return self.value + self.half_unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawRow:
+    """One published fit of Eq. 1 and what was derived from it; missing numbers are None."""
+
+    name: str
+    where: str
+    E: Printed
+    alpha: Printed
+    beta: Printed
+    A: Printed | None = None
+    B: Printed | None = None
+    a: Printed | None = None
+    b: Printed | None = None
+    c: Printed | None = None
+    d: Printed | None = None
+    n: Printed | None = None
+    dn: Printed | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierRow:
+    """One published frontier L = K C^c."""
+
+    name: str
+    K: Printed
+    c: Printed
+
+
+def _law(name: str, where: str, **numbers: str) -> LawRow:
+    return LawRow(name=name, where=where, **{key: Printed(text, where) for key, text in numbers.items()})
+
+
+def _frontier(name: str, where: str, K: str, c: str) -> FrontierRow:
+    return FrontierRow(name=name, K=Printed(K, where), c=Printed(c, where))
+
+
+# Table 2. The two values of d in its first early-fusion row belong to the first two rows.
+TABLE_2 = (
+    _law(
+        "early, text",
+        "Table 2",
+        E="2.222",
+        alpha="0.3084",
+        beta="0.3375",
+        a="0.5246",
+        b="0.4774",
+        c="-0.0420",
+        d="0.9085",
+    ),
+    _law(
+        "early, caption",
+        "Table 2",
+        E="1.569",
+        alpha="0.3111",
+        beta="0.3386",
+        a="0.5203",
+        b="0.4785",
+        c="-0.0610",
+        d="0.9187",
+    ),
+    _law(
+        "early, interleaved",
+        "Table 2",
+        E="1.966",
+        alpha="0.2971",
+        beta="0.338",
+        a="0.5315",
+        b="0.4680",
+        c="-0.0459",
+        d="0.8791",
+    ),
+    _law("early", "Table 2", E="1.904", alpha="0.301", beta="0.335", a="0.5262", b="0.473", c="-0.0492", d="0.8987"),
+    _law("late", "Table 2", E="1.891", alpha="0.2903", beta="0.3383", a="0.6358", b="0.4619", c="-0.0494", d="0.6732"),
+    _law("sparse", "Table 2", E="2.158", alpha="0.710", beta="0.372", a="0.361", b="0.656", c="-0.047", d="1.797"),
+)
+CHINCHILLA = _law("Chinchilla", "Table 2", E="1.693", alpha="0.339", beta="0.285", a="0.46", b="0.54")
+GPT3_SLOPE = Printed("-0.048", "Table 2, GPT3")
+
+# Table 3, early fusion, caption-interleaved-text [%].
+TABLE_3 = (
+    _law("45-45-10", "Table 3", E="1.906", alpha="0.301", beta="0.335", a="0.527", b="0.474", d="0.901", c="-0.0492"),
+    _law("40-20-40", "Table 3", E="1.965", alpha="0.328", beta="0.348", a="0.518", b="0.486", d="0.937", c="-0.0486"),
+    _law("30-30-40", "Table 3", E="1.847", alpha="0.253", beta="0.338", a="0.572", b="0.428", d="0.748", c="-0.0463"),
+    _law("20-40-40", "Table 3", E="1.836", alpha="0.259", beta="0.354", a="0.582", b="0.423", d="0.726", c="-0.0488"),
+)
+
+# Table 9, early fusion: exponents in closed form and by regression.
+TABLE_9 = {
+    method: {name: Printed(text, f"Table 9, {method}") for name, text in zip(("a", "b", "d", "n", "dn"), row)}
+    for method, row in {
+        "closed form": ("0.52649", "0.47351", "0.89938", "1.11188", "-0.05298"),
+        "regression": ("0.52391", "0.47534", "0.90052", "1.10224", "-0.04933"),
+    }.items()
+}
+
+# Table 10: prediction errors, of runs fitted and of the 8B model.
+TABLE_10 = {
+    split: {name: Printed(text, f"Table 10, {split}") for name, text in zip(("MSE", "R2", "MAE [%]"), row)}
+    for split, row in {"held-in": ("0.0029", "0.9807", "0.8608"), "held-out": ("0.0004", "0.9682", "0.553")}.items()
+}
+
+# Table 11: mean and standard deviation over 100 bootstrap resamples, early fusion.
+TABLE_11 = {
+    row: {name: Printed(text, f"Table 11, {row}") for name, text in zip(("E", "alpha", "beta", "a", "b", "d"), texts)}
+    for row, texts in {
+        "Avg": ("1.80922", "0.29842", "0.33209", "0.54302", "0.48301", "0.92375"),
+        "Std": ("0.33811", "0.10101", "0.02892", "0.08813", "0.05787", "0.23296"),
+    }.items()
+}
+
+# Table 12: the sparse model, Eq. 1 and the law in N, D and S; 8 experts, top 1.
+TABLE_12_EQ_1 = _law("sparse, Eq. 1", "Table 12", E="2.158", A="381773", B="4659", alpha="0.710", beta="0.372")
+TABLE_12_SPARSE = {
+    name: Printed(text, "Table 12, L(N, D, S)")
+    for name, text in {
+        "E": "1.0788",
+        "A": "1",
+        "B": "4660",
+        "alpha": "0.5890",
+        "beta": "0.3720",
+        "lambda": "0.2",
+        "delta": "0.2",
+        "gamma": "0.70956",
+        "C": "1.0788",
+        "d": "381475",
+    }.items()
+}
+SPARSITY = 7 / 8  # one of eight experts active, Sec. 4
+
+# Exponents printed in figures: alpha and beta of Figure 2, N/D ~ C^x of Figure 1.
+FIGURE_2 = {
+    "early": {"alpha": Printed("0.30051", "Figure 2"), "beta": Printed("0.33491", "Figure 2")},
+    "late": {"alpha": Printed("0.2777", "Figure 2"), "beta": Printed("0.34299", "Figure 2")},
+}
+FIGURE_1_N_OVER_D = {
+    "early": Printed("0.053", "Figure 1"),
+    "late": Printed("0.076", "Figure 1"),
+    "sparse": Printed("-0.312", "Figure 1"),
+}
+FIGURE_22_A = {"early": Printed("0.526", "Figure 22"), "late": Printed("0.694", "Figure 22")}
+
+# Frontiers L = K C^c.
+FIGURE_26 = (
+    _frontier("late", "Figure 26", "29.923", "-0.0494"),
+    _frontier("early", "Figure 26", "29.574", "-0.0492"),
+    _frontier("sparse", "Figure 26", "27.086", "-0.048"),
+)
+FIGURE_9 = _frontier("sparse", "Figure 9", "26.287", "-0.047")
+FIGURE_1_SLOPES = {
+    "early": Printed("-0.0492", "Figure 1"),
+    "late": Printed("-0.0494", "Figure 1"),
+    "sparse": Printed("-0.0474", "Figure 1"),
+}
+FIGURE_5 = (
+    _frontier("45-45-10", "Figure 5", "29.574", "-0.0492"),
+    _frontier("40-20-40", "Figure 5", "28.590", "-0.0486"),
+    _frontier("30-30-40", "Figure 5", "25.623", "-0.0483"),
+    _frontier("20-40-40", "Figure 5", "29.002", "-0.0488"),
+)
+_FIGURE_28 = (
+    ("45-45-10", ("47.97", "-0.061"), ("25.114", "-0.0458"), ("22.709", "-0.042")),
+    ("40-20-40", ("49.477", "-0.061"), ("22.112", "-0.043"), ("21.352", "-0.042")),
+    ("30-30-40", ("39.518", "-0.056"), ("22.111", "-0.043"), ("20.257", "-0.041")),
+    ("20-40-40", ("46.216", "-0.0589"), ("23.888", "-0.045"), ("22.150", "-0.0425")),
+)
+FIGURE_28 = {
+    mixture: tuple(
+        _frontier(f"{mixture}, {kind}", "Figure 28", K, c)
+        for kind, (K, c) in zip(("caption", "interleaved", "text"), pairs)
+    )
+    for mixture, *pairs in _FIGURE_28
+}
+FRONTIER_CUT = Printed("3e19", "App. C.3")  # runs at or below are left out [FLOPs]
+LARGEST_BUDGET = 1e22  # right end of the axis of Figures 5, 26 and 28 [FLOPs]
+
+# App. C.2: D_v = 0.544 D for 45-45-10, but N_i = C/6D + 0.483 N_v.
+VISION_SHARE = Printed("0.544", "App. C.2")
+VISION_SHIFT = Printed("0.483", "App. C.2")

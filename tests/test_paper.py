@@ -1,0 +1,84 @@
+"""The published numbers are complete, and the audit marks what is known to be wrong and clears what is not."""
+
+import numpy as np
+import pytest
+
+from nmm import paper
+from nmm.laws import audit
+from nmm.laws.auditing import VERDICTS, audit_frontiers, derived_range, sparse_row_check, verdict
+
+
+def test_printed_numbers_keep_their_rounding():
+    assert paper.Printed("0.3383", "here").half_unit == pytest.approx(5e-5)
+    assert paper.Printed("0.710", "here").low == pytest.approx(0.7095)
+    assert paper.Printed("381773", "here").half_unit == 0.5
+
+
+def test_all_twelve_equations_of_figure_28_are_there():
+    frontiers = [f for row in paper.FIGURE_28.values() for f in row]
+    assert len(frontiers) == 12
+    assert all(20 < f.K.value < 50 and -0.07 < f.c.value < -0.04 for f in frontiers)
+    assert len(paper.TABLE_2) == 6
+    assert len(paper.TABLE_3) == 4
+
+
+@pytest.mark.parametrize(
+    ("row", "where", "quantity", "expected"),
+    [
+        ("late", "Table 2", "a", "cannot be right"),
+        ("late", "Table 2", "b", "agrees"),
+        ("late", "Table 2", "a + b", "cannot be right"),
+        ("late", "Table 2", "d", "cannot be right"),
+        ("late", "Figure 1", "a - b", "agrees"),
+        ("sparse", "Table 2", "a", "cannot be right"),
+        ("sparse", "Table 2", "b", "agrees"),
+        ("sparse", "Figure 1", "a - b", "agrees"),
+        ("early", "Table 2", "a", "agrees"),
+        ("early, interleaved", "Table 2", "a", "near"),
+        ("early", "Table 11, Std", "std of a", "cannot be right"),
+        ("early", "Table 11, Avg", "mean of a + b", "cannot be right"),
+    ],
+)
+def test_verdicts(row, where, quantity, expected):
+    table = audit()
+    found = table[(table["row"] == row) & (table["where"] == where) & (table["quantity"] == quantity)]
+    assert list(found["verdict"]) == [expected], found.to_string()
+
+
+def test_late_fusion_in_numbers():
+    late = next(law for law in paper.TABLE_2 if law.name == "late")
+    value, low, high = derived_range(late.alpha, late.beta)["a"]
+    assert value == pytest.approx(0.5382, abs=5e-5)
+    assert low < value < high
+    assert high - low < 3e-4
+
+
+def test_every_verdict_is_possible_and_a_made_up_row_is_judged():
+    assert set(audit()["verdict"]) == set(VERDICTS)
+    where = "made up"
+    row = paper.LawRow(
+        name="x",
+        where=where,
+        E=paper.Printed("2.0", where),
+        alpha=paper.Printed("0.30", where),
+        beta=paper.Printed("0.30", where),
+        a=paper.Printed("0.50", where),
+    )
+    assert list(audit([row])["verdict"]) == ["agrees"]
+    assert verdict(paper.Printed("0.60", where), 0.49, 0.51) == "cannot be right"
+
+
+def test_frontiers_cross_their_own_floor():
+    table = audit_frontiers()
+    sparse = table[(table["row"] == "sparse") & (table["where"] == "Figure 26")].iloc[0]
+    assert 1e22 < sparse["C at E"] < 1e24
+    assert sparse["K"] * sparse["C at E"] ** sparse["c"] == pytest.approx(sparse["E"])
+    two = table[table["row"] == "sparse"]["L(1e21)"]
+    assert np.ptp(two) > 0.02, "the two sparse frontiers are not one curve"
+
+
+def test_table_12_fits_itself_only_without_sparsity():
+    table = sparse_row_check()
+    printed = table.loc["Eq. 1, printed"]
+    assert table.loc["S = 0", "floor"] == pytest.approx(printed["floor"], abs=1e-3)
+    assert abs(table.loc["S = 0.875", "floor"] - printed["floor"]) > 0.3
