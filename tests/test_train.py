@@ -1,0 +1,263 @@
+"""One run: what Composer trains is what a bare loop would, twice the same, resumable, and honest about failure."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from composer.optim import DecoupledAdamW
+from composer.utils import reproducibility
+from torch.nn import functional as F
+
+import nmm
+from nmm import lean, runs
+from nmm import train as training
+from nmm.config import TASKS
+from nmm.data.embedded import embedded_corpus
+from nmm.data.generated import World
+from nmm.data.loader import train_batches
+from nmm.data.store import Corpus
+from nmm.flops import exact_train_flops
+from nmm.lean import FusedDecoupledAdamW
+from nmm.models import build
+from nmm.presets import MIXTURE
+from nmm.schedule import lr_factor
+from nmm.train import make_trainer, plan, schedule, targets, train
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As in a sweep: sums of two threads are not reproducible."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def longer(tiny, corpus):
+    return next(iter(tiny.grid(corpus, budgets=(20_000,)).values()))
+
+
+@pytest.fixture(scope="module")
+def record(longer, corpus):
+    """The record of an undisturbed run of 20,000 tokens."""
+    return train(longer, corpus, preset="tiny", size="d16", entropy=World(0).entropy())
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.state.model.module.state_dict().items()}
+
+
+def test_the_record_is_complete(record, longer, corpus, tmp_path):
+    assert record.status == "finished"
+    assert record.config == longer
+    tokens = record.tokens
+    steps = len(plan(longer, corpus)[1])
+    positions = steps * longer.data.batch_tokens
+    assert record.D == tokens["text"] + tokens["image"] == positions - tokens["padding"]
+    assert longer.tokens <= record.D < longer.tokens + longer.data.batch_tokens
+    assert record.share.keys() == set(TASKS)
+    assert sum(record.share.values()) == pytest.approx(1)
+    for name, share in record.share.items():
+        assert share == pytest.approx(MIXTURE[name], abs=0.01)
+    seen, losses = zip(*record.curve, strict=True)
+    assert list(seen) == sorted(set(seen))
+    assert seen[-1] == record.D
+    assert all(math.isfinite(loss) and loss > 0 for loss in losses)
+    assert set(record.losses) == set(record.entropy) == set(TASKS)
+    assert record.wall_seconds > 0
+    assert record.tokens_per_second > 0
+    assert record.versions.keys() == {"nmm", "python", "torch", "composer"}
+    assert record.versions["torch"] == torch.__version__
+    assert record.versions["nmm"] == nmm.__version__
+    assert record.device.endswith("CPU, 1 thread") or torch.cuda.is_available()
+    assert record.flops_exact == exact_train_flops(longer.model, context=130, text_tokens=tokens["text"], image_tokens=tokens["image"],
+                                                   target_tokens=tokens["target"])
+    assert runs.read(runs.write(record, tmp_path)) == record
+
+
+def test_tokens_are_those_of_the_batches(record, longer, corpus):
+    mixture, seen = plan(longer, corpus)
+    batches = list(train_batches(mixture, batch_size=4, steps=len(seen)))
+    image = sum(int((batch["image_ids"] >= 0).sum()) for batch in batches)
+    padding = sum(int((batch["document_ids"] < 0).sum()) for batch in batches)
+    target = sum(len(targets(batch)) for batch in batches)
+    text = sum(batch["input_ids"].numel() for batch in batches) - image - padding
+    assert record.tokens == {"text": text, "image": image, "padding": padding, "target": target}
+    assert seen.tolist() == np.cumsum([int((batch["document_ids"] >= 0).sum()) for batch in batches]).tolist()
+
+
+def test_the_loss_falls(record):
+    """From a guess over 512 words to far below it, on held-out data too."""
+    curve = [loss for _, loss in record.curve]
+    assert curve[0] > math.log(512) - 0.5
+    assert np.mean(curve[-5:]) < 0.75 * curve[0]
+    assert all(record.entropy[task] < record.losses[task] < 0.85 * math.log(512) for task in TASKS)
+
+
+def test_same_seed_same_loss_another_seed_another(record, longer, corpus):
+    again = train(longer, corpus, preset="tiny", size="d16")
+    assert again.losses == record.losses
+    assert again.curve == record.curve
+    other = train(replace(longer, seed=1), corpus, preset="tiny", size="d16")
+    assert all(other.losses[task] != record.losses[task] for task in TASKS)
+    assert other.L == pytest.approx(record.L, rel=0.1)
+
+
+def test_composer_and_a_bare_loop_end_with_the_same_weights(run, corpus):
+    fitted = make_trainer(run, corpus)
+    fitted.trainer.fit()
+    mixture, seen = plan(run, corpus)
+    reproducibility.seed_all(run.seed)
+    model = build(run.model)
+    optimizer = FusedDecoupledAdamW(model.parameters(), lr=run.optim.lr, betas=(0.9, 0.95), weight_decay=run.optim.weight_decay)
+    scheduler = schedule(optimizer, run, seen)
+    for batch in train_batches(mixture, batch_size=4, steps=len(seen)):
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(model(batch), targets(batch))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optim.clip)
+        optimizer.step()
+        scheduler.step()
+    ours = weights(fitted.trainer)
+    assert float(loss) == float(fitted.trainer.state.loss)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, ours[name]), name
+
+
+def test_rates_follow_the_schedule(run, corpus):
+    """The rate of every step, as the optimizer has it, from the tokens before the step."""
+    fitted = make_trainer(run, corpus)
+    optimizer = fitted.trainer.state.optimizers[0]
+    rates = []
+    optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    fitted.trainer.fit()
+    before = np.concatenate([[0], plan(run, corpus)[1]])[:-1]
+    expected = [run.optim.lr * lr_factor(n, 520, total=10_000, warmup=2_000, cooldown=0.2) for n in before]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_leaving_out_what_nobody_hears_changes_nothing(run, corpus, monkeypatch):
+    lean_run = train(run, corpus, preset="tiny", size="d16")
+    monkeypatch.setattr(training, "call_listeners_only", lambda trainer: None)
+    monkeypatch.setattr(training, "Shared", dict)
+    whole = train(run, corpus, preset="tiny", size="d16")
+    assert whole.losses == lean_run.losses
+    assert whole.curve == lean_run.curve
+    assert whole.tokens == lean_run.tokens
+
+
+def test_every_event_of_a_step_is_shortened():
+    assert len(lean.PER_STEP) == 13
+    assert {"batch_start", "after_loss", "batch_end", "batch_checkpoint"} <= {event.value for event in lean.PER_STEP}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-4, 0.1])
+def test_the_fused_optimizer_is_composers(weight_decay):
+    """Same weights after 60 steps under a changing rate, to float32's rounding."""
+    torch.manual_seed(0)
+    start = [torch.randn(16, 8), torch.randn(5)]
+    pairs = []
+    for kind in (DecoupledAdamW, FusedDecoupledAdamW):
+        parameters = [torch.nn.Parameter(value.clone()) for value in start]
+        optimizer = kind(parameters, lr=0.01, betas=(0.9, 0.95), weight_decay=weight_decay)
+        pairs.append((parameters, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 - k / 60)))
+    for step in range(60):
+        gradients = [torch.randn(value.shape, generator=torch.Generator().manual_seed(step)) for value in start]
+        for parameters, optimizer, scheduler in pairs:
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+            scheduler.step()
+    for one, two, before in zip(pairs[0][0], pairs[1][0], start, strict=True):
+        assert torch.allclose(one, two, atol=1e-6, rtol=1e-5)
+        assert not torch.allclose(one, before, atol=1e-2)
+
+
+def test_a_run_that_diverges_is_recorded_as_failed(run, corpus, tmp_path):
+    absurd = replace(run, optim=replace(run.optim, lr=1e30, warmup_tokens=0))
+    record = train(absurd, corpus, preset="tiny", size="d16")
+    assert record.status == "failed"
+    assert record.reason.startswith("the training loss became ")
+    assert record.losses is None
+    assert record.L is None
+    assert runs.read(runs.write(record, tmp_path)) == record
+
+
+class Killed(BaseException):
+    """Stands for a kill at a moment of our choice; nothing in the code under test catches it."""
+
+
+def interrupted(config, corpus, scratch, after: int) -> None:
+    """Train with a checkpoint at every step, until `after` reports of progress have come."""
+    calls = 0
+
+    def progress(tokens):
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, corpus, preset="tiny", size="d16", scratch=scratch, progress=progress)
+
+
+def test_a_resumed_run_is_the_undisturbed_one(record, longer, corpus, tmp_path):
+    interrupted(longer, corpus, tmp_path, after=20)
+    interrupted(longer, corpus, tmp_path, after=9)          # 9 more: it went on, not back
+    checkpoint = (tmp_path / "latest-rank0.pt").resolve()
+    assert int(checkpoint.name[2:].split("-")[0]) > 20
+    resumed = train(longer, corpus, preset="tiny", size="d16", entropy=record.entropy, scratch=tmp_path)
+    assert replace(resumed, wall_seconds=None, tokens_per_second=None) == replace(record, wall_seconds=None, tokens_per_second=None)
+    assert resumed.wall_seconds > 0
+
+
+@pytest.mark.parametrize("moment", ["written, not linked", "half written, not linked", "link taken away", "old one not removed"])
+def test_a_kill_in_the_midst_of_a_checkpoint(record, longer, corpus, tmp_path, moment):
+    """What saving leaves behind at each of its steps: the run goes on from a whole checkpoint."""
+    interrupted(longer, corpus, tmp_path, after=10)
+    (whole,) = tmp_path.glob("ba*-rank0.pt")
+    number = int(whole.name[2:].split("-")[0])
+    latest = tmp_path / "latest-rank0.pt"
+    content = whole.read_bytes()
+    if moment in ("written, not linked", "half written, not linked"):
+        (tmp_path / f"ba{number + 1}-rank0.pt").write_bytes(content if moment.startswith("written") else content[:5000])
+    if moment in ("half written, not linked", "link taken away"):
+        latest.unlink()
+    if moment == "old one not removed":
+        (tmp_path / f"ba{number - 1}-rank0.pt").write_bytes(content)
+    reports = []
+    resumed = train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path, progress=reports.append)
+    assert resumed.losses == record.losses
+    assert len(reports) < 32, "it went on from the checkpoint"
+
+
+def test_a_damaged_checkpoint_is_named(longer, corpus, tmp_path):
+    interrupted(longer, corpus, tmp_path, after=5)
+    (whole,) = tmp_path.glob("ba*-rank0.pt")
+    whole.write_bytes(whole.read_bytes()[:-3000])
+    with pytest.raises(ValueError, match=f"checkpoint {whole} is damaged: delete {tmp_path}"):
+        train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path)
+
+
+def test_another_corpus_is_refused(run, tmp_path):
+    other = embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE)
+    with pytest.raises(ValueError, match=f"configured for corpus {run.data.corpus_id}, but {tmp_path} is {other.hash}"):
+        train(run, other, preset="tiny", size="d16")
+
+
+def test_a_corpus_too_small_is_refused_with_the_remedy(run, corpus):
+    hungry = replace(run, tokens=2_000_000)
+    with pytest.raises(ValueError, match=r"max_epochs"):
+        train(hungry, corpus, preset="tiny", size="d16")
+    patient = replace(hungry, tokens=60_000, data=replace(run.data, max_epochs=4))
+    assert plan(patient, corpus)[1][-1] >= 60_000
+
+
+def test_a_missing_data_type_is_named(run, corpus):
+    partial = Corpus(corpus.folder, {**corpus.description, "sources": {k: v for k, v in corpus.description["sources"].items() if k != "text"}})
+    blind = replace(run, data=replace(run.data, weights={"caption": 1.0, "interleaved": 1.0}))
+    with pytest.raises(ValueError, match="must have one source of data type 'text': it has none"):
+        train(blind, partial, preset="tiny", size="d16")
