@@ -1,0 +1,148 @@
+"""Pictures of the models: parameters and FLOPs by group, the attention mask, rotary positions."""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from nmm.config import EarlyFusionConfig
+from nmm.flops import count, exact_train_flops, train_flops
+from nmm.tables import short
+
+NO, YES = "may not attend", "may attend"
+
+
+def stacked(table: pd.DataFrame, x_title: str, colour_title: str, at: float = 1.0, axis_format: str = ".0%") -> alt.LayerChart:
+    """Horizontal bars of parts that add up, one bar a model, with a rule where the whole is 1.
+
+    Args:
+        table: columns `model` (the label, in the order to draw), `part` and `share`; `amount` is shown on hover.
+        x_title, colour_title: titles, with units.
+        at: where the rule stands.
+        axis_format: of the shares.
+    """
+    models, parts = table["model"].drop_duplicates().tolist(), table["part"].drop_duplicates().tolist()
+    table = table.assign(order=table["part"].map(parts.index))
+    bars = alt.Chart(table).mark_bar(height={"band": 0.74}).encode(
+        alt.X("share:Q", title=x_title, stack="zero", axis=alt.Axis(format=axis_format)),
+        alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=150)),
+        alt.Color("part:N", sort=parts, title=colour_title, scale=alt.Scale(domain=parts), legend=alt.Legend(orient="top", columns=2)),
+        alt.Order("order:Q"),
+        tooltip=["model", "part", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("amount:Q", format=".3s")],
+    )
+    rule = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[4, 3], strokeWidth=1.5, opacity=0.9).encode(alt.X("at:Q"))
+    return alt.layer(bars, rule).properties(height=26 * len(models))
+
+
+def mask(allowed: np.ndarray, labels: Sequence[str], step: int = 15) -> alt.LayerChart:
+    """Which position may attend to which, as squares: a row looks at the columns that are filled.
+
+    Args:
+        allowed: (L, L) booleans, query by key.
+        labels: L names of the positions.
+        step: side of a square [px].
+    Raises:
+        ValueError: the sizes do not agree.
+    """
+    if allowed.shape != (len(labels), len(labels)):
+        raise ValueError(f"the mask is {allowed.shape} and there are {len(labels)} labels: give one label a position")
+    query, key = (indices.reshape(-1) for indices in np.indices(allowed.shape))
+    above = key > query
+    state = np.where(~allowed.reshape(-1), NO, np.where(above, "sees ahead, inside its image", YES))
+    table = pd.DataFrame({"query": query, "key": key, "state": state})
+    table["from"], table["to"] = (np.array(labels)[index] for index in (query, key))
+    words = f"{list(labels)}[datum.value]"
+    axis = {"labelExpr": words, "labelOverlap": False, "labelFontSize": 11, "ticks": False, "domain": False}
+    return alt.Chart(table[table["state"] != NO], width=alt.Step(step), height=alt.Step(step)).mark_rect(
+        stroke="white", strokeOpacity=0.35, strokeWidth=1
+    ).encode(
+        alt.X("key:O", title="key: is looked at", axis=alt.Axis(labelAngle=-90, orient="top", **axis), scale=alt.Scale(domain=list(range(len(labels))))),
+        alt.Y("query:O", title="query: looks", axis=alt.Axis(**axis), scale=alt.Scale(domain=list(range(len(labels))))),
+        alt.Color("state:N", title=None, scale=alt.Scale(domain=[YES, "sees ahead, inside its image"]), legend=alt.Legend(orient="bottom", columns=1)),
+        tooltip=[alt.Tooltip("from:N", title="query"), alt.Tooltip("to:N", title="key"), alt.Tooltip("state:N", title="it")],
+    )
+
+
+def turns(table: pd.DataFrame) -> alt.LayerChart:
+    """How far each pair of a head turns over the context, a line a rotary base.
+
+    Args:
+        table: columns pair (from 1), turns [full turns] and base, the label of a line.
+    """
+    order = table["base"].drop_duplicates().tolist()
+    lines = alt.Chart(table).mark_line(point=True).encode(
+        alt.X("pair:O", title="pair of a head's coordinates", axis=alt.Axis(labelAngle=0)),
+        alt.Y("turns:Q", title="full turns over the context", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format="~r", tickCount=5)),
+        alt.Color("base:N", sort=order, title="rotary base", scale=alt.Scale(domain=order), legend=alt.Legend(orient="top")),
+        tooltip=["base", "pair", alt.Tooltip("turns:Q", format=".3f")],
+    )
+    rule = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 3], opacity=0.7).encode(alt.Y("one:Q"))
+    return alt.layer(lines, rule).properties(width="container", height=260)
+
+
+def cost(table: pd.DataFrame) -> alt.Chart:
+    """Seconds of each run against its compute, coloured by N.
+
+    Args:
+        table: finished runs as `nmm.runs.load` gives them.
+    """
+    table = table[["run", "N", "D", "C", "wall_seconds"]].assign(model=table["N"].map(short), tokens=table["D"].map(short))
+    order = table.sort_values("N")["model"].drop_duplicates().tolist()
+    return alt.Chart(table).mark_circle(size=80, opacity=0.9).encode(
+        alt.X("C:Q", title="training compute C = 6ND [FLOPs]", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format=".0e", tickCount=5)),
+        alt.Y("wall_seconds:Q", title="time [s]", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format="~r", tickCount=5)),
+        alt.Color("model:O", sort=order, title="N", scale=alt.Scale(domain=order), legend=alt.Legend(orient="top", columns=6)),
+        tooltip=[alt.Tooltip("model:N", title="N"), alt.Tooltip("tokens:N", title="D"), alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("wall_seconds:Q", format=".1f", title="seconds")],
+    )
+
+
+def flop_shares(models: Mapping[str, EarlyFusionConfig], context: int, image_share: float) -> pd.DataFrame:
+    """Training FLOPs by part, as shares of 6 N D: a table for `stacked`.
+
+    Each part is the exact count with everything else switched off. Every text token counts as a target.
+
+    Args:
+        models: label -> configuration.
+        context: sequence length [tokens].
+        image_share: image tokens among all training tokens, from 0 to 1.
+    Returns:
+        Columns model, part, amount [FLOPs per training token] and share.
+    """
+    text = 1 - image_share
+    rows = []
+    for label, model in models.items():
+        def flops(context: int = 0, text: float = 0.0, image: float = 0.0, target: float = 0.0) -> float:
+            return exact_train_flops(model, context=context, text_tokens=text, image_tokens=image, target_tokens=target)
+
+        blocks = flops(text=1.0)
+        parts = {
+            "blocks": blocks,
+            "attention scores": flops(context=context, text=1.0) - blocks,
+            "output embedding": flops(target=text),
+            "patch projection": flops(text=text, image=image_share) - blocks,
+        }
+        rows += [{"model": label, "part": part, "amount": amount, "share": amount / train_flops(count(model).N, 1)} for part, amount in parts.items()]
+    return pd.DataFrame(rows)
+
+
+def group_shares(models: Mapping[str, EarlyFusionConfig]) -> pd.DataFrame:
+    """Parameters by group, as shares of all: a table for `stacked`.
+
+    Returns:
+        Columns model, part, amount [parameters] and share.
+    """
+    rows = []
+    for label, model in models.items():
+        counts = count(model)
+        parts = {
+            "blocks": counts.blocks, "input embedding": counts.embedding, "output embedding": counts.unembedding,
+            "patch projection and norms": counts.patch_projection + counts.norms,
+        }
+        rows += [{"model": label, "part": part, "amount": amount, "share": amount / counts.all} for part, amount in parts.items()]
+    return pd.DataFrame(rows)
+
+
+def printed(N: float) -> str:
+    """A model size in the digits that the paper prints: whole millions, or billions to the second decimal."""
+    return f"{N / 1e6:.0f}M" if N < 999.5e6 else f"{N / 1e9:.2f}B"
