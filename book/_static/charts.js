@@ -36,6 +36,12 @@ function panels(spec) {
   return CHILDREN.flatMap((key) => spec[key] ?? []).flatMap(panels);
 }
 
+function legends(node) {
+  if (node === null || typeof node !== "object") return [];
+  const own = Object.entries(node).flatMap(([key, item]) => (key === "data" || key === "datasets" ? [] : legends(item)));
+  return node.legend && typeof node.legend === "object" ? [node.legend, ...own] : own;
+}
+
 function wrap(text, width, size) {
   if (typeof text !== "string") return text;
   const room = Math.max(12, Math.floor(width / (0.56 * size)));
@@ -61,6 +67,7 @@ function prepare(original, width, dark) {
   if (dark) Object.assign(config, spec.usermeta?.dark);
   wrapTitle(spec, width);
   if (width < NARROW) {
+    for (const legend of legends(spec)) legend.columns = Math.min(legend.columns ?? 4, 4);
     config.legend = { ...config.legend, orient: "bottom", direction: "horizontal", columns: 4 };
     if (spec.hconcat) {
       spec.vconcat = spec.hconcat;
@@ -79,6 +86,7 @@ async function embed(box, spec, dark) {
   const result = await vegaEmbed(box.canvas, spec, {
     renderer: box.heavy ? "canvas" : "svg",
     actions: { export: true, source: false, compiled: false, editor: false },
+    logLevel: 1, // errors; its warnings are about sizes that are set here
     tooltip: { theme: dark ? "dark" : "light" },
     downloadFileName: document.title.replace(/\W+/g, "-"),
   });

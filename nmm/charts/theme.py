@@ -36,16 +36,17 @@ def theme() -> dict[str, Any]:
         "domainColor": "currentColor", "domainOpacity": 0.45, "tickColor": "currentColor", "tickOpacity": 0.45,
         "gridColor": "currentColor", "gridOpacity": 0.1, "labelColor": "currentColor", "titleColor": "currentColor",
         "labelOpacity": 0.85, "labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": 500, "titlePadding": 10,
-        "labelFlush": False, "labelOverlap": "greedy", "tickCount": 6,
+        "labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6,
     }
     words = {"labelColor": "currentColor", "titleColor": "currentColor"}
+    symbols = {"symbolBaseFillColor": "currentColor", "symbolBaseStrokeColor": "currentColor", "symbolSize": 90}
     return {
         "config": {
             "background": "transparent",
             "font": FONT,
             "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT, "discreteWidth": {"step": 44}},
             "axis": axis,
-            "legend": {**words, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "symbolSize": 90},
+            "legend": {**words, **symbols, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500},
             "header": {**words, "labelFontSize": 12, "titleFontSize": 13},
             "title": {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start", "fontSize": 15,
                       "fontWeight": 600, "subtitleFontSize": 12, "offset": 12},
@@ -92,8 +93,9 @@ def summary(spec: dict[str, Any]) -> str:
     return f"Chart: {title.get('text', 'untitled') if isinstance(title, dict) else title}"
 
 
-def _ranges(category: tuple[str, ...], ramp: tuple[str, ...]) -> dict[str, list[str]]:
-    return {"category": list(category), "ordinal": list(ramp), "ramp": list(ramp), "heatmap": list(ramp)}
+def _ranges(category: tuple[str, ...], ramp: tuple[str, ...]) -> dict[str, Any]:
+    # as a scheme the ramp is spread over the values that there are; as a list its first colours would be taken
+    return {"category": list(category), "ordinal": {"scheme": list(ramp)}, "ramp": list(ramp), "heatmap": list(ramp)}
 
 
 def _paint(node: Any) -> Any:
