@@ -11,6 +11,7 @@ from nmm.laws.checks import scan
 from nmm.laws.fitting import FULL_STARTS, Fit, fit_law
 from nmm.laws.law import Law, PowerSum, Term, coefficient, exponent
 from nmm.laws.losses import Loss
+from nmm.laws.planner import Eq1
 from nmm.laws.profile import critical_value, statistic_scale
 from nmm.laws.starts import paper_grid, projection_grid, spread_out
 
@@ -55,6 +56,11 @@ class ParametricFit(Fit):
     d = property(lambda self: float(self._exponents["d"]), doc="D* ~ N*^d, d = b/a.")
     n = property(lambda self: float(self._exponents["n"]), doc="N* ~ D*^n, n = a/b.")
     dn = property(lambda self: float(self._exponents["dn"]), doc="D*/N* ~ C^dn, dn = b - a.")
+
+    @property
+    def eq1(self) -> Eq1:
+        """The coefficients alone, as the planner takes them."""
+        return Eq1(E=self.E, A=self.A, B=self.B, alpha=self.alpha, beta=self.beta)
 
     @property
     def _exponents(self) -> dict[str, np.ndarray]:
