@@ -26,8 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--max-images", type=int, default=30, help="images kept in a document")
     make.add_argument("--max-rejects", type=float, default=0.05, help="largest accepted share of bad samples")
     make.add_argument("--processes", type=int, help="default: one per core")
+    make.add_argument("--store", choices=("arrow", "mds"), default="arrow",
+                      help="arrow for local disks; mds for object storage (needs the extra `streaming`)")
+    make.add_argument("--upload", metavar="URL", help="copy a finished mds corpus to s3://, gs:// or az://")
     show = actions.add_parser("show", help="print a corpus's report and draw samples")
-    show.add_argument("out", type=Path, help="the corpus folder")
+    show.add_argument("out", help="the corpus folder, or its URL in object storage")
     show.add_argument("--samples", type=int, default=3, help="documents drawn of each source")
     show.add_argument("--html", type=Path, help="file to draw them into (default: samples.html in the corpus folder)")
 
@@ -39,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
         report = prepare(sources, args.out, image_root=args.image_root, context=args.context, image_size=args.image_size,
                          patch=args.patch, vocab_size=args.vocab_size, tokenizer=args.tokenizer,
                          validation=args.validation, max_images=args.max_images, max_rejects=args.max_rejects,
-                         processes=args.processes)
+                         processes=args.processes,
+                         store_kind=args.store, upload=args.upload)
         print(report_table(report))
         return 0
     corpus = store.open(args.out)
     print(report_table(corpus.report))
-    target = args.html or args.out / "samples.html"
-    target.write_text(f'<!doctype html><meta charset="utf-8"><title>{args.out.name}</title>'
+    target = args.html or corpus.folder / "samples.html"
+    target.write_text(f'<!doctype html><meta charset="utf-8"><title>{Path(args.out).name}</title>'
                       + samples_html(corpus, args.samples), encoding="utf-8")
     print(f"samples drawn in {target}")
     return 0

@@ -16,6 +16,9 @@ MIXTURES: dict[str, dict[str, float]] = {
     for name in ("45-45-10", "40-20-40", "30-30-40", "20-40-40")
 }
 
+WINDOW = 1 << 16  # sequences shuffled together
+BLOCK = 1 << 12   # neighbours that stay in one window [sequences]
+
 Weights = Mapping[str, "float | Weights"]
 
 
@@ -60,10 +63,25 @@ def resolve(weights: Weights | str, corpus: Corpus) -> dict[str, float]:
     return {name: share / total for name, share in shares.items() if share > 0}
 
 
+def shuffled(n: int, random: np.random.Generator) -> np.ndarray:
+    """A permutation of n sequences that a disk or an object store can follow.
+
+    Up to `WINDOW` sequences: any permutation. More: blocks of neighbours in random order, shuffled together in windows,
+    so that at any time only one window's shards are read.
+    """
+    if n <= WINDOW:
+        return random.permutation(n)
+    blocks = random.permutation(-(-n // BLOCK))
+    per_window = WINDOW // BLOCK
+    windows = (blocks[k:k + per_window] for k in range(0, len(blocks), per_window))
+    return np.concatenate([random.permutation(np.concatenate([np.arange(b * BLOCK, min(n, (b + 1) * BLOCK)) for b in window]))
+                           for window in windows])
+
+
 class Mixture:
     """The deterministic order of a corpus's training sequences under weights that count tokens.
 
-    Each source is read in a seeded permutation, another one every epoch. Sources take turns so that after every
+    Each source is read in a seeded permutation (see `shuffled`), another one every epoch. Sources take turns so that after every
     sequence each one's share of tokens (padding left out) is as near its weight as whole sequences allow: sequence k of
     source i has its turn at (tokens of i before it + half its own) / weight of i.
 
@@ -93,7 +111,7 @@ class Mixture:
 
     def _permutation(self, source: int, epoch: int) -> np.ndarray:
         name = zlib.crc32(self.names[source].encode())
-        return np.random.default_rng([self.seed, name, epoch]).permutation(len(self.splits[source]))
+        return shuffled(len(self.splits[source]), np.random.default_rng([self.seed, name, epoch]))
 
     def order(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first `n` sequences (None: all) as arrays: number of the source in `names`, index, epoch.

@@ -3,46 +3,29 @@
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
-from nmm.data.clean import clean
-from nmm.data.documents import KINDS, Document, Text
+from nmm.data import mds, store
+from nmm.data.documents import KINDS, Text
 from nmm.data.files import write_text
+from nmm.data.jobs import Job, run
 from nmm.data.readers import ImageRoot, files_of, read
 from nmm.data.rejects import Rejects
 from nmm.data.tokenizer import Tokenizer
-from nmm.data.write import Layout, assemble, begin, finished_part, locked, parts_folder, write_part
+from nmm.data.write import Layout, assemble, begin, locked, parts_folder
 
 PART_BYTES = 64 << 20         # input of one part [bytes]
 TOKENIZER_TEXT = 32 << 20     # text of each source that a new tokenizer is trained on [bytes]
 TOKENIZER_DOCUMENTS = 100_000  # and documents, so that a source of short captions is not read to its end
 VOCABULARY = 8192             # of a new tokenizer
 CLEANING = 1                  # raise when cleaning or reading changes, so that parts of an older version are not mixed in
-
-
-@dataclass(frozen=True)
-class Job:
-    """One part of one source: what a worker process needs."""
-
-    source: str
-    kind: str
-    files: tuple[Path, ...]
-    image_root: Path | None
-    folder: Path
-    tokenizer: Path
-    layout: Layout
-    max_images: int
 
 
 def parse_source(text: str) -> tuple[str, str, Path]:
@@ -65,7 +48,7 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
             context: int = 1024, image_size: int = 224, patch: int = 14, vocab_size: int | None = None,
             tokenizer: str | Path | None = None, validation: float = 0.05, max_images: int = 30,
             max_rejects: float = 0.05, processes: int | None = None, part_bytes: int = PART_BYTES,
-            progress: bool = True) -> dict:
+            store_kind: str = "arrow", upload: str | None = None, progress: bool = True) -> dict:
     """Prepare a corpus from real files and give its report.
 
     Called again with the same arguments it goes on where a killed call stopped; a finished corpus is not touched.
@@ -84,57 +67,113 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         processes: default: one per core.
         part_bytes: files of a source are worked on together up to this size; a killed call repeats at most its unfinished
             parts [bytes].
+        store_kind: arrow (memory-mapped, for local disks) or mds (for object storage; needs the extra `streaming`).
+        upload: URL in object storage to copy a finished MDS corpus to (s3://, gs://, az://).
     Raises:
         ValueError: bad settings, a bad file (it is named), too many rejects.
         OSError: a file cannot be read or written.
     """
     out = Path(out)
-    layout = Layout(context=context, image_size=image_size, patch=patch, validation=validation)
-    if not 0 < validation < 1:
-        raise ValueError(f"validation is {validation}: a share between 0 and 1")
+    if store_kind not in ("arrow", "mds") or (upload and store_kind != "mds"):
+        raise ValueError(f"the store is {store_kind!r}: arrow or mds; only mds can be uploaded")
     if tokenizer is not None and vocab_size is not None:
         raise ValueError("give a vocabulary size or a tokenizer file, not both")
-    if not 0 <= max_rejects <= 1:
-        raise ValueError(f"max_rejects is {max_rejects}: a share between 0 and 1")
-    if max_images < 1 or (processes is not None and processes < 1):
-        raise ValueError(f"max_images and processes must be at least 1: got {max_images} and {processes}")
-    given = Tokenizer.load(tokenizer) if tokenizer is not None else None
-    named = [parse_source(f"{kind}={path}") for kind, path in sources]
-    kinds = {name: kind for kind, name, _ in named}
-    if len(kinds) < len(named) or not named:
-        raise ValueError(f"sources need different names, and there must be one at least: got {[n for _, n, _ in named]}")
-    found = {name: files_of(path, kind) for kind, name, path in named}
-    files = {name: chosen for name, (chosen, _) in found.items()}
-    roots = {name: _image_root(image_root, path) if kind == "interleaved" else None for kind, name, path in named}
-    identity = _identity(named, files, layout, max_images, part_bytes, given.hash if given else vocab_size or VOCABULARY)
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes is {processes}: at least 1")
+    plan = Plan(
+        sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
+        image_root=Path(image_root) if image_root is not None else None,
+        layout=Layout(context=context, image_size=image_size, patch=patch, validation=validation),
+        vocab_size=vocab_size or VOCABULARY, tokenizer=Tokenizer.load(tokenizer) if tokenizer is not None else None,
+        max_images=max_images, max_rejects=max_rejects, part_bytes=part_bytes,
+    )
+    processes = processes or len(os.sched_getaffinity(0))
     with locked(out):
-        if begin(out, identity) is None:
-            trained = given or _train_tokenizer(out, kinds, files, roots, layout, vocab_size or VOCABULARY, progress)
-            write_text(out / "tokenizer.json", trained.to_json())
-            jobs = [Job(name, kinds[name], tuple(part), roots[name], parts_folder(out, name) / f"{number:05d}",
-                        out / "tokenizer.json", layout, max_images)
-                    for name in kinds for number, part in enumerate(_parts(files[name], part_bytes))]
-            done = _run(jobs, processes or len(os.sched_getaffinity(0)), progress)
-            parts = {name: [part for job, part in zip(jobs, done) if job.source == name] for name in kinds}
-            assemble(out, kinds, parts, trained, layout, identity, max_rejects)
+        if store_kind == "arrow":
+            _make(plan, out, processes, progress)
+        elif begin(out, plan.identity, "mds") is None:
+            staging = out / ".parts" / "arrow"
+            staging.mkdir(parents=True, exist_ok=True)
+            mds.export(_make(plan, staging, processes, progress), out)
+            shutil.rmtree(out / ".parts")
+    if upload:
+        mds.upload(out, upload)
     return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
-def _identity(named: list[tuple[str, str, Path]], files: dict[str, list[Path]], layout: Layout, max_images: int,
-              part_bytes: int, tokenizer: str | int) -> str:
-    """A hash of all that decides the corpus. Files count by name and size, so that a moved folder is the same data."""
-    listed = [(kind, name, [(str(f.relative_to(path)) if f != path else f.name, f.stat().st_size) for f in files[name]])
-              for kind, name, path in named]
-    text = json.dumps([CLEANING, listed, asdict(layout), max_images, part_bytes, tokenizer], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that decides a corpus, checked before any work."""
+
+    sources: tuple[tuple[str, str, Path], ...]  # kind, name, path
+    image_root: Path | None
+    layout: Layout
+    vocab_size: int
+    tokenizer: Tokenizer | None
+    max_images: int
+    max_rejects: float
+    part_bytes: int
+
+    def __post_init__(self) -> None:
+        names = [name for _, name, _ in self.sources]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"sources need different names, and there must be one at least: got {names}")
+        if not 0 < self.layout.validation < 1:
+            raise ValueError(f"validation is {self.layout.validation}: a share between 0 and 1")
+        if not 0 <= self.max_rejects <= 1:
+            raise ValueError(f"max_rejects is {self.max_rejects}: a share between 0 and 1")
+        if self.max_images < 1:
+            raise ValueError(f"max_images is {self.max_images}: at least 1")
+        if self.image_root is not None:
+            ImageRoot(self.image_root)  # raises where it does not exist
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each source."""
+        return {name: kind for kind, name, _ in self.sources}
+
+    @cached_property
+    def files(self) -> dict[str, list[Path]]:
+        """The data files of each source, in order."""
+        return {name: files_of(path, kind)[0] for kind, name, path in self.sources}
+
+    @cached_property
+    def roots(self) -> dict[str, Path | None]:
+        """The image root of each source; None where it has none."""
+        return {name: self._root(path) if kind == "interleaved" else None for kind, name, path in self.sources}
+
+    def _root(self, source: Path) -> Path | None:
+        beside = (source if source.is_dir() else source.parent) / "images"
+        return self.image_root or (beside if beside.exists() else None)
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of the plan. Files count by name and size, so that a moved folder is the same data."""
+        listed = [(kind, name, [(str(f.relative_to(path)) if f != path else f.name, f.stat().st_size)
+                                for f in self.files[name]]) for kind, name, path in self.sources]
+        tokenizer = self.tokenizer.hash if self.tokenizer else self.vocab_size
+        text = json.dumps([CLEANING, listed, asdict(self.layout), self.max_images, self.part_bytes, tokenizer])
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def jobs(self, out: Path) -> list[Job]:
+        """One job for each part of each source."""
+        return [Job(source=name, kind=kind, files=tuple(part), image_root=self.roots[name],
+                    folder=parts_folder(out, name) / f"{number:05d}", tokenizer=out / "tokenizer.json", layout=self.layout,
+                    max_images=self.max_images)
+                for name, kind in self.kinds.items() for number, part in enumerate(_parts(self.files[name], self.part_bytes))]
 
 
-def _image_root(given: str | Path | None, source: Path) -> Path | None:
-    if given is not None:
-        ImageRoot(Path(given))  # raises where it does not exist
-        return Path(given)
-    beside = (source if source.is_dir() else source.parent) / "images"
-    return beside if beside.exists() else None
+def _make(plan: Plan, out: Path, processes: int, progress: bool) -> store.Corpus:
+    """The finished Arrow corpus of a plan, opened; only what is missing is made."""
+    corpus = begin(out, plan.identity, "arrow")
+    if corpus is None:
+        tokenizer = plan.tokenizer or _train_tokenizer(out, plan, progress)
+        write_text(out / "tokenizer.json", tokenizer.to_json())
+        jobs = plan.jobs(out)
+        done = run(jobs, processes, progress)
+        parts = {name: [part for job, part in zip(jobs, done) if job.source == name] for name in plan.kinds}
+        corpus = assemble(out, plan.kinds, parts, tokenizer, plan.layout, plan.identity, plan.max_rejects)
+    return corpus
 
 
 def _parts(files: list[Path], part_bytes: int) -> Iterator[list[Path]]:
@@ -150,24 +189,23 @@ def _parts(files: list[Path], part_bytes: int) -> Iterator[list[Path]]:
     yield part
 
 
-def _train_tokenizer(out: Path, kinds: dict[str, str], files: dict[str, list[Path]], roots: dict[str, Path | None],
-                     layout: Layout, vocab_size: int, progress: bool) -> Tokenizer:
+def _train_tokenizer(out: Path, plan: Plan, progress: bool) -> Tokenizer:
     """The tokenizer that a killed call has trained, or a new one from the first training text of every source."""
     path = out / ".parts" / "tokenizer.json"
     if path.exists():
         return Tokenizer.load(path)
-    texts = (text for name, kind in kinds.items() for text in _training_texts(files[name], kind, roots[name], layout))
-    trained = Tokenizer.train(tqdm(texts, "tokenizer", unit=" texts", disable=not progress), vocab_size)
+    texts = (text for name in plan.kinds for text in _training_texts(plan, name))
+    trained = Tokenizer.train(tqdm(texts, "tokenizer", unit=" texts", disable=not progress), plan.vocab_size)
     write_text(path, trained.to_json())
     return trained
 
 
-def _training_texts(files: list[Path], kind: str, root: Path | None, layout: Layout) -> Iterator[str]:
-    size = 0
+def _training_texts(plan: Plan, name: str) -> Iterator[str]:
+    size, root = 0, plan.roots[name]
     images = ImageRoot(root) if root else None
-    documents = (document for file in files for document in read(file, kind, Rejects(), images))
+    documents = (d for file in plan.files[name] for d in read(file, plan.kinds[name], Rejects(), images))
     for document in itertools.islice(documents, TOKENIZER_DOCUMENTS):
-        if layout.split_of(document, 0) == "train":
+        if plan.layout.split_of(document, 0) == "train":
             for segment in document.segments:
                 if isinstance(segment, Text):
                     text = segment.text.encode("utf-8", "ignore").decode("utf-8")
@@ -175,76 +213,3 @@ def _training_texts(files: list[Path], kind: str, root: Path | None, layout: Lay
                     yield text
         if size >= TOKENIZER_TEXT:
             return
-
-
-# Workers -------------------------------------------------------------------------------------------------------------
-
-_counter = None  # documents read by all workers, for the progress bar
-
-
-def _start(counter) -> None:
-    """A worker begins: one thread for the tokenizer, and an end when the parent has died (a killed call leaves none)."""
-    global _counter
-    _counter = counter
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(path: Path) -> Tokenizer:
-    return Tokenizer.load(path)
-
-
-def _run_job(job: Job) -> dict:
-    rejects = Rejects()
-    root = ImageRoot(job.image_root) if job.image_root else None
-
-    def documents() -> Iterator[Document]:
-        for file in job.files:
-            for document in read(file, job.kind, rejects, root):
-                if _counter is not None:
-                    with _counter.get_lock():
-                        _counter.value += 1
-                document = clean(document, job.kind, job.layout.geometry, job.max_images, rejects)
-                if document is not None:
-                    yield document
-
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in job.folder.parent.glob(f"{job.folder.name}.partial-*"):
-        shutil.rmtree(left)
-    return write_part(documents(), job.kind, job.folder, _tokenizer(job.tokenizer), job.layout, rejects)
-
-
-def _run(jobs: list[Job], processes: int, progress: bool) -> list[dict]:
-    """The counts of every part, in order; finished ones are read, the others made."""
-    done = [finished_part(job.folder) for job in jobs]
-    todo = [number for number, part in enumerate(done) if part is None]
-    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="prepare", unit=" parts", disable=not progress) as bar:
-        if min(processes, len(todo)) <= 1:
-            for number in todo:
-                done[number] = _run_job(jobs[number])
-                bar.update()
-            return done
-        context = multiprocessing.get_context("spawn")
-        counter = context.Value("q", 0)
-        with ProcessPoolExecutor(min(processes, len(todo)), context, _start, (counter,)) as pool:
-            futures = {pool.submit(_run_job, jobs[number]): number for number in todo}
-            try:
-                for future in _as_completed(futures, lambda: bar.set_postfix(documents=counter.value)):
-                    done[futures[future]] = future.result()
-                    bar.update()
-            except BrokenProcessPool:
-                raise OSError("a worker process was killed (out of memory?): run the same command again, with fewer "
-                              "--processes") from None
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-    return done
-
-
-def _as_completed(futures: Iterable[Future], tick: Callable[[], None]) -> Iterator[Future]:
-    waiting = set(futures)
-    while waiting:
-        finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-        tick()
-        yield from finished

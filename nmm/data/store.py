@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nmm.data import mds
 from nmm.data.arrow import Shard, Writer
 from nmm.data.formats import Geometry
 from nmm.data.sequence import Sequence
@@ -85,8 +86,8 @@ class Source:
 class Corpus:
     """A prepared corpus, opened. `sources` maps names to `Source`s in the order they were given."""
 
-    def __init__(self, folder: Path, description: dict) -> None:
-        self.folder, self.description = folder, description
+    def __init__(self, folder: Path, description: dict, url: str | None = None) -> None:
+        self.folder, self.description, self.url = folder, description, url
         self.context: int = description["context"]
         self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"])
         self.image_size, self.patch = self.geometry.image_size, self.geometry.patch
@@ -95,12 +96,16 @@ class Corpus:
         self.hash: str = description["hash"]
         self.sources: dict[str, Source] = {}
         for number, (name, source) in enumerate(description["sources"].items()):
-            splits = {}
-            for split in SPLITS:
-                shards = [Shard(folder / name / split / f"{n:05d}.arrow", shard["rows"], self.context)
-                          for n, shard in enumerate(source[split]["shards"])]
-                splits[split] = Split(shards, number, self.geometry)
+            splits = {split: Split(self._shards(name, split, source[split]["shards"]), number, self.geometry)
+                      for split in SPLITS}
             self.sources[name] = Source(name, source["kind"], **splits)
+
+    def _shards(self, name: str, split: str, shards: list[dict]) -> list[Rows]:
+        rows = [shard["rows"] for shard in shards]
+        if self.description.get("store") == "mds":
+            remote = f"{self.url.rstrip('/')}/{name}/{split}" if self.url else None
+            return mds.MdsFolder(self.folder / name / split, remote).shards(rows)
+        return [Shard(self.folder / name / split / f"{n:05d}.arrow", count, self.context) for n, count in enumerate(rows)]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -117,13 +122,18 @@ class Corpus:
         return [source for source in self.sources.values() if source.kind == kind]
 
 
-def open(folder: str | Path) -> Corpus:
+def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
     """Open a prepared corpus.
 
+    Args:
+        folder: a local folder, or a URL in object storage (s3://, gs://, az://; needs the extra `streaming`).
+        cache: local folder for what is fetched from a URL; default: `mds.CACHE`.
     Raises:
         ValueError: the folder is not a finished corpus, or was written by another version of the format.
+        OSError: the storage cannot be reached.
     """
-    folder = Path(folder)
+    url = str(folder) if mds.is_url(folder) else None
+    folder = mds.fetch_corpus(url, cache) if url else Path(folder)
     path = folder / "corpus.json"
     if not path.is_file():
         state = "preparing it did not finish; run the same `data prepare` command again" if (folder / ".parts").exists() \
@@ -136,4 +146,4 @@ def open(folder: str | Path) -> Corpus:
     if description.get("format") != FORMAT_VERSION:
         raise ValueError(f"{path} has format {description.get('format')!r}, this version reads {FORMAT_VERSION}: "
                          "prepare the corpus again")
-    return Corpus(folder, description)
+    return Corpus(folder, description, url)

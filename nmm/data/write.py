@@ -231,15 +231,15 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def begin(out: Path, identity: str) -> Corpus | None:
-    """The finished corpus, if `out` holds it; None, if its parts are to be written.
+def begin(out: Path, identity: str, store: str = "arrow") -> Corpus | None:
+    """The finished corpus, if `out` holds it in this store; None, if its parts are to be written.
 
     Raises:
         ValueError: `out` holds another corpus, or the beginning of another.
     """
     if (out / "corpus.json").exists():
         corpus = open_corpus(out)
-        if corpus.description["identity"] != identity:
+        if (corpus.description["identity"], corpus.description.get("store", "arrow")) != (identity, store):
             raise ValueError(f"{out} already holds a corpus made from other data or settings: choose another folder, or "
                              "delete this one")
         return corpus

@@ -248,8 +248,9 @@ def test_settings_and_sources_are_checked_before_any_work(files, tmp_path):
     for changed, message in (
         ({"context": 16}, "does not fit the context"), ({"image_size": 33}, "not a multiple of patch"),
         ({"validation": 0}, "validation is 0"), ({"validation": 30}, "validation is 30"),
-        ({"max_rejects": 2}, "max_rejects is 2"), ({"max_images": 0}, "at least 1: got 0"),
-        ({"tokenizer": files / "x.json"}, "not both"), ({"vocab_size": 100}, "vocabulary size 100 is too small"),
+        ({"max_rejects": 2}, "max_rejects is 2"), ({"max_images": 0}, "max_images is 0"),
+        ({"processes": 0}, "processes is 0"), ({"store_kind": "lmdb"}, "the store is 'lmdb'"),
+        ({"upload": "s3://bucket"}, "only mds can be uploaded"), ({"tokenizer": files / "x.json"}, "not both"), ({"vocab_size": 100}, "vocabulary size 100 is too small"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(sources(files), tmp_path / "out", **{**SETTINGS, **changed})
