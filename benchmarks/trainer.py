@@ -20,6 +20,7 @@ from nmm import train as trainer
 from nmm.config import RunConfig
 from nmm.data.embedded import embedded_corpus
 from nmm.data.loader import train_batches
+from nmm.data.plan import plan
 from nmm.data.store import Corpus
 from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
@@ -28,7 +29,7 @@ from nmm.presets import MIXTURE, study
 
 def bare(config: RunConfig, corpus: Corpus) -> float:
     """The loop that a careful person would write; gives the last loss."""
-    mixture, seen = trainer.plan(config, corpus)
+    mixture, seen = plan(config, corpus)
     reproducibility.seed_all(config.seed)
     model = build(config.model)
     optim = config.optim

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from typing import Any
 from tqdm import tqdm
 
 from nmm import runs
-from nmm.config import RunConfig
+from nmm.config import RunConfig, content_hash
 from nmm.data import store
+from nmm.data.plan import plan
 
 SCRATCH = ".scratch"
 CHECKPOINT_SECONDS = 20.0   # what a kill can cost each worker [s]
@@ -135,11 +136,10 @@ def _existing(folder: Path, run: str, outcome: Outcome) -> runs.RunRecord | None
 
 def _check(todo: list[RunConfig], work: _Work) -> None:
     """Refuse before the first run is trained what would fail in the last."""
-    from nmm.data.mixture import Mixture
-
     corpus = store.open(work.corpus)
-    largest = max(todo, key=lambda config: config.tokens)
-    Mixture(corpus, largest.data.weights, largest.seed, largest.data.max_epochs).require(largest.tokens)
+    largest = {(content_hash(asdict(config.data)), config.seed): config for config in sorted(todo, key=lambda config: config.tokens)}
+    for config in largest.values():
+        plan(config, corpus)
 
 
 def _train_all(todo: list[RunConfig], work: _Work, jobs: int, outcome: Outcome) -> None:
@@ -149,13 +149,13 @@ def _train_all(todo: list[RunConfig], work: _Work, jobs: int, outcome: Outcome) 
         tasks.put(config)
     for _ in range(jobs):
         tasks.put(None)
-    with _one_thread():
+    with _for_workers():
         workers = [context.Process(target=_worker, args=(tasks, reports, work), daemon=True) for _ in range(jobs)]
         for worker in workers:
             worker.start()
     bar = tqdm(total=sum(config.tokens for config in todo), unit="tok", unit_scale=True, desc=f"training {len(todo)} runs",
                smoothing=0.05, mininterval=0.5, file=sys.stdout, dynamic_ncols=True)
-    startup = 0.0
+    startup, count = 0.0, 0
     try:
         with bar:
             for kind, value in _reports(reports, workers):
@@ -167,12 +167,11 @@ def _train_all(todo: list[RunConfig], work: _Work, jobs: int, outcome: Outcome) 
                     raise value
                 else:
                     run, reason = value
-                    done = {"finished": outcome.finished, "busy": outcome.busy}.get(kind)
-                    if done is None:
+                    if kind == "failed":
                         outcome.failed[run] = reason
                     else:
-                        done.append(run)
-                    count = len(outcome.finished) + len(outcome.failed) + len(outcome.busy)
+                        {"finished": outcome.finished, "busy": outcome.busy, "skipped": outcome.skipped}[kind].append(run)
+                    count += 1
                     bar.set_postfix_str(f"{count}/{len(todo)} runs", refresh=False)
             elapsed = bar.format_dict["elapsed"]
         outcome.startup_share = startup / (elapsed * jobs) if elapsed else 0.0
@@ -208,14 +207,22 @@ def _reports(reports: Any, workers: list[SpawnProcess]) -> Iterator[tuple[str, A
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Start processes with one CPU thread each: tiny models are slower with two, and sums stay reproducible."""
+def _for_workers() -> Iterator[None]:
+    """What processes started here inherit.
+
+    One CPU thread each: tiny models are slower with two, and sums stay reproducible. Deafness to Ctrl-C: it reaches
+    the parent too, and the parent decides.
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
+    main = threading.current_thread() is threading.main_thread()        # only there handlers may be set
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
         yield
     finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
@@ -226,7 +233,6 @@ def _one_thread() -> Iterator[None]:
 def _worker(tasks: Any, reports: Any, work: _Work) -> None:
     """Train runs from the queue until it says None."""
     began = time.perf_counter()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)     # Ctrl-C reaches the parent too, and the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         import torch
@@ -246,7 +252,7 @@ def _worker(tasks: Any, reports: Any, work: _Work) -> None:
                     continue
                 record = _existing(work.folder, config.id, Outcome())
                 if record is not None and not _again(record, work.retry_failed):        # another sweep trained it meanwhile
-                    reports.put((record.status, (config.id, record.reason)))
+                    reports.put(("skipped" if record.status == "finished" else "failed", (config.id, record.reason)))
                     continue
                 record = train(
                     config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy,

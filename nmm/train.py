@@ -27,9 +27,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 import nmm
-from nmm.config import TASKS, RunConfig
+from nmm.config import RunConfig
 from nmm.data.loader import IGNORE, train_batches, validation_batches
 from nmm.data.mixture import Mixture
+from nmm.data.plan import plan, validation_sources
 from nmm.data.store import Corpus
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW, Shared, call_listeners_only
@@ -150,8 +151,11 @@ def make_trainer(
         run_name=config.id,
         train_dataloader=_spec(train_batches(mixture, batch_size=batch_size, steps=len(seen))),
         eval_dataloader=[
-            Evaluator(label=task, dataloader=_spec(loader), metric_names=["L"], device_eval_microbatch_size=EVAL_BATCH)
-            for task, loader in _validation(corpus, config).items()
+            Evaluator(
+                label=task, dataloader=_spec(validation_batches(source, EVAL_BATCH, config.data.validation_sequences)),
+                metric_names=["L"], device_eval_microbatch_size=EVAL_BATCH,
+            )
+            for task, source in validation_sources(corpus).items()
         ],
         eval_interval=0,
         max_duration=f"{config.tokens}tok",
@@ -237,31 +241,6 @@ def train(
     )
 
 
-def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
-    """The order of training sequences, and the tokens seen after each step, (steps,); the last reaches `config.tokens`.
-
-    Padding does not count.
-
-    Raises:
-        ValueError: the corpus is not the configuration's, lacks a data type, or is too small.
-    """
-    if corpus.hash != config.data.corpus_id:
-        raise ValueError(f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}")
-    mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs)
-    sequences = mixture.require(config.tokens)
-    while True:
-        sequences = -(-sequences // config.data.batch_sequences) * config.data.batch_sequences
-        source, index, _ = mixture.order(sequences)
-        tokens = np.zeros(sequences, np.int64)
-        for number, split in enumerate(mixture.splits):
-            mine = source == number
-            tokens[mine] = split.tokens[index[mine]]
-        seen = tokens.reshape(-1, config.data.batch_sequences).sum(1).cumsum()
-        if seen[-1] >= config.tokens:
-            return mixture, seen[: np.searchsorted(seen, config.tokens) + 1]
-        sequences += math.ceil(1.1 * (config.tokens - seen[-1]) / config.data.context)
-
-
 def _spec(loader: Any) -> DataSpec:
     return DataSpec(
         loader,
@@ -276,18 +255,6 @@ def _split(batch: dict[str, Tensor], size: float) -> list[dict[str, Tensor]]:
     """Microbatches of at most `size` sequences."""
     parts = {name: tensor.split(int(size)) for name, tensor in batch.items()}
     return [dict(zip(parts, tensors, strict=True)) for tensors in zip(*parts.values(), strict=True)]
-
-
-def _validation(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
-    """One loader a data type: the first held-out sequences of its source."""
-    loaders = {}
-    for task in TASKS:
-        sources = corpus.of_kind(task)
-        if len(sources) != 1:
-            names = ", ".join(source.name for source in sources) or "none"
-            raise ValueError(f"the corpus {corpus.folder} must have one source of data type {task!r}: it has {names}")
-        loaders[task] = validation_batches(sources[0], EVAL_BATCH, config.data.validation_sequences)
-    return loaders
 
 
 def schedule(optimizer: Optimizer, config: RunConfig, seen: np.ndarray) -> LambdaLR:

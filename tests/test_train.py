@@ -17,13 +17,14 @@ from nmm.config import TASKS
 from nmm.data.embedded import embedded_corpus
 from nmm.data.generated import World
 from nmm.data.loader import train_batches
+from nmm.data.plan import plan
 from nmm.data.store import Corpus
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
 from nmm.presets import MIXTURE
 from nmm.schedule import lr_factor
-from nmm.train import make_trainer, plan, schedule, targets, train
+from nmm.train import make_trainer, schedule, targets, train
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,0 +1,282 @@
+"""Many runs: killed at any moment they end as if undisturbed; nothing is trained twice; what fails is named.
+
+Importing Composer takes a worker 12 s of CPU, so the tests that train share as few workers as they can.
+"""
+
+import fcntl
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from nmm import runs
+from nmm.cli import main
+from nmm.data.embedded import embedded_corpus
+from nmm.presets import MIXTURE
+from nmm.runs import RunRecord
+from nmm.sweep import SCRATCH, sweep
+from tests import sweeping
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def grid(corpus):
+    return sweeping.grid(corpus)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus, grid, tmp_path_factory) -> Path:
+    """The records of a sweep that two processes shared, and that nobody killed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sweeps = [start(corpus, folder) for _ in range(2)]
+    outcomes = [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in sweeps]
+    trained = [set(outcome["finished"]) for outcome in outcomes]
+    assert trained[0] | trained[1] == set(grid), "together they train all"
+    assert not trained[0] & trained[1], "and none of them twice"
+    assert [outcome["failed"] for outcome in outcomes] == [{}, {}]
+    return folder
+
+
+def start(corpus, folder) -> subprocess.Popen:
+    """The sweep as a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.sweeping", str(corpus.folder), str(folder)], cwd=ROOT, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+
+
+def content(folder: Path) -> dict[str, RunRecord]:
+    """Records without the times they took."""
+    return {path.stem: replace(runs.read(path), wall_seconds=None, tokens_per_second=None) for path in runs.paths(folder)}
+
+
+def checkpoint(folder: Path, run: str) -> int:
+    """Steps in the latest checkpoint of a run; 0 without one."""
+    try:
+        return int(os.readlink(folder / SCRATCH / run / "latest-rank0.pt")[2:].split("-")[0])
+    except FileNotFoundError:
+        return 0
+
+
+def steps_done(folder: Path, grid) -> int:
+    """Steps of finished runs and in checkpoints."""
+    finished = {path.stem for path in folder.glob("*.json")}
+    return sum(config.tokens // 520 if run in finished else checkpoint(folder, run) for run, config in grid.items())
+
+
+def kill(process: subprocess.Popen) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_killed_at_five_moments_it_ends_as_if_undisturbed(undisturbed, corpus, grid, tmp_path):
+    """One kill while it starts, three at random steps, one in the instant a record is written."""
+    rng = random.Random(20250410)
+    total = sum(config.tokens // 520 for config in grid.values())
+    steps = sorted(rng.sample(range(5, total - 5), 3))
+    pause = rng.uniform(0.2, 8)
+    moments = [lambda began: time.monotonic() - began > pause]
+    moments += [lambda began, step=step: steps_done(tmp_path, grid) >= step for step in steps[:2]]
+    moments += [lambda began: any(tmp_path.glob("*.partial")) or len(list(tmp_path.glob("*.json"))) > len(written)]
+    moments += [lambda began: steps_done(tmp_path, grid) >= steps[2]]
+    written: dict[str, int] = {}        # when each record was written
+    furthest = dict.fromkeys(grid, 0)
+    resumed = 0
+    for moment in moments:
+        process, began = start(corpus, tmp_path), time.monotonic()
+        while not moment(began):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.001)
+        kill(process)
+        for path in runs.paths(tmp_path):
+            runs.read(path)         # whole, whatever happened
+            assert written.setdefault(path.stem, path.stat().st_mtime_ns) == path.stat().st_mtime_ns, "trained twice"
+        for run in set(grid) - set(written):
+            now = checkpoint(tmp_path, run)
+            resumed += now > furthest[run] > 0
+            assert now >= furthest[run] - 1, "work was lost"
+            furthest[run] = max(furthest[run], now)
+    process = start(corpus, tmp_path)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    outcome = json.loads(out.splitlines()[-1])
+    assert set(outcome["skipped"]) == set(written)
+    assert set(outcome["finished"]) == set(grid) - set(written)
+    assert written, "no kill came after a record"
+    assert max(furthest.values()) > 0, "no kill came within a run"
+    for run, at in written.items():
+        assert (tmp_path / f"{run}.json").stat().st_mtime_ns == at, "trained twice"
+    assert content(tmp_path) == content(undisturbed), "losses must be bit-identical"
+    left = [path.name for path in tmp_path.rglob("*") if path.suffix in (".pt", ".partial")]
+    assert not left, "leftovers of a kill"
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path) -> Path:
+    """A folder with all records."""
+    for path in runs.paths(undisturbed):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_a_finished_sweep_trains_nothing(finished, corpus, grid):
+    before = {path: path.stat().st_mtime_ns for path in runs.paths(finished)}
+    outcome = sweeping.run(corpus.folder, finished)
+    assert outcome.skipped == list(grid)
+    assert not outcome.finished
+    assert not outcome.failed
+    assert {path: path.stat().st_mtime_ns for path in runs.paths(finished)} == before
+    assert str(outcome).startswith("0 trained, 4 already there, 0 failed")
+
+
+def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbed, corpus, grid, capfd):
+    """In one sweep: a damaged record, one that failed earlier, one in other hands, one finished, one that diverges."""
+    damaged, earlier, elsewhere, done = grid
+    path = finished / f"{damaged}.json"
+    path.write_bytes(path.read_bytes()[:700])
+    runs.write(RunRecord(config=grid[earlier], preset="tiny", size="d16", status="failed", reason="an earlier bug"), finished)
+    (finished / f"{elsewhere}.json").unlink()
+    absurd = replace(grid[done], optim=replace(grid[done].optim, lr=1e30, warmup_tokens=0))
+    (finished / SCRATCH).mkdir()
+    with (finished / SCRATCH / f"{elsewhere}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        outcome = sweep({absurd.id: absurd, **grid}, corpus=corpus.folder, runs_dir=finished, preset="tiny", jobs=1,
+                        entropy=runs.read(undisturbed / f"{done}.json").entropy, retry_failed=True)
+    assert outcome.finished == [damaged, earlier]
+    assert outcome.skipped == [done]
+    assert outcome.busy == [elsewhere]
+    assert outcome.aside == {damaged: f"{path}.corrupt"}
+    assert Path(outcome.aside[damaged]).stat().st_size == 700
+    assert list(outcome.failed) == [absurd.id]
+    assert "the training loss became" in outcome.failed[absurd.id]
+    assert runs.read(finished / f"{absurd.id}.json").reason == outcome.failed[absurd.id]
+    now = content(finished)
+    for run in (damaged, earlier, done):
+        assert now[run] == content(undisturbed)[run]
+    said = str(outcome)
+    assert said.startswith("2 trained, 1 already there, 1 failed, 1 in the hands of another sweep in ")
+    assert f"run {absurd.id} failed: the training loss became" in said
+    assert f"run {damaged}: a corrupt record was set aside as {path}.corrupt" in said
+    assert "5/5" not in capfd.readouterr().err, "progress goes to stdout"
+
+
+def test_a_failed_run_is_kept_unless_asked(finished, corpus, grid):
+    failed = next(iter(grid))
+    path = runs.write(RunRecord(config=grid[failed], preset="tiny", size="d16", status="failed", reason="it broke"), finished)
+    before = path.read_bytes()
+    outcome = sweeping.run(corpus.folder, finished)
+    assert list(outcome.failed) == [failed]
+    assert outcome.failed[failed] == "it broke (recorded earlier; --retry-failed trains it again)"
+    assert path.read_bytes() == before
+
+
+def test_a_dead_worker_is_an_error_that_says_how_it_died(corpus, grid, tmp_path):
+    def shoot() -> None:
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(children[0].pid, signal.SIGKILL)
+
+    threading.Thread(target=shoot).start()
+    with pytest.raises(OSError, match="a training process ended killed by SIGKILL .*the same command goes on from there"):
+        sweeping.run(corpus.folder, tmp_path)
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_does_not_outlive_a_killed_parent(corpus, tmp_path):
+    process = start(corpus, tmp_path)
+    while not (tmp_path / SCRATCH).exists() and not children(process.pid):
+        time.sleep(0.05)
+    time.sleep(1.0)
+    worker = children(process.pid)
+    assert worker
+    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    alive = [pid for pid in worker if Path(f"/proc/{pid}").exists()]
+    process.communicate()
+    assert not alive
+
+
+def children(pid: int) -> list[int]:
+    """Processes started by a process."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*") for child in (task / "children").read_text().split()]
+
+
+def test_ctrl_c_is_one_line(tmp_path):
+    """At the command line, while workers start."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nmm", "sweep", "--preset", "smoke", "--runs-dir", str(tmp_path / "runs")], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    while len(children(process.pid)) < 3:       # two workers, and multiprocessing's resource tracker
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err == "nmm sweep: stopped; what is finished is kept, the same command goes on from there\n"
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_no_workers_is_refused(corpus, grid, tmp_path, jobs):
+    with pytest.raises(ValueError, match=f"jobs must be at least 1: got {jobs}"):
+        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path, preset="tiny", jobs=jobs)
+
+
+def test_what_would_fail_in_the_last_run_is_refused_before_the_first(corpus, grid, tmp_path):
+    config = next(iter(grid.values()))
+    large = replace(config, tokens=10**7)
+    with pytest.raises(ValueError, match="max_epochs"):
+        sweep({**grid, large.id: large}, corpus=corpus.folder, runs_dir=tmp_path / "runs", preset="tiny")
+    foreign = replace(config, data=replace(config.data, corpus_id="f" * 16))
+    with pytest.raises(ValueError, match=f"corpus {'f' * 16}, but {corpus.folder} is {corpus.hash}"):
+        sweep({**grid, foreign.id: foreign}, corpus=corpus.folder, runs_dir=tmp_path / "runs", preset="tiny")
+    with pytest.raises(ValueError, match="is not a prepared corpus"):
+        sweep(grid, corpus=tmp_path, runs_dir=tmp_path / "runs", preset="tiny")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_folder_that_cannot_be_made(corpus, grid, tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OSError, match=str(tmp_path / "runs")):
+        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path / "runs", preset="tiny")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--preset", "huge"], "unknown preset 'huge': known are laptop, smoke"),
+    (["--data", "nowhere"], "no data folder nowhere: give a folder with"),
+    (["--preset", "smoke", "--jobs", "0"], "jobs must be at least 1: got 0"),
+])
+def test_bad_input_at_the_command_line_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"nmm sweep: {said}")
+    assert err.count("\n") == 1
+
+
+def test_outcome_counts(corpus, tmp_path):
+    """A sweep over nothing says so, and leaves a folder to read."""
+    outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new", preset="tiny")
+    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "aside": {}, "busy": [], "seconds": 0, "startup_share": 0.0}
+    assert runs.load(tmp_path / "new").empty
+
+
+def test_an_unfinished_corpus_is_refused(grid, tmp_path):
+    other = embedded_corpus(tmp_path / "other", tokens=2_000, weights=MIXTURE)
+    (other.folder / "corpus.json").unlink()
+    with pytest.raises(ValueError, match="corpus.json"):
+        sweep(grid, corpus=other.folder, runs_dir=tmp_path / "runs", preset="tiny")
