@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
 
 from nmm.laws import fit_parametric
+from nmm.laws.reference import scipy_fit
 from nmm.laws.starts import paper_grid
 
 
@@ -23,39 +23,6 @@ def made_up(n_sizes: int = 12, n_budgets: int = 20) -> tuple[np.ndarray, np.ndar
     N, D = (v.ravel() for v in np.meshgrid(np.geomspace(5e7, 1e10, n_sizes), np.geomspace(1e9, 3e11, n_budgets)))
     noise = np.random.default_rng(0).normal(0, 0.01, len(N))
     return N, D, (1.8 + 480 / N**0.348 + 2090 / D**0.366) * np.exp(noise)
-
-
-def scipy_objective(theta, x, y, target, delta, weights, scale):
-    """Huber loss of Eq. 1 on logs and its gradient, `theta` = ln E, ln A, ln B, alpha, beta."""
-    z = np.stack([np.full_like(x, theta[0]), theta[1] - theta[3] * x, theta[2] - theta[4] * y])
-    top = z.max(axis=0)
-    shares = np.exp(z - top)
-    total = shares.sum(axis=0)
-    shares /= total
-    residual = top + np.log(total) - target
-    slope = np.clip(residual, -delta, delta)
-    value = np.sum(
-        weights * np.where(np.abs(residual) < delta, 0.5 * residual**2, delta * (np.abs(residual) - 0.5 * delta))
-    )
-    first = (weights * slope * shares).sum(axis=1)
-    second = -(weights * slope * shares[1:] * np.stack([x, y])).sum(axis=1)
-    return scale * value, scale * np.concatenate([first, second])
-
-
-def scipy_fit(N, D, L, starts, weights=None, scaled=False, delta=1e-3):
-    """Best objective over all starts, and each start's; unscaled defaults, or scaled, centred and clamped."""
-    x, y, target = np.log(N), np.log(D), np.log(L)
-    weights = np.ones(len(x)) if weights is None else weights
-    starts = starts.copy()
-    options, scale = {}, 1.0
-    if scaled:
-        starts[:, 1] = np.clip(starts[:, 1] - starts[:, 3] * x.mean(), -6, 3)
-        starts[:, 2] = np.clip(starts[:, 2] - starts[:, 4] * y.mean(), -6, 3)
-        x, y = x - x.mean(), y - y.mean()
-        options, scale = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000, "maxfun": 5000}, 1e6
-    arguments = (x, y, target, delta, weights, scale)
-    found = [minimize(scipy_objective, s, arguments, "L-BFGS-B", jac=True, options=options).fun / scale for s in starts]
-    return np.array(found)
 
 
 def timed(call, repeats: int = 1):
@@ -88,8 +55,8 @@ def main() -> None:
     boot5, boot5_least, _ = timed(lambda: fit.bootstrap(1000), 3)
     _, boot1_least, _ = timed(lambda: fit.bootstrap(1000, starts=1), 5)
     paper, paper_seconds, _ = timed(lambda: fit_parametric(N, D, L, starts="paper"))
-    plain, plain_seconds, _ = timed(lambda: scipy_fit(N, D, L, starts))
-    scaled, scaled_seconds, _ = timed(lambda: scipy_fit(N, D, L, starts, scaled=True))
+    plain, plain_seconds, _ = timed(lambda: scipy_fit(N, D, L, starts)[0])
+    scaled, scaled_seconds, _ = timed(lambda: scipy_fit(N, D, L, starts, scale=1e6, careful=True)[0])
     best = min(fit.objective, paper.objective, plain.min(), scaled.min())
     report = {
         "runs": len(N), "best objective": best,
@@ -109,7 +76,7 @@ def main() -> None:
         counts = np.random.default_rng(0).multinomial(len(N), np.full(len(N), 1 / len(N)), size=1000)
         some = starts[:: max(1, len(starts) // 60)]
         excess = [
-            boot5.objective[k] / scipy_fit(N, D, L, some, counts[k], scaled=True).min() - 1
+            boot5.objective[k] / scipy_fit(N, D, L, some, counts[k], scale=1e6, careful=True)[0].min() - 1
             for k in range(args.resamples)
         ]
         report |= {"resamples checked": args.resamples, "largest excess of a refit over scipy": max(excess)}

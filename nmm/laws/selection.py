@@ -35,6 +35,21 @@ def held_out_errors(fit: Fit, groups: np.ndarray, starts: int = 5) -> np.ndarray
     return errors
 
 
+def largest_model_out(fit: Fit) -> np.ndarray:
+    """ln(predicted) - ln(observed) of the largest model's runs, predicted from all smaller ones.
+
+    Raises:
+        ValueError: there is one model size only.
+    """
+    N = fit.columns["N"]
+    largest = N == N.max()
+    if largest.all():
+        raise ValueError("all runs have one model size: none can be left out")
+    theta, _ = fit.refit((~largest).astype(float)[None], starts=5)
+    held = {name: column[largest] for name, column in fit.columns.items()}
+    return np.log(fit.law.predict(fit.law.natural(theta[0]), held)) - np.log(fit.observed[largest])
+
+
 def compare_laws(fits: dict[str, Fit], folds: int = 10, seed: int = 0) -> pd.DataFrame:
     """Laws fitted to the same observed values, side by side.
 
