@@ -58,7 +58,7 @@ class Study:
     ffn_multiple: int = 8
     rope_base: float = 100.0                # contexts are short: at 10,000 most angles hardly turn
     lr: float = 0.01
-    warmup_tokens: int = 20_000
+    warmup_tokens: int = 40_000
     batch_sequences: int = 4
     validation_sequences: int = 256
     max_epochs: int = 1                     # how often a source may be read
@@ -101,12 +101,13 @@ class Study:
         return {run.id: run for run in runs}
 
 
-LAPTOP = Study(name="laptop", widths=(16, 24, 32, 48, 64), budgets=(250_000, 500_000, 1_000_000, 2_000_000))
+LAPTOP = Study(name="laptop", widths=(16, 24, 32, 48, 64), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1))
 STUDIES = {
     study.name: study
     for study in (
         LAPTOP,
-        replace(LAPTOP, name="smoke", widths=(16, 24, 32), budgets=(20_000, 40_000, 80_000), warmup_tokens=4_000, validation_sequences=32),
+        replace(LAPTOP, name="smoke", widths=(16, 24, 32), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
+                validation_sequences=32),
     )
 }
 

@@ -67,7 +67,7 @@ def test_entropy_is_the_mean_surprise(kind, corpus):
 
 def test_targets_per_document_are_those_of_the_loader(corpus):
     """Words and descriptions are all predicted, but for the first token; an end is, a caption's start and image are not."""
-    expected = {"caption": 9, "interleaved": generated.WORDS_PER_STORY + 4 * 9, "text": generated.WORDS_PER_TEXT}
+    expected = {"caption": 17, "interleaved": generated.WORDS_PER_STORY + 4 * 9, "text": generated.WORDS_PER_TEXT}
     for kind, number in expected.items():
         batch = collate([corpus.sources[kind].train[k] for k in range(4)])
         documents = sum(int(row.max()) + 1 for row in batch["document_ids"])
@@ -127,7 +127,7 @@ def test_kinds_are_heavy_tailed():
 
 @pytest.mark.parametrize("kind", TASKS)
 def test_a_longer_corpus_begins_with_the_shorter(kind):
-    length = {"caption": 26, "interleaved": 130, "text": 65}[kind]
+    length = {"caption": 34, "interleaved": 136, "text": 68}[kind]
     short, long = (list(WORLD.documents(kind, n * length, seed=3)) for n in (700, 1900))
     assert len(short) == 700
     assert len(long) == 1900
@@ -200,9 +200,9 @@ def test_the_corpus_of_the_smoke_study_is_pinned(tmp_path):
     """Its hash is part of every run's name: a change of the generator or of packing must raise `embedded.VERSION`."""
     corpus = embedded_corpus(tmp_path, tokens=80_000, weights=MIXTURE)
     assert corpus.hash == "b4e2a09a7b3c6fbc"
-    assert (corpus.context, corpus.vocab_size, corpus.patch_dim) == (130, 512, 192)
+    assert (corpus.context, corpus.vocab_size, corpus.patch_dim) == (136, 512, 192)
     for source in corpus.sources.values():
-        assert (source.train.tokens < 130).mean() < 0.02, "documents fill sequences without padding, but for what is left over"
+        assert (source.train.tokens < 136).mean() < 0.02, "documents fill sequences without padding, but for what is left over"
 
 
 def test_half_the_tokens_are_image_tokens(corpus):

@@ -8,7 +8,7 @@ from nmm.data.store import Corpus
 from nmm.data.tokenizer import Tokenizer
 from nmm.data.write import write_corpus
 
-VALIDATION_DOCUMENTS = 1280     # held out from each source: 256 packed sequences of captions
+VALIDATION_DOCUMENTS = 1024     # held out from each source: 256 packed sequences of captions
 VERSION = 1                     # raise when the same seed gives other documents
 
 
@@ -26,11 +26,8 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
     world = generated.World(seed)
     share = {task: weights[task] / sum(weights.values()) for task in TASKS}
     margin = 64 * generated.CONTEXT     # turns of the sources are whole sequences
-    held_out = {"caption": 26, "interleaved": 130, "text": 65}
-    documents = {
-        task: (task, world.documents(task, int(tokens * share[task]) + margin + VALIDATION_DOCUMENTS * held_out[task], seed))
-        for task in TASKS
-    }
+    needed = {task: int(tokens * share[task]) + margin + VALIDATION_DOCUMENTS * generated.LENGTHS[task] for task in TASKS}
+    documents = {task: (task, world.documents(task, needed[task], seed)) for task in TASKS}
     return write_corpus(
         documents, out, Tokenizer(world.tokenizer()), context=generated.CONTEXT, image_size=generated.GRID * generated.PATCH,
         patch=generated.PATCH, validation=VALIDATION_DOCUMENTS,

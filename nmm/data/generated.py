@@ -4,7 +4,7 @@ Four objects stand in an image of 4 x 4 patches, one in each column. An object i
 texture; the three name its kind, and each of the 12,288 kinds has a name, drawn once from a fixed list. Kinds
 are heavy-tailed, so that rare names keep the loss falling over decades of compute. Three data types:
 
-- caption: the image, then place, colour, shape and name of the objects in the first two columns;
+- caption: the image, then place, colour, shape and name of every object;
 - interleaved: four times some words, an image, and the objects in its last two columns; then closing words;
 - text: words alone. A word's eight possible successors depend on the last word, their order of
   likelihood on the last two.
@@ -26,7 +26,7 @@ GRID = 4                    # patches along each side of an image
 PATCH = 8                   # pixels along each side of a patch
 PATCHES_PER_IMAGE = GRID * GRID
 PATCH_DIM = 3 * PATCH * PATCH
-CONTEXT = 130               # five captions, one interleaved document, or two texts, with nothing left over
+CONTEXT = 136               # four captions, one interleaved document, or two texts, with nothing left over
 
 PLACES = ("first", "second", "third", "fourth")        # the columns
 COLOURS = ("black", "blue", "green", "cyan", "red", "magenta", "yellow", "white")
@@ -37,8 +37,13 @@ TEXTURES = 128
 N_NAMES, N_WORDS, SUCCESSORS, ORDERS = 256, 229, 8, 16
 PAD, END, IMAGE = "<|padding|>", "<|endofdocument|>", "<|image|>"
 
-SECTIONS, WORDS_PER_SECTION, CLOSING_WORDS, WORDS_PER_TEXT = 4, 6, 5, 64
+SECTIONS, WORDS_PER_SECTION, CLOSING_WORDS, WORDS_PER_TEXT = 4, 6, 11, 67
 WORDS_PER_STORY = SECTIONS * WORDS_PER_SECTION + CLOSING_WORDS
+LENGTHS = {                 # tokens of a document, the end of document included
+    "caption": 1 + PATCHES_PER_IMAGE + 4 * GRID + 1,
+    "interleaved": WORDS_PER_STORY + SECTIONS * (1 + PATCHES_PER_IMAGE + 8) + 1,
+    "text": WORDS_PER_TEXT + 1,
+}
 
 
 @lru_cache
@@ -166,7 +171,7 @@ class World:
         p = self._successor_probability
         per_word = float(-(p * np.log(p)).sum())
         words = {"caption": 0, "interleaved": WORDS_PER_STORY - 1, "text": WORDS_PER_TEXT - 1}
-        targets = {"caption": 9, "interleaved": WORDS_PER_STORY + SECTIONS * 9, "text": WORDS_PER_TEXT}
+        targets = {"caption": 17, "interleaved": WORDS_PER_STORY + SECTIONS * 9, "text": WORDS_PER_TEXT}
         return {kind: per_word * words[kind] / targets[kind] for kind in words}
 
     def tokenizer(self) -> Tokenizer:
@@ -184,10 +189,10 @@ class World:
         Raises:
             ValueError: an unknown data type.
         """
-        makers = {"caption": (self._captions, 26), "interleaved": (self._stories, 130), "text": (self._texts, 65)}
+        makers = {"caption": self._captions, "interleaved": self._stories, "text": self._texts}
         if kind not in makers:
             raise ValueError(f"unknown data type {kind!r}: the generated corpus has {', '.join(makers)}")
-        make, length = makers[kind]
+        make, length = makers[kind], LENGTHS[kind]
         chunk, made = 1000, 0
         while made * length < tokens:
             rng = np.random.default_rng((self.seed, 4, seed, list(makers).index(kind), made // chunk))
@@ -205,7 +210,7 @@ class World:
         return np.stack([rng.integers(0, GRID, (n, GRID)), colour, shape, texture], axis=-1).astype(np.uint8)
 
     def _describe(self, scenes: np.ndarray, columns: slice) -> np.ndarray:
-        """Token ids (n, 8) that say place, colour, shape and name of the objects in two columns."""
+        """Token ids (n, 4 columns) that say place, colour, shape and name of the objects in some columns."""
         _, colour, shape, texture = scenes[:, columns].transpose(2, 0, 1).astype(np.int64)
         at = self._offsets
         place = np.broadcast_to(at["place"] + np.arange(GRID)[columns], colour.shape)
@@ -228,7 +233,7 @@ class World:
 
     def _captions(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
         scenes = self._scenes(rng, n)
-        said = self._describe(scenes, slice(0, 2))
+        said = self._describe(scenes, slice(0, GRID))
         for i in range(n):
             segments = (Image(data=scenes[i].tobytes(), format="scene"), Text(ids=said[i]))
             yield Document(segments=segments, name=f"caption-{first + i}")
