@@ -12,14 +12,13 @@ from IPython.display import HTML
 from PIL import Image
 
 TEXT, IMAGE, PADDING = "text", "image", "padding"
-MODALITY = alt.Scale(domain=[TEXT, IMAGE, PADDING])
 KINDS = ["caption", "interleaved", "text"]
 
 _GALLERY = (
     '<div style="display:flex;flex-wrap:wrap;gap:1.1em 1.2em;margin:.6em 0">{}</div>'
 )
 _FRAME = (
-    '<div style="flex:0 1 8.6em;margin:0;line-height:1.35;font-size:.88rem">'
+    '<div style="flex:0 1 8.6em;line-height:1.35;font-size:.88rem;text-align:left;hyphens:none">'
     '<img alt="{alt}" src="{uri}" style="width:8.6em;max-width:100%;border-radius:4px;image-rendering:pixelated;display:block">'
     '<div style="margin:.4em 0 0;overflow-wrap:anywhere">{caption}</div></div>'
 )
@@ -115,7 +114,7 @@ def packing(table: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("start:Q", title="position in the sequence [tokens]", scale=alt.Scale(domain=[0, int(table["end"].max())], nice=False))
     bars = alt.Chart(table).mark_bar(height={"band": 0.72}).encode(
         x, alt.X2("end"), alt.Y("sequence:N", sort=names, title=None),
-        alt.Color("modality:N", title=None, scale=MODALITY, legend=alt.Legend(orient="top")),
+        alt.Color("modality:N", title=None, scale=alt.Scale(domain=[name for name in (TEXT, IMAGE, PADDING) if name in set(table["modality"])]), legend=alt.Legend(orient="top")),
         tooltip=["sequence", alt.Tooltip("named:Q", title="document"), "modality", "start", "end"],
     )
     first = table[table["document"] >= 0].groupby(["sequence", "document"], as_index=False)["start"].min()

@@ -27,7 +27,7 @@ def stacked(table: pd.DataFrame, x_title: str, colour_title: str, at: float = 1.
     bars = alt.Chart(table).mark_bar(height={"band": 0.74}).encode(
         alt.X("share:Q", title=x_title, stack="zero", axis=alt.Axis(format=axis_format)),
         alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=150)),
-        alt.Color("part:N", sort=parts, title=colour_title, scale=alt.Scale(domain=parts), legend=alt.Legend(orient="top", columns=2)),
+        alt.Color("part:N", sort=parts, title=colour_title, scale=alt.Scale(domain=parts), legend=alt.Legend(orient="top", columns=2, labelLimit=240)),
         alt.Order("order:Q"),
         tooltip=["model", "part", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("amount:Q", format=".3s")],
     )
@@ -59,7 +59,7 @@ def mask(allowed: np.ndarray, labels: Sequence[str], step: int = 15) -> alt.Laye
     ).encode(
         alt.X("key:O", title="key: is looked at", axis=alt.Axis(labelAngle=-90, orient="top", **axis), scale=alt.Scale(domain=list(range(len(labels))))),
         alt.Y("query:O", title="query: looks", axis=alt.Axis(**axis), scale=alt.Scale(domain=list(range(len(labels))))),
-        alt.Color("state:N", title=None, scale=alt.Scale(domain=[YES, "sees ahead, inside its image"]), legend=alt.Legend(orient="bottom", columns=1)),
+        alt.Color("state:N", title=None, scale=alt.Scale(domain=[YES, "sees ahead, inside its image"]), legend=alt.Legend(orient="bottom", columns=1, labelLimit=260)),
         tooltip=[alt.Tooltip("from:N", title="query"), alt.Tooltip("to:N", title="key"), alt.Tooltip("state:N", title="it")],
     )
 
@@ -78,23 +78,7 @@ def turns(table: pd.DataFrame) -> alt.LayerChart:
         tooltip=["base", "pair", alt.Tooltip("turns:Q", format=".3f")],
     )
     rule = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 3], opacity=0.7).encode(alt.Y("one:Q"))
-    return alt.layer(lines, rule).properties(width="container", height=260)
-
-
-def cost(table: pd.DataFrame) -> alt.Chart:
-    """Seconds of each run against its compute, coloured by N.
-
-    Args:
-        table: finished runs as `nmm.runs.load` gives them.
-    """
-    table = table[["run", "N", "D", "C", "wall_seconds"]].assign(model=table["N"].map(short), tokens=table["D"].map(short))
-    order = table.sort_values("N")["model"].drop_duplicates().tolist()
-    return alt.Chart(table).mark_circle(size=80, opacity=0.9).encode(
-        alt.X("C:Q", title="training compute C = 6ND [FLOPs]", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format=".0e", tickCount=5)),
-        alt.Y("wall_seconds:Q", title="time [s]", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format="~r", tickCount=5)),
-        alt.Color("model:O", sort=order, title="N", scale=alt.Scale(domain=order), legend=alt.Legend(orient="top", columns=6)),
-        tooltip=[alt.Tooltip("model:N", title="N"), alt.Tooltip("tokens:N", title="D"), alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("wall_seconds:Q", format=".1f", title="seconds")],
-    )
+    return alt.layer(lines, rule).properties(height=260)
 
 
 def flop_shares(models: Mapping[str, EarlyFusionConfig], context: int, image_share: float) -> pd.DataFrame:
@@ -109,18 +93,15 @@ def flop_shares(models: Mapping[str, EarlyFusionConfig], context: int, image_sha
     Returns:
         Columns model, part, amount [FLOPs per training token] and share.
     """
-    text = 1 - image_share
-    rows = []
+    text, rows = 1 - image_share, []
     for label, model in models.items():
-        def flops(context: int = 0, text: float = 0.0, image: float = 0.0, target: float = 0.0) -> float:
-            return exact_train_flops(model, context=context, text_tokens=text, image_tokens=image, target_tokens=target)
-
-        blocks = flops(text=1.0)
+        nothing = {"context": 0, "text_tokens": 0.0, "image_tokens": 0.0, "target_tokens": 0.0}
+        blocks = exact_train_flops(model, **{**nothing, "text_tokens": 1.0})
         parts = {
             "blocks": blocks,
-            "attention scores": flops(context=context, text=1.0) - blocks,
-            "output embedding": flops(target=text),
-            "patch projection": flops(text=text, image=image_share) - blocks,
+            "attention scores": exact_train_flops(model, **{**nothing, "text_tokens": 1.0, "context": context}) - blocks,
+            "output embedding": exact_train_flops(model, **{**nothing, "target_tokens": text}),
+            "patch projection": exact_train_flops(model, **{**nothing, "text_tokens": text, "image_tokens": image_share}) - blocks,
         }
         rows += [{"model": label, "part": part, "amount": amount, "share": amount / train_flops(count(model).N, 1)} for part, amount in parts.items()]
     return pd.DataFrame(rows)
