@@ -35,11 +35,12 @@ def verdict(printed: paper.Printed, low: float, high: float, gap: float = REGRES
     return "near" if printed.low <= high + slack and low - slack <= printed.high else "cannot be right"
 
 
-def audit(rows=None) -> pd.DataFrame:
+def audit(rows=None, gap: float = REGRESSION_GAP) -> pd.DataFrame:
     """Recompute every derived number of published rows from their own alpha and beta.
 
     Args:
         rows: `nmm.paper.LawRow`s; by default the paper's Tables 2 and 3, with Table 9, Table 11 and Figures 1 and 22.
+        gap: relative distance beyond rounding that still counts as near.
     Returns:
         One row a number: row, where, quantity, printed, recomputed, low and high (how far it could move by the
         rounding of what it is computed from), verdict and, where one is needed, a note.
@@ -58,7 +59,7 @@ def audit(rows=None) -> pd.DataFrame:
                 "recomputed": value,
                 "low": low,
                 "high": high,
-                "verdict": verdict(printed, low, high),
+                "verdict": verdict(printed, low, high, gap),
                 "note": note,
             }
         )
