@@ -18,6 +18,7 @@ from nmm.flops import count, train_flops
 
 SCHEMA = 1
 STATUSES = ("finished", "failed")
+TOKENS = {"text", "image", "padding", "target"}
 
 
 class RecordError(ValueError):
@@ -64,12 +65,20 @@ class RunRecord:
             raise RecordError(f"status must be one of {', '.join(STATUSES)}: got {self.status!r}")
         if self.status == "failed" and not self.reason:
             raise RecordError("a failed run must say why: reason is empty")
-        if self.status == "finished":
-            if not self.losses or not self.tokens:
-                raise RecordError("a finished run must have losses and tokens")
-            bad = {name: loss for name, loss in self.losses.items() if not (math.isfinite(loss) and loss > 0)}
-            if bad:
-                raise RecordError(f"a finished run's losses must be finite and positive: got {bad}")
+        if self.status == "finished" and not (self.losses and self.tokens):
+            raise RecordError("a finished run must have losses and tokens")
+        if self.losses is not None and not (_numbers(self.losses, above=0) and self.losses.keys() <= set(TASKS)):
+            raise RecordError(f"losses must be finite and positive, by data type ({', '.join(TASKS)}): got {self.losses}")
+        if self.tokens is not None and not (_numbers(self.tokens, whole=True) and self.tokens.keys() == TOKENS):
+            raise RecordError(f"tokens must be whole numbers of {', '.join(sorted(TOKENS))}: got {self.tokens}")
+        if self.entropy is not None and not (_numbers(self.entropy) and self.entropy.keys() == set(TASKS)):
+            raise RecordError(f"entropy must be a number for each of {', '.join(TASKS)}: got {self.entropy}")
+        if not all(_numbers(dict(enumerate(point))) and len(point) == 2 for point in self.curve):
+            raise RecordError("the curve must be pairs of tokens and loss")
+        for name in ("flops_exact", "wall_seconds", "tokens_per_second"):
+            value = getattr(self, name)
+            if value is not None and not _numbers({name: value}, above=0):
+                raise RecordError(f"{name} must be positive and finite: got {value!r}")
 
     @property
     def D(self) -> int | None:
@@ -82,6 +91,15 @@ class RunRecord:
         if not self.losses or any(task not in self.losses for task in TASKS):
             return None
         return sum(self.losses[task] for task in TASKS) / len(TASKS)
+
+
+def _numbers(values: dict[Any, Any], *, whole: bool = False, above: float | None = None) -> bool:
+    """All finite numbers, none negative, and all more than `above`."""
+    kind = int if whole else int | float
+    return all(
+        isinstance(value, kind) and math.isfinite(value) and value >= 0 and (above is None or value > above)
+        for value in values.values()
+    )
 
 
 def write(record: RunRecord, folder: str | Path) -> Path:
@@ -172,12 +190,22 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
-    """Training curves of a folder's runs, a row a point: run, size, N, D, tokens [tokens], loss [nats per target token]."""
-    rows = [
-        {"run": record.config.id, "size": record.size, "N": count(record.config.model).N, "D": record.D, "tokens": t, "loss": loss}
-        for record in map(read, paths(folder))
-        for t, loss in record.curve
-    ]
+    """Training curves of a folder's runs, a row a point: run, size, N, D, tokens [tokens], loss [nats per target token].
+
+    A file that is no valid record is warned about and left out.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    rows = []
+    for path in paths(folder):
+        try:
+            record = read(path)
+        except RecordError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        run = {"run": record.config.id, "size": record.size, "N": count(record.config.model).N, "D": record.D}
+        rows += [{**run, "tokens": tokens, "loss": loss} for tokens, loss in record.curve]
     return pd.DataFrame(rows, columns=["run", "size", "N", "D", "tokens", "loss"])
 
 

@@ -206,7 +206,8 @@ def train(
     trainer, curve = fitted.trainer, fitted.curve
     failed = {"config": config, "preset": preset, "size": size, "status": "failed", "entropy": entropy}
     try:
-        trainer.fit()
+        if trainer.state.timestamp.token.value < config.tokens:     # else it was killed after its last step
+            trainer.fit()
     except Diverged as error:
         return RunRecord(**failed, reason=str(error), curve=curve.points, versions=versions(), device=device_name())
     training = trainer.state.timestamp.total_wct.total_seconds()

@@ -79,6 +79,8 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_at_five_moments_it_ends_as_if_undisturbed(undisturbed, corpus, grid, tmp_path):
     """One kill while it starts, three at random steps, one in the instant a record is written."""
     rng = random.Random(20250410)

@@ -191,6 +191,19 @@ class Killed(BaseException):
     """Stands for a kill at a moment of our choice; nothing in the code under test catches it."""
 
 
+def test_a_run_killed_after_its_last_step_is_only_measured(record, longer, corpus, tmp_path, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Trainer, "eval", killed)
+        train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path)
+    steps = []
+    resumed = train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path, progress=steps.append)
+    assert not steps
+    assert (resumed.losses, resumed.curve, resumed.tokens) == (record.losses, record.curve, record.tokens)
+
+
 def interrupted(config, corpus, scratch, after: int) -> None:
     """Train with a checkpoint at every step, until `after` reports of progress have come."""
     calls = 0

@@ -1,0 +1,121 @@
+"""What importing costs, and which module may import which."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "nmm"
+MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in PACKAGE.rglob("*.py"))
+
+# The direction of flow; a module imports from its own layer and from those above it alone. `runs` stands before
+# `train` because a trained run is handed over as its record.
+LAYERS = (
+    ("nmm.config", "nmm.schedule", "nmm.flops", "nmm.presets"),
+    ("nmm.data",),
+    ("nmm.models",),
+    ("nmm.runs", "nmm.tables"),
+    ("nmm.lean", "nmm.train"),
+    ("nmm.sweep", "nmm.studies"),
+    ("nmm.laws", "nmm.paper"),
+    ("nmm.charts",),
+    ("nmm.chapter",),
+    ("nmm.book",),
+    ("nmm.cli", "nmm.__main__"),
+)
+TORCH = {"torch", "composer", "torchmetrics"}
+
+
+def within(module: str, parent: str) -> bool:
+    return module == parent or module.startswith(parent + ".")
+
+
+def layer(module: str) -> int:
+    found = [number for number, members in enumerate(LAYERS) if any(within(module, member) for member in members)]
+    assert len(found) == 1, f"{module} has no place in the order of layers: give it one"
+    return found[0]
+
+
+def imported(module: str, *, at_import: bool = False) -> set[str]:
+    """Full names of what a module imports anywhere in it, or only `at_import`, functions left out."""
+    path = ROOT / Path(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names = set()
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_import else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module} has a relative import: the direction of flow is not seen in it"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in MODULES else node.module)
+    return names
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "nmm"])
+def test_data_flows_one_way(module):
+    for name in imported(module):
+        if within(name, "nmm") and name != "nmm":
+            assert layer(name) <= layer(module), f"{module} imports {name}, which is to its right"
+
+
+def test_modules_form_no_cycle():
+    edges = {module: {name for name in imported(module, at_import=True) if name in MODULES and name not in ("nmm", module)} for module in MODULES}
+    done: set[str] = set()
+    while len(done) < len(edges):
+        ready = {module for module, names in edges.items() if module not in done and names <= done}
+        assert ready, f"a cycle among {sorted(set(edges) - done)}"
+        done |= ready
+
+
+def test_composer_is_imported_by_two_modules():
+    users = {module for module in MODULES if any(name.split(".")[0] == "composer" for name in imported(module))}
+    assert users <= {"nmm.train", "nmm.lean"}
+    assert "nmm.train" in users
+
+
+def test_laws_know_no_runs_and_no_torch():
+    for module in MODULES:
+        if within(module, "nmm.laws"):
+            assert not any(name.split(".")[0] in TORCH for name in imported(module)), module
+
+
+COST = """
+import json, resource, sys
+before = resource.getrusage(resource.RUSAGE_SELF)
+import {module}
+after = resource.getrusage(resource.RUSAGE_SELF)
+cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+print(json.dumps({{"cpu": cpu, "modules": sorted(sys.modules)}}))
+"""
+
+
+def cost(module: str) -> dict:
+    """CPU seconds of the import in a fresh process, and the modules it loaded."""
+    done = subprocess.run([sys.executable, "-c", COST.format(module=module)], capture_output=True, text=True, cwd=ROOT, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("module", ["nmm", "nmm.laws"])
+def test_import_is_cheap(module):
+    """Under one second of CPU, the best of three: another process on the machine may slow one."""
+    tries = [cost(module) for _ in range(3)]
+    assert not TORCH & {name.split(".")[0] for name in tries[0]["modules"]}
+    assert min(one["cpu"] for one in tries) < 1.0, [one["cpu"] for one in tries]
+
+
+@pytest.mark.parametrize("module", ["nmm.config", "nmm.flops", "nmm.presets", "nmm.schedule", "nmm.runs", "nmm.sweep", "nmm.studies", "nmm.data.plan",
+                                    "nmm.cli"])
+def test_no_torch_without_training(module):
+    assert not TORCH & {name.split(".")[0] for name in cost(module)["modules"]}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_short(path):
+    """400 lines is the limit; a longer file is split."""
+    assert len(path.read_text().splitlines()) <= 400

@@ -1,0 +1,230 @@
+"""The run store: records whole or not at all, and one tidy table of all that is there."""
+
+import copy
+import json
+import re
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nmm import runs
+from nmm.config import TASKS, to_dict
+from nmm.data.generated import World
+from nmm.flops import count, train_flops
+from nmm.presets import study
+from nmm.runs import RecordError, RunRecord
+
+
+@pytest.fixture
+def record(shape) -> RunRecord:
+    config = next(iter(study("smoke").grid(shape).values()))
+    return RunRecord(
+        config=config, preset="smoke", size="d32", status="finished", tokens={"text": 40_500, "image": 39_500, "padding": 104, "target": 36_000},
+        share={"caption": 0.45, "interleaved": 0.45, "text": 0.1}, flops_exact=1.5e10, losses={"caption": 1.0, "interleaved": 2.0, "text": 3.0},
+        entropy=World(0).entropy(), curve=[[520, 6.2], [1040, 5.0]], wall_seconds=3.5, tokens_per_second=20_000.0,
+        versions={"torch": "2.7.0"}, device="x86_64 CPU, 1 thread",
+    )
+
+
+@pytest.fixture
+def failed(record) -> RunRecord:
+    return RunRecord(config=replace(record.config, seed=7), preset="smoke", size="d32", status="failed", reason="it broke")
+
+
+def test_what_is_written_is_read(record, failed, tmp_path):
+    for one in (record, failed):
+        path = runs.write(one, tmp_path / "new" / "folder")
+        assert path.name == f"{one.config.id}.json"
+        assert runs.read(path) == one
+    assert [path.suffix for path in (tmp_path / "new" / "folder").iterdir()] == [".json", ".json"]
+
+
+def test_the_table(record, failed, tmp_path):
+    runs.write(record, tmp_path)
+    runs.write(failed, tmp_path)
+    table = runs.load(tmp_path)
+    assert list(table.columns) == runs.COLUMNS
+    row = table[table["status"] == "finished"].iloc[0]
+    counts = count(record.config.model)
+    assert row["N"] == row["n_active"] == row["n_total"] == counts.N
+    assert row["n_total"] == row["n_embedding"] + row["n_unembedding"] + row["n_blocks"]
+    assert row["D"] == 80_000 == row["D_text"] + row["D_image"]
+    assert row["C"] == train_flops(counts.N, 80_000)
+    assert row["C_exact"] == 1.5e10
+    assert row["L"] == 2.0
+    assert [row[f"L_{task}"] for task in TASKS] == [1.0, 2.0, 3.0]
+    assert row["E_true"] == pytest.approx(np.mean([row[f"E_{task}"] for task in TASKS]))
+    assert (row["arch"], row["mixture"], row["preset"], row["seed"]) == ("early", "45-45-10", "smoke", 0)
+    assert row["wall_seconds"] == 3.5
+
+
+def test_every_documented_column_is_there_():
+    text = runs.load.__doc__.split("Columns:")[1].split("Raises:")[0]
+    said = set()
+    for line in re.sub(r"\[.*?\]", "", text).strip().splitlines():
+        for clause in line.split(";"):
+            said |= set(clause.split(":")[0].replace(",", " ").split())
+    missing = [name for name in runs.COLUMNS if name not in said]
+    assert not missing, f"not in the docstring: {missing}"
+    promised = {"arch", "mixture", "preset", "seed", "N", "n_active", "n_total", "D", "C", "L", "L_caption", "L_interleaved", "L_text",
+                "status", "wall_seconds"}
+    assert promised <= set(runs.COLUMNS)
+
+
+def test_missing_is_nan_and_never_zero(failed, record, tmp_path):
+    runs.write(failed, tmp_path)
+    runs.write(replace(record, entropy=None, losses={"caption": 1.0}), tmp_path)
+    table = runs.load(tmp_path).set_index("status")
+    for column in ("D", "D_text", "C", "C_exact", "L", *(f"L_{task}" for task in TASKS), "wall_seconds", "tokens_per_second"):
+        assert pd.isna(table.loc["failed", column]), column
+    assert table.loc["failed", "budget"] == 80_000
+    assert table.loc["failed", "N"] > 0
+    assert pd.isna(table.loc["finished", "L"]), "the mean of three needs all three"
+    assert table.loc["finished", "L_caption"] == 1.0
+    assert pd.isna(table.loc["finished", "L_text"])
+    assert pd.isna(table.loc["finished", "E_true"])
+
+
+def test_rows_are_in_order(record, tmp_path):
+    grid = study("smoke").grid(type("Shape", (), {"hash": "0", "context": 136, "vocab_size": 512, "patch_dim": 192}))
+    for config in grid.values():
+        tokens = {"text": config.tokens, "image": 0, "padding": 0, "target": 1}
+        runs.write(replace(record, config=config, tokens=tokens), tmp_path)
+    table = runs.load(tmp_path)
+    assert table[["N", "D"]].apply(tuple, axis=1).tolist() == sorted(table[["N", "D"]].apply(tuple, axis=1))
+    assert len(table) == 9
+
+
+def test_an_empty_folder_is_an_empty_table(tmp_path):
+    table = runs.load(tmp_path)
+    assert table.empty
+    assert list(table.columns) == runs.COLUMNS
+    assert runs.curves(tmp_path).empty
+
+
+def test_a_missing_folder_says_how_to_get_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no runs folder .*nowhere: run `python -m nmm sweep`"):
+        runs.load(tmp_path / "nowhere")
+
+
+def test_curves(record, failed, tmp_path):
+    runs.write(record, tmp_path)
+    runs.write(failed, tmp_path)
+    curves = runs.curves(tmp_path)
+    assert curves[["tokens", "loss"]].to_numpy().tolist() == record.curve
+    assert set(curves["run"]) == {record.config.id}
+    assert set(curves["N"]) == {count(record.config.model).N}
+
+
+def test_one_corrupt_file_does_not_hide_the_others(record, failed, tmp_path):
+    runs.write(record, tmp_path)
+    path = runs.write(failed, tmp_path)
+    path.write_text(path.read_text()[:300])
+    with pytest.warns(UserWarning, match=f"{path} is no valid run record .*restore it, or delete it and run the sweep again"):
+        table = runs.load(tmp_path)
+    corrupt = table[table["status"] == "corrupt"].iloc[0]
+    assert len(table) == 2
+    assert corrupt["run"] == failed.config.id
+    assert str(path) in corrupt["reason"]
+    assert pd.isna(corrupt["L"])
+    with pytest.warns(UserWarning, match=str(path)):
+        assert len(runs.curves(tmp_path)) == 2
+
+
+def damage(plain: dict) -> list[tuple[str, dict]]:
+    """Every key taken away or replaced by something of another kind, at the first two levels."""
+    cases = []
+    for key, now in plain.items():
+        for other in (None, "x", -1, [], {}, [1], {"x": 1}, float("inf")):
+            cases.append((f"{key} = {other!r}", {**plain, key: other}))
+        cases.append((f"no {key}", {k: v for k, v in plain.items() if k != key}))
+        if isinstance(now, dict):
+            for inner in now:
+                for other in (None, "x", -1, [], {}):
+                    case = copy.deepcopy(plain)
+                    case[key][inner] = other
+                    cases.append((f"{key}.{inner} = {other!r}", case))
+                case = copy.deepcopy(plain)
+                del case[key][inner]
+                cases.append((f"no {key}.{inner}", case))
+    return cases
+
+
+@pytest.mark.filterwarnings("ignore:.*is no valid run record:UserWarning")
+def test_no_damage_makes_the_table_fail(record, tmp_path):
+    """Whatever a record file holds, it is a row: read as it stands, or corrupt; and what is damaged in substance is corrupt."""
+    path = runs.write(record, tmp_path)
+    whole = json.loads(path.read_text())
+    for name, case in damage(whole):
+        path.write_text(json.dumps(case))
+        table = runs.load(tmp_path)
+        runs.curves(tmp_path)
+        assert len(table) == 1, name
+        assert table["status"][0] in ("finished", "corrupt"), name
+        first = name.removeprefix("no ").split()[0].split(".")[0]
+        if first in ("schema", "id", "config", "tokens", "losses") and not name.startswith("no losses."):     # one loss may be missing
+            assert table["status"][0] == "corrupt", name
+    for text in ("", "[]", "null", "{}", "12", '"x"', "\x00\x01", json.dumps(whole)[:-1]):
+        path.write_text(text)
+        assert runs.load(tmp_path)["status"].tolist() == ["corrupt"]
+    path.write_bytes(b"\xff\xfe" * 50)
+    assert runs.load(tmp_path)["status"].tolist() == ["corrupt"]
+
+
+def test_a_record_under_a_wrong_name_or_changed_by_hand_is_corrupt(record, tmp_path):
+    path = runs.write(record, tmp_path)
+    plain = json.loads(path.read_text())
+    plain["config"]["optim"]["lr"] = 0.5
+    path.write_text(json.dumps(plain))
+    with pytest.raises(RecordError, match="its configuration hashes to"):
+        runs.read(path)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"status": "running"}, "status must be one of finished, failed: got 'running'"),
+    ({"status": "failed"}, "a failed run must say why"),
+    ({"losses": None}, "must have losses and tokens"),
+    ({"tokens": None}, "must have losses and tokens"),
+    ({"losses": {"caption": float("nan")}}, "finite and positive"),
+    ({"losses": {"caption": -1.0}}, "finite and positive"),
+    ({"tokens": {"text": 5}}, "tokens"),
+    ({"tokens": {"text": 5, "image": 5.5, "padding": 0, "target": 5}}, "tokens"),
+])
+def test_an_invalid_record_cannot_be_made(record, change, message):
+    with pytest.raises(RecordError, match=message):
+        replace(record, **change)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_trace(record, tmp_path):
+    """A limit on file size stands for it: the system refuses the write in the same place."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(OSError, match=f"cannot write the record {tmp_path}/{record.config.id}.json: .*Free space or choose another folder"):
+            runs.write(record, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_record_before(record, tmp_path):
+    path = runs.write(record, tmp_path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(OSError, match="cannot write"):
+            runs.write(replace(record, wall_seconds=9.0), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+
+
+def test_a_record_holds_what_rebuilds_the_run(record, tmp_path):
+    plain = json.loads(runs.write(record, tmp_path).read_text())
+    assert plain["config"] == to_dict(record.config)
+    assert plain["id"] == record.config.id
+    assert plain["schema"] == runs.SCHEMA
