@@ -72,7 +72,7 @@ def turns(table: pd.DataFrame) -> alt.LayerChart:
     """
     order = table["base"].drop_duplicates().tolist()
     lines = alt.Chart(table).mark_line(point=True).encode(
-        alt.X("pair:O", title="pair of a head's coordinates", axis=alt.Axis(labelAngle=0)),
+        alt.X("pair:Q", title="pair of a head's coordinates", scale=alt.Scale(nice=False, zero=False, padding=14), axis=alt.Axis(tickMinStep=1, format="d")),
         alt.Y("turns:Q", title="full turns over the context", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format="~r", tickCount=5)),
         alt.Color("base:N", sort=order, title="rotary base", scale=alt.Scale(domain=order), legend=alt.Legend(orient="top")),
         tooltip=["base", "pair", alt.Tooltip("turns:Q", format=".3f")],
@@ -118,7 +118,7 @@ def group_shares(models: Mapping[str, EarlyFusionConfig]) -> pd.DataFrame:
         counts = count(model)
         parts = {
             "blocks": counts.blocks, "input embedding": counts.embedding, "output embedding": counts.unembedding,
-            "patch projection and norms": counts.patch_projection + counts.norms,
+            "patches and norms": counts.patch_projection + counts.norms,
         }
         rows += [{"model": label, "part": part, "amount": amount, "share": amount / counts.all} for part, amount in parts.items()]
     return pd.DataFrame(rows)
