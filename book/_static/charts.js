@@ -75,11 +75,13 @@ function prepare(original, width, dark) {
     }
     for (const owner of [spec, spec.encoding?.facet]) if (owner?.columns) owner.columns = 1;
   }
-  if (isSingle(spec) && !hasSteps(spec)) {
-    spec.width = width;
-    spec.autosize = { type: "fit-x", contains: "padding" };
-  }
+  if (isSingle(spec) && !hasSteps(spec)) fit(spec, width);
   return spec;
+}
+
+function fit(spec, width) {
+  spec.width = width;
+  spec.autosize = { type: "fit-x", contains: "padding" };
 }
 
 async function embed(box, spec, dark) {
@@ -103,7 +105,14 @@ async function draw(box) {
     const spec = prepare(box.spec, width, dark);
     box.result?.finalize();
     const drawn = await embed(box, spec, dark);
-    if (!isSingle(spec)) {
+    if (isSingle(spec)) {
+      if (spec.width === undefined && drawn > width) {
+        // bars at their usual step do not fit: let them be narrower
+        fit(spec, width);
+        box.result.finalize();
+        await embed(box, spec, dark);
+      }
+    } else {
       // axes and legends keep their size, so what is missing or left over belongs to the panels
       const views = panels(spec).filter((view) => !hasSteps(view));
       const change = (width - 2 - drawn) / columns(spec);

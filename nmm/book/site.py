@@ -99,7 +99,8 @@ def _is_preface(chapter: Chapter) -> bool:
 
 def _question(chapter: Chapter) -> str:
     # on the front page a glued number must name the chapter that it comes from
-    text = re.sub(r"(\{glue:\w+\}`)(?![^`]*::)", rf"\g<1>{chapter.path.name}::", chapter.question)
+    text = re.sub(r"^\*\*\w+[.:?]\*\*\s*", "", chapter.question)  # a lead-in such as **Question.**
+    text = re.sub(r"(\{glue:\w+\}`)(?![^`]*::)", rf"\g<1>{chapter.path.name}::", text)
     return text.replace("|", r"\|")
 
 
