@@ -85,7 +85,7 @@ def printed_against_recomputed(table: pd.DataFrame) -> alt.LayerChart:
         label=table["row"] + ": " + table["quantity"] + " (" + table["where"] + ")",
         gap=100 * (table["printed"] / table["recomputed"] - 1),
     )
-    verdicts = ["agrees", "near", "cannot be right"]
+    verdicts = ["agrees", "cannot be right", "near"]  # in the order of the palette: blue, vermillion, green
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule().encode(x="x:Q")
     dots = (
         alt.Chart(table)
@@ -93,12 +93,14 @@ def printed_against_recomputed(table: pd.DataFrame) -> alt.LayerChart:
         .encode(
             x=alt.X("gap:Q", title="printed - recomputed [% of recomputed]"),
             y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=300)),
-            color=alt.Color("verdict:N", title=None, sort=verdicts, scale=alt.Scale(domain=verdicts)),
-            shape=alt.Shape("verdict:N", title=None, sort=verdicts, scale=alt.Scale(domain=verdicts)),
+            color=alt.Color(
+                "verdict:N", title=None, scale=alt.Scale(domain=verdicts), legend=alt.Legend(orient="top", columns=3)
+            ),
+            shape=alt.Shape("verdict:N", title=None, scale=alt.Scale(domain=verdicts)),
             tooltip=["label", alt.Tooltip("printed:Q"), alt.Tooltip("recomputed:Q", format=".4f"), "verdict"],
         )
     )
-    return alt.layer(zero, dots).properties(height=alt.Step(20))
+    return alt.layer(zero, dots).properties(height=alt.Step(15), width=420)
 
 
 def frontiers(lines: pd.DataFrame, floors: pd.DataFrame) -> alt.LayerChart:
