@@ -5,6 +5,7 @@ Shape suffixes: B batch, L sequence, D width, H heads, K head width, F SwiGLU wi
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +14,32 @@ from torch.nn import functional as F
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+NORM_EPS = 1e-5
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * gain over the last dimension. Source: Zhang & Sennrich 2019."""
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(width))
-        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
+        return F.rms_norm(x, self.gain.shape, self.gain, NORM_EPS)
 
 
+@lru_cache(maxsize=8)
 def rotary_table(context: int, head_dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions, each (context, head_dim). Source: Su et al. 2021, Sec. 3.4.2."""
-    frequency = base ** (-torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
-    angle = torch.arange(context, device=device, dtype=torch.float32)[:, None] * frequency
-    angle = torch.cat((angle, angle), dim=-1)
-    return angle.cos(), angle.sin()
+    with torch.inference_mode(False):        # the table is kept, and may be needed for training later
+        frequency = base ** (-torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
+        angle = torch.arange(context, device=device, dtype=torch.float32)[:, None] * frequency
+        angle = torch.cat((angle, angle), dim=-1)
+        return angle.cos(), angle.sin()
 
 
 def rotate(x_BHLK: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair (k, k + K/2) of every head by its position's angle; (B, H, L, K) in and out."""
+    """Turn each pair (k, k + K/2) of every head by its position's angle; (..., L, K) in and out."""
     cos_LK, sin_LK = rotary
     left, right = x_BHLK.chunk(2, dim=-1)
     return x_BHLK * cos_LK + torch.cat((-right, left), dim=-1) * sin_LK
@@ -48,14 +53,15 @@ class Attention(nn.Module):
         self.n_heads = n_heads
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
-        self.q_norm = RMSNorm(d_model // n_heads)
-        self.k_norm = RMSNorm(d_model // n_heads)
+        self.qk_gain = nn.Parameter(torch.ones(2, 1, 1, 1, d_model // n_heads))    # of queries, of keys
 
     def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """(B, L, D) in and out; `attend` carries the mask."""
         B, L, D = x_BLD.shape
-        q, k, v = self.qkv(x_BLD).view(B, L, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
-        y_BHLK = attend(rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary), v)
+        qkv = self.qkv(x_BLD).view(B, L, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
+        qk = F.rms_norm(qkv[:2], qkv.shape[-1:], eps=NORM_EPS) * self.qk_gain       # both in one call: small models wait for calls
+        q_BHLK, k_BHLK = rotate(qk, rotary)
+        y_BHLK = attend(q_BHLK, k_BHLK, qkv[2])
         return self.out(y_BHLK.transpose(1, 2).reshape(B, L, D))
 
 

@@ -46,8 +46,8 @@ def test_attention_layer():
     """Against a loop over heads with normalised queries and keys."""
     torch.manual_seed(0)
     layer = Attention(24, 3)
-    for norm in (layer.q_norm, layer.k_norm):
-        torch.nn.init.uniform_(norm.gain, 0.5, 2.0)
+    torch.nn.init.uniform_(layer.qk_gain, 0.5, 2.0)
+    q_gain, k_gain = layer.qk_gain.view(2, 8)
     x = torch.randn(2, 10, 24)
     ids = torch.zeros(2, 10, dtype=torch.long)
     mask = PackedMask(ids, ids - 1)
@@ -56,7 +56,7 @@ def test_attention_layer():
     heads = []
     for h in range(3):
         mine = slice(8 * h, 8 * h + 8)
-        q_h, k_h = (F.normalize(t[..., mine], dim=-1) * math.sqrt(8) * norm.gain for t, norm in ((q, layer.q_norm), (k, layer.k_norm)))
+        q_h, k_h = (F.normalize(t[..., mine], dim=-1) * math.sqrt(8) * gain for t, gain in ((q, q_gain), (k, k_gain)))
         scores = rotate(q_h, rotary) @ rotate(k_h, rotary).mT / math.sqrt(8)
         heads.append(scores.masked_fill(~torch.ones(10, 10, dtype=torch.bool).tril(), -torch.inf).softmax(-1) @ v[..., mine])
     expected = torch.cat(heads, -1) @ layer.out.weight.T
