@@ -69,6 +69,10 @@ class Study:
         """The largest budget: what a corpus must hold to be read once [tokens]."""
         return max(self.budgets)
 
+    def learning_rate(self, width: int) -> float:
+        """Peak learning rate of one width."""
+        return self.lr * (32 / width) ** 0.5
+
     def model(self, width: int, *, vocab_size: int, patch_dim: int) -> EarlyFusionConfig:
         """The model of one width for a corpus."""
         return EarlyFusionConfig(
@@ -92,7 +96,7 @@ class Study:
         runs = [
             RunConfig(
                 model=self.model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim), data=data,
-                optim=OptimConfig(lr=self.lr * (32 / width) ** 0.5, warmup_tokens=self.warmup_tokens),
+                optim=OptimConfig(lr=self.learning_rate(width), warmup_tokens=self.warmup_tokens),
                 tokens=budget, seed=seed,
             )
             for budget in budgets or self.budgets for width in widths or self.widths for seed in self.seeds
