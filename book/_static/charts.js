@@ -96,6 +96,18 @@ async function embed(box, spec, dark) {
   return box.canvas.querySelector("svg.marks, canvas.marks").getBoundingClientRect().width;
 }
 
+// How long the words of a legend are shows only once it is drawn: use fewer columns until it fits.
+async function narrowLegends(box, spec, dark) {
+  for (const columns of [3, 2, 1]) {
+    const edge = box.canvas.getBoundingClientRect().right + 1;
+    const drawn = [...box.canvas.querySelectorAll(".role-legend")];
+    if (!drawn.some((legend) => legend.getBoundingClientRect().right > edge)) return;
+    for (const legend of [spec.config.legend ?? {}, ...legends(spec)]) legend.columns = columns;
+    box.result.finalize();
+    await embed(box, spec, dark);
+  }
+}
+
 async function draw(box) {
   const width = Math.floor(box.node.clientWidth);
   const dark = isDark();
@@ -123,6 +135,7 @@ async function draw(box) {
         await embed(box, spec, dark);
       }
     }
+    await narrowLegends(box, spec, dark);
     box.node.classList.add("drawn");
   } catch (error) {
     box.canvas.textContent = `This chart could not be drawn: ${error.message}`;
