@@ -103,9 +103,11 @@ def decode(blobs: Sequence[bytes], geometry: Geometry, draws: Sequence[Draw]) ->
     for number, (blob, draw) in enumerate(zip(blobs, draws)):
         pixels[number] = _square(blob, size, draw)
     side = size // patch
-    scaled = (pixels.astype(np.float32) * np.float32(1 / 255) - MEAN) / STD
-    grid = scaled.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
-    return grid.reshape(-1, geometry.patches_per_image, geometry.patch_dim)
+    grid = pixels.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
+    patches = np.ascontiguousarray(grid, np.float32).reshape(-1, 3)
+    patches *= 1 / (255 * STD)
+    patches -= MEAN / STD
+    return patches.reshape(-1, geometry.patches_per_image, geometry.patch_dim)
 
 
 def to_pixels(patches: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -134,7 +136,8 @@ def _square(blob: bytes, size: int, draw: Draw) -> np.ndarray:
         if shrink >= 2:
             image.draft("RGB", (math.ceil(width / shrink), math.ceil(height / shrink)))
             box = tuple(edge * image.size[i % 2] / (width, height)[i % 2] for i, edge in enumerate(box))
-    image = image.convert("RGB").resize((size, size), Pillow.Resampling.BICUBIC, box=box)
+    # Bilinear over the whole footprint of a pixel, torchvision's default; the paper does not say.
+    image = image.convert("RGB").resize((size, size), Pillow.Resampling.BILINEAR, box=box)
     pixels = np.asarray(image)
     return pixels[:, ::-1] if flip else pixels
 

