@@ -1,10 +1,9 @@
-"""One run: a RunConfig in, a RunRecord out, trained by Composer. It and `nmm.lean` alone import Composer, which takes 12 s of CPU."""
+"""One run: a RunConfig in, a RunRecord out, trained by Composer. It, `nmm.lean` and `nmm.checkpoints` alone import Composer: 12 s of CPU."""
 
 import atexit
 import math
 import platform
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from composer import Callback, DataSpec, Evaluator, State, Trainer
 from composer.algorithms import GradientClipping
-from composer.core import Event
 from composer.core.engine import Engine
 from composer.loggers import Logger
 from composer.metrics.nlp import LanguageCrossEntropy
@@ -27,6 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 import nmm
+from nmm import checkpoints
 from nmm.config import RunConfig
 from nmm.data.loader import IGNORE, train_batches, validation_batches
 from nmm.data.mixture import Mixture
@@ -137,9 +136,10 @@ def make_trainer(
     curve = Curve(config.tokens, progress)
     resume = {}
     if scratch is not None:
-        _settle(scratch)
+        checkpoints.settle(scratch)
         resume = {
-            "save_folder": str(scratch), "save_filename": "ba{batch}-rank{rank}.pt", "save_interval": _every(checkpoint_seconds),
+            "save_folder": str(scratch), "save_filename": checkpoints.FILENAME,
+            "save_interval": checkpoints.every(checkpoint_seconds),
             "save_num_checkpoints_to_keep": 1, "autoresume": True,
         }
     peak = config.optim
@@ -170,6 +170,8 @@ def make_trainer(
         progress_bar=False,
         **resume,
     )
+    if scratch is not None:
+        checkpoints.name_failures(trainer, scratch)
     atexit.unregister(Engine._close)     # it would keep every model of this process alive
     call_listeners_only(trainer)
     return Fitted(trainer, curve, mixture, len(seen))
@@ -202,7 +204,15 @@ def train(
     Raises:
         ValueError: the corpus is another one, lacks a data type, or is too small for the budget.
     """
-    fitted = make_trainer(config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, progress=progress)
+    try:
+        fitted = make_trainer(config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, progress=progress)
+    except (KeyError, RuntimeError) as error:
+        if scratch is None or not (scratch / checkpoints.LATEST).exists():
+            raise
+        raise ValueError(
+            f"the checkpoint in {scratch} does not fit the model ({error}); has the code changed since? Delete the folder to "
+            "train this run from its start"
+        ) from error
     trainer, curve = fitted.trainer, fitted.curve
     failed = {"config": config, "preset": preset, "size": size, "status": "failed", "entropy": entropy}
     try:
@@ -272,43 +282,6 @@ def schedule(optimizer: Optimizer, config: RunConfig, seen: np.ndarray) -> Lambd
         )
 
     return LambdaLR(optimizer, factor)
-
-
-def _settle(scratch: Path) -> None:
-    """Leave the latest whole checkpoint alone in its folder: a kill in the midst of saving one leaves others behind.
-
-    Composer takes away the link to the last checkpoint before it sets the next, and refuses a folder with checkpoints
-    that are ahead of the one it loads.
-
-    Raises:
-        ValueError: the checkpoint is damaged.
-    """
-    latest = scratch / "latest-rank0.pt"
-    checkpoints = sorted(scratch.glob("ba*-rank0.pt"), key=lambda path: path.stat().st_mtime)
-    if not latest.exists():
-        whole = [path for path in checkpoints if zipfile.is_zipfile(path)]
-        latest.unlink(missing_ok=True)      # it may point at nothing
-        if whole:
-            latest.symlink_to(whole[-1].name)
-    elif not zipfile.is_zipfile(latest):
-        raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
-    for path in checkpoints:
-        if path.name != latest.resolve().name:
-            path.unlink()
-
-
-def _every(seconds: float) -> Callable[[State, Event], bool]:
-    """A checkpoint interval in wall-clock time: short runs write none, long ones lose little."""
-    last = time.monotonic()
-
-    def due(state: State, event: Event) -> bool:
-        nonlocal last
-        if event != Event.BATCH_CHECKPOINT or time.monotonic() - last < seconds:
-            return False
-        last = time.monotonic()
-        return True
-
-    return due
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ LAYERS = (
     ("nmm.data",),
     ("nmm.models",),
     ("nmm.runs", "nmm.tables"),
-    ("nmm.lean", "nmm.train"),
+    ("nmm.lean", "nmm.checkpoints", "nmm.train"),
     ("nmm.sweep", "nmm.studies"),
     ("nmm.laws", "nmm.paper"),
     ("nmm.charts",),
@@ -73,9 +73,9 @@ def test_modules_form_no_cycle():
         done |= ready
 
 
-def test_composer_is_imported_by_two_modules():
+def test_composer_is_imported_by_three_modules():
     users = {module for module in MODULES if any(name.split(".")[0] == "composer" for name in imported(module))}
-    assert users <= {"nmm.train", "nmm.lean"}
+    assert users <= {"nmm.train", "nmm.lean", "nmm.checkpoints"}
     assert "nmm.train" in users
 
 

@@ -71,7 +71,7 @@ def checkpoint(folder: Path, run: str) -> int:
 def steps_done(folder: Path, grid) -> int:
     """Steps of finished runs and in checkpoints."""
     finished = {path.stem for path in folder.glob("*.json")}
-    return sum(config.tokens // 520 if run in finished else checkpoint(folder, run) for run, config in grid.items())
+    return sum(config.tokens // config.data.batch_tokens if run in finished else checkpoint(folder, run) for run, config in grid.items())
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -84,7 +84,7 @@ def kill(process: subprocess.Popen) -> None:
 def test_killed_at_five_moments_it_ends_as_if_undisturbed(undisturbed, corpus, grid, tmp_path):
     """One kill while it starts, three at random steps, one in the instant a record is written."""
     rng = random.Random(20250410)
-    total = sum(config.tokens // 520 for config in grid.values())
+    total = sum(config.tokens // config.data.batch_tokens for config in grid.values())
     steps = sorted(rng.sample(range(5, total - 5), 3))
     pause = rng.uniform(0.2, 8)
     moments = [lambda began: time.monotonic() - began > pause]

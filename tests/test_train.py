@@ -1,6 +1,7 @@
 """One run: what Composer trains is what a bare loop would, twice the same, resumable, and honest about failure."""
 
 import math
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_rates_follow_the_schedule(run, corpus):
     optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     fitted.trainer.fit()
     before = np.concatenate([[0], plan(run, corpus)[1]])[:-1]
-    expected = [run.optim.lr * lr_factor(n, 520, total=10_000, warmup=2_000, cooldown=0.2) for n in before]
+    expected = [run.optim.lr * lr_factor(n, run.data.batch_tokens, total=10_000, warmup=2_000, cooldown=0.2) for n in before]
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
@@ -254,6 +255,26 @@ def test_a_damaged_checkpoint_is_named(longer, corpus, tmp_path):
     whole.write_bytes(whole.read_bytes()[:-3000])
     with pytest.raises(ValueError, match=f"checkpoint {whole} is damaged: delete {tmp_path}"):
         train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_named(longer, corpus, tmp_path):
+    """As after a change of the code between a kill and the next call."""
+    interrupted(longer, corpus, tmp_path, after=5)
+    other = replace(longer, model=replace(longer.model, n_layers=4))
+    with pytest.raises(ValueError, match=f"checkpoint in {tmp_path} does not fit the model .*Delete the folder"):
+        train(other, corpus, preset="tiny", size="d16", scratch=tmp_path)
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_clear_error(run, corpus, tmp_path):
+    """A limit on file size stands for it; what is left behind does not hinder the next call."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=f"cannot write a checkpoint in {tmp_path}: .*Free space or choose another folder"):
+            train(run, corpus, preset="tiny", size="d16", scratch=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert train(run, corpus, preset="tiny", size="d16", scratch=tmp_path).status == "finished"
 
 
 def test_another_corpus_is_refused(run, tmp_path):
