@@ -19,7 +19,7 @@ _GALLERY = (
 )
 _FRAME = (
     '<div style="flex:0 1 8.6em;line-height:1.35;font-size:.88rem;text-align:left;hyphens:none">'
-    '<img alt="{alt}" src="{uri}" style="width:8.6em;max-width:100%;border-radius:4px;image-rendering:pixelated;display:block">'
+    '<img alt="{alt}" src="{uri}" style="width:8.6em;max-width:100%;border-radius:4px;display:block">'
     '<div style="margin:.4em 0 0;overflow-wrap:anywhere">{caption}</div></div>'
 )
 
