@@ -164,7 +164,7 @@ def _run(chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, faile
         papermill.execute_notebook(
             str(chapter.path), str(partial), parameters=changed, kernel_name="python3", language="python",
             progress_bar=False, autosave_cell_every=0,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel warns that it listens on 127.0.0.1
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # no word on 127.0.0.1, or on being told to stop
         )
     except (PapermillException, RuntimeError, TimeoutError, KeyError, OSError) as error:  # what a kernel can die of
         if not partial.exists():
