@@ -11,14 +11,15 @@ READY := $(VENV)/.ready
 NMM   := $(VENV)/bin/python -m nmm
 STUDY := $(PRESET)$(if $(DATA),-$(notdir $(abspath $(DATA))))
 OWN   := work/runs/$(STUDY)
+CORPUS := work/corpora/$(STUDY)
 # Our records of the same study, shown beside the reader's own
 PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
 .PHONY: book site serve test report lab constraints clean help
 
 book: $(READY) ## train the study PRESET on the generated corpus, or on DATA, and render the book from it
-	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)") $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
-	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED)
+	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)" --corpus-dir $(CORPUS)) $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
+	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED) $(if $(DATA),-p corpus_dir=$(CORPUS))
 	$(NMM) book build --edition $(STUDY)
 
 site: $(READY) ## render the published book from the records in runs/, without training

@@ -11,7 +11,6 @@ from composer.loggers import LoggerDestination
 from composer.optim import DecoupledAdamW
 from torch import Tensor
 
-
 PER_STEP = tuple(
     event for event in Event if event.value.startswith(("batch_", "before_", "after_")) and not event.value.endswith("_load")
 )

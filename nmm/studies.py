@@ -39,17 +39,26 @@ def _expected() -> str:
     return ", ".join(f"a subfolder {' or '.join(names)} for {task} data" for task, names in FOLDERS.items())
 
 
-def prepare_corpus(plan: Study, data: str | Path | None, work: Path = WORK) -> store.Corpus:
+def prepare_corpus(
+    plan: Study, data: str | Path | None, work: Path = WORK, corpus_dir: str | Path | None = None
+) -> store.Corpus:
     """The corpus of a study: generated, or prepared from a folder of real data; opened if it is there already.
+
+    Args:
+        plan: the study; its largest budget decides how much is generated.
+        data: folder of real data; None: the generated corpus.
+        work: where the corpus goes, under `corpora`.
+        corpus_dir: another place for it.
 
     Raises:
         ValueError, OSError: the data cannot be used; the file is named.
     """
     if data is None:
-        out = work / "corpora" / f"generated-{plan.max_tokens}"
+        out = Path(corpus_dir or work / "corpora" / f"generated-{plan.max_tokens}")
         return embedded_corpus(out, tokens=plan.max_tokens, weights=MIXTURE, seed=WORLD_SEED)
     found = sources(data)
-    out = work / "corpora" / f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
+    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
+    out = Path(corpus_dir or work / "corpora" / name)
     prepare(found, out, validation=plan.validation_share, **REAL)
     return store.open(out)
 
@@ -59,6 +68,7 @@ def run_study(
     *,
     runs_dir: str | Path | None = None,
     data: str | Path | None = None,
+    corpus_dir: str | Path | None = None,
     max_epochs: int | None = None,
     jobs: int = 2,
     retry_failed: bool = False,
@@ -70,6 +80,7 @@ def run_study(
         preset: name of the study.
         runs_dir: folder of the records; default: work/runs/PRESET, or work/runs/PRESET-DATA.
         data: folder of real data; default: the generated corpus.
+        corpus_dir: folder for the prepared corpus; default: one under work/corpora.
         max_epochs: how often the data may be repeated; default: the preset's.
         jobs: worker processes.
         retry_failed: train failed runs again.
@@ -83,7 +94,7 @@ def run_study(
     plan = study(preset)
     if max_epochs is not None:
         plan = replace(plan, max_epochs=max_epochs)
-    corpus = prepare_corpus(plan, data, work)
+    corpus = prepare_corpus(plan, data, work, corpus_dir)
     if runs_dir is None:
         runs_dir = work / "runs" / (preset if data is None else f"{preset}-{Path(data).resolve().name}")
     outcome = sweep(

@@ -10,6 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="laptop", help=f"study to train: {', '.join(STUDIES)} (default: laptop)")
     parser.add_argument("--runs-dir", type=Path, help="folder for the records (default: work/runs/PRESET)")
     parser.add_argument("--data", type=Path, help="folder of real data; default: the generated corpus")
+    parser.add_argument("--corpus-dir", type=Path, help="folder for the prepared corpus (default: one under work/corpora)")
     parser.add_argument("--max-epochs", type=int, help="how often the data may be repeated (default: the preset's)")
     parser.add_argument("--jobs", "-j", type=int, default=2, help="training processes, one thread each (default: 2)")
     parser.add_argument("--retry-failed", action="store_true", help="train failed runs again")
@@ -19,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     from nmm.studies import run_study
 
     outcome, runs_dir = run_study(
-        args.preset, runs_dir=args.runs_dir, data=args.data, max_epochs=args.max_epochs, jobs=args.jobs,
+        args.preset, runs_dir=args.runs_dir, data=args.data, corpus_dir=args.corpus_dir, max_epochs=args.max_epochs, jobs=args.jobs,
         retry_failed=args.retry_failed,
     )
     print(outcome)
