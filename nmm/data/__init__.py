@@ -1,5 +1,5 @@
 """Data: documents of real or generated corpora, packed, stored, mixed and read back as batches.
 
-A batch's path: `readers` -> `documents` -> `tokenizer` -> `packing` -> `store` -> `mixture` -> `loader`.
-Only `loader` imports torch.
+Writing: `readers` -> `clean` -> `documents` -> `tokenizer` -> `packing` -> `write` -> `store`; `prepare` runs it over files.
+Reading: `store` -> `mixture` -> `loader`. Only `loader` imports torch.
 """

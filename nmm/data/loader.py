@@ -58,12 +58,16 @@ def _patches(sequences: SequenceABC[Sequence]) -> np.ndarray:
             places.append((row, at, at + length))
             at += length
         filled.append(at)
-    out = np.empty((len(sequences), max(filled), geometry.patch_dim), np.float32)
+    shape = len(sequences), max(filled), geometry.patch_dim
+    decoded = {decode: decode([data for _, data, _ in items], geometry, [draw for _, _, draw in items])
+               for decode, items in by_decoder.items()}
+    if len(decoded) == 1 and min(filled) == max(filled):  # nothing to fill up: the decoder's own array will do
+        return next(iter(decoded.values())).reshape(shape)
+    out = np.empty(shape, np.float32)
     for row, end in enumerate(filled):
         out[row, end:] = 0
     for decode, items in by_decoder.items():
-        values = decode([data for _, data, _ in items], geometry, [draw for _, _, draw in items])
-        for value, (image, _, _) in zip(values, items):
+        for value, (image, _, _) in zip(decoded[decode], items):
             row, first, end = places[image]
             out[row, first:end] = value
     return out

@@ -76,7 +76,7 @@ def _text(corpus: Corpus, ids: np.ndarray, characters: int) -> str:
 
 
 def picture(data: bytes, name: str, geometry: Geometry) -> np.ndarray:
-    """An image of a corpus as RGB pixels with its patches marked by lines, uint8 (side, side, 3)."""
+    """An image of a corpus as RGB pixels, enlarged, its patches drawn apart, uint8 (side, side, 3)."""
     if name == "scene":
         from nmm.data.generated import picture as scene_picture
 
@@ -84,10 +84,11 @@ def picture(data: bytes, name: str, geometry: Geometry) -> np.ndarray:
     else:
         pixels = to_pixels(decode([data], geometry, [None]), geometry)[0]
     factor = max(1, 256 // len(pixels))
-    pixels = pixels.repeat(factor, 0).repeat(factor, 1)
-    step = geometry.patch * factor
-    pixels[::step] = pixels[:, ::step] = 128
-    return pixels
+    n, step = geometry.image_size // geometry.patch, geometry.patch * factor
+    gap = max(1, step // 12)
+    sheet = np.full((n, step + gap, n, step + gap, 3), 136, np.uint8)
+    sheet[:, gap:, :, gap:] = pixels.repeat(factor, 0).repeat(factor, 1).reshape(n, step, n, step, 3)
+    return np.pad(sheet.reshape(n * (step + gap), n * (step + gap), 3), ((0, gap), (0, gap), (0, 0)), constant_values=136)
 
 
 def _picture(data: bytes, name: str, geometry: Geometry) -> str:

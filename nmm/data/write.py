@@ -242,6 +242,7 @@ def begin(out: Path, identity: str, store: str = "arrow") -> Corpus | None:
         if (corpus.description["identity"], corpus.description.get("store", "arrow")) != (identity, store):
             raise ValueError(f"{out} already holds a corpus made from other data or settings: choose another folder, or "
                              "delete this one")
+        shutil.rmtree(out / ".parts", ignore_errors=True)  # left by a call that was killed in its last moment
         return corpus
     started = out / ".parts" / "identity.json"
     if started.exists() and json.loads(started.read_text())["identity"] != identity:

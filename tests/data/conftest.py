@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from nmm.data.generated import World
+from nmm.data.generated import CONTEXT, World
 from nmm.data.tokenizer import Tokenizer
 from nmm.data.write import write_corpus
 
@@ -67,7 +67,7 @@ def world() -> World:
 def generated(world, tmp_path_factory):
     """A small generated corpus with the three data types."""
     documents = {kind: (kind, world.documents(kind, 40_000, seed=0)) for kind in ("caption", "interleaved", "text")}
-    return write_corpus(documents, tmp_path_factory.mktemp("generated"), Tokenizer(world.tokenizer()), context=130,
+    return write_corpus(documents, tmp_path_factory.mktemp("generated"), Tokenizer(world.tokenizer()), context=CONTEXT,
                         image_size=32, patch=8, validation=20, identity="test")
 
 

@@ -186,6 +186,24 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(prepared, files, tmp_
     assert same_folders(prepared.folder, tmp_path / "out")
 
 
+def test_killed_while_shards_are_moved_it_goes_on(prepared, files, tmp_path):
+    """The states that a kill in the last moments leaves: some shards moved, or all of them and the parts half removed."""
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="of its documents were rejected"):
+        bad = write_tar(tmp_path / "bad.tar", [*caption_members(range(9)), ("x.jpg", b""), ("x.txt", b"x")])
+        prepare([("caption", bad)], out, **SETTINGS)
+    shard = out / ".parts/caption/00000/train/00000.arrow"
+    moved = out / "caption/train/00000.arrow"
+    moved.parent.mkdir(parents=True)
+    shard.rename(moved)
+    prepare([("caption", bad)], out, **SETTINGS, max_rejects=0.2)
+    whole = prepare([("caption", bad)], tmp_path / "whole", **SETTINGS, max_rejects=0.2)
+    assert whole["sources"]["caption"]["documents"] == 9 and same_folders(out, tmp_path / "whole")
+    (out / ".parts/caption/00000").mkdir(parents=True)
+    prepare([("caption", bad)], out, **SETTINGS, max_rejects=0.2)
+    assert same_folders(out, tmp_path / "whole") and not (out / ".parts").exists()
+
+
 def test_parts_that_are_finished_are_not_made_again(files, tmp_path):
     (tmp_path / "text").mkdir()
     write_jsonl(tmp_path / "text/0.jsonl", [sentence(k, 60) for k in range(120)])
@@ -291,7 +309,8 @@ def test_the_command(files, tmp_path, capsys):
 
 def test_samples_of_the_generated_corpus(generated):
     page = samples_html(generated, 2)
-    assert page.count("data:image/png;base64,") == 2 * 1 + 2 * 4 and "&lt;|endofdocument|&gt;" in page
+    stories = [generated.sources["interleaved"].train[k] for k in range(2)]
+    assert page.count("data:image/png;base64,") == 2 + sum(len(row.images) for row in stories) and "&lt;|endofdocument|&gt;" in page
 
 
 def test_real_files(real_mini, tmp_path):

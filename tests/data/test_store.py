@@ -10,6 +10,7 @@ from nmm.data import store
 from nmm.data.arrow import Shard
 from nmm.data.documents import Document, Text
 from nmm.data.formats import Geometry
+from nmm.data.generated import CONTEXT
 from nmm.data.tokenizer import Tokenizer
 from nmm.data.write import write_corpus
 
@@ -82,7 +83,8 @@ def test_the_generated_corpus_and_its_report(generated, world):
     for name, source in report.items():
         assert source["validation_documents"] == 20, name
         assert source["tokens"]["total"] == source["tokens"]["text"] + source["tokens"]["image"]
-    words = generated.tokenizer.decode(generated.sources["caption"].train[0].tokens[17:26])
+    row = generated.sources["caption"].train[0]
+    words = generated.tokenizer.decode(row.tokens[17:][row.documents[17:] == 0])
     assert words.split()[0] == "first" and words.split()[-1] == "<|endofdocument|>"
 
 
@@ -156,6 +158,6 @@ def test_settings_that_cannot_work_are_refused(world, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             write_corpus(documents, tmp_path / message[:9].replace(" ", ""), tokenizer,
-                         **{"context": 130, "image_size": 32, "patch": 8, "validation": 0.5, "identity": "x", **settings})
+                         **{"context": CONTEXT, "image_size": 32, "patch": 8, "validation": 0.5, "identity": "x", **settings})
     with pytest.raises(ValueError, match="kind 'film'"):
         write_corpus({"a": ("film", [])}, tmp_path, tokenizer, context=136, image_size=32, patch=8, validation=1, identity="x")
