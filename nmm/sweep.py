@@ -96,6 +96,10 @@ def sweep(
             outcome.failed[run] = f"{record.reason} (recorded earlier; --retry-failed trains it again)"
         else:
             outcome.skipped.append(run)
+            if (folder / SCRATCH / run).exists():       # killed between its record and the clearing of its checkpoints
+                with _lock(folder / SCRATCH / run) as mine:
+                    if mine:
+                        shutil.rmtree(folder / SCRATCH / run)
     if todo:
         work = _Work(Path(corpus), folder, preset, entropy, retry_failed, checkpoint_seconds)
         _check(todo, work)
@@ -254,6 +258,8 @@ def _worker(tasks: Any, reports: Any, work: _Work) -> None:
                 if record is not None and not _again(record, work.retry_failed):        # another sweep trained it meanwhile
                     reports.put(("skipped" if record.status == "finished" else "failed", (config.id, record.reason)))
                     continue
+                for partial in work.folder.glob(f"{config.id}.*.partial"):       # of a writer that was killed
+                    partial.unlink()
                 record = train(
                     config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy,
                     scratch=scratch, checkpoint_seconds=work.checkpoint_seconds,

@@ -132,12 +132,16 @@ def finished(undisturbed, tmp_path) -> Path:
 
 
 def test_a_finished_sweep_trains_nothing(finished, corpus, grid):
+    stale = finished / SCRATCH / next(iter(grid))
+    stale.mkdir(parents=True)
+    (stale / "ba1-rank0.pt").write_bytes(b"of a run killed after its record was written")
     before = {path: path.stat().st_mtime_ns for path in runs.paths(finished)}
     outcome = sweeping.run(corpus.folder, finished)
     assert outcome.skipped == list(grid)
     assert not outcome.finished
     assert not outcome.failed
     assert {path: path.stat().st_mtime_ns for path in runs.paths(finished)} == before
+    assert not stale.exists()
     assert str(outcome).startswith("0 trained, 4 already there, 0 failed")
 
 
@@ -148,6 +152,7 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     path.write_bytes(path.read_bytes()[:700])
     runs.write(RunRecord(config=grid[earlier], preset="tiny", size="d16", status="failed", reason="an earlier bug"), finished)
     (finished / f"{elsewhere}.json").unlink()
+    (finished / f"{damaged}.123.partial").write_text("of a writer that was killed")
     absurd = replace(grid[done], optim=replace(grid[done].optim, lr=1e30, warmup_tokens=0))
     (finished / SCRATCH).mkdir()
     with (finished / SCRATCH / f"{elsewhere}.lock").open("w") as file:
@@ -159,6 +164,7 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     assert outcome.busy == [elsewhere]
     assert outcome.aside == {damaged: f"{path}.corrupt"}
     assert Path(outcome.aside[damaged]).stat().st_size == 700
+    assert not list(finished.glob("*.partial"))
     assert list(outcome.failed) == [absurd.id]
     assert "the training loss became" in outcome.failed[absurd.id]
     assert runs.read(finished / f"{absurd.id}.json").reason == outcome.failed[absurd.id]
