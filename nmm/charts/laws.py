@@ -192,5 +192,5 @@ def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float) -> a
         " + ', D*/N* ' + format(datum.D / datum.N, '.3~r')"
     )
     dot = middle.mark_point(shape="diamond", filled=True, size=160, opacity=1).encode(x="N:Q", y="L:Q")
-    words = middle.mark_text(dy=-18, fontWeight=600).encode(x="N:Q", y="L:Q", text="words:N")
+    words = middle.mark_text(dy=-70, fontWeight=600).encode(x="N:Q", y="L:Q", text="words:N")
     return alt.layer(valley, dot, words)

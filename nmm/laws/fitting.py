@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nmm.laws.uncertainty import Bootstrap
 
 AGREE = 1e-9  # relative excess below which two starts found the same minimum
+RESTARTS, RESTART_ROUNDS = 24, 6  # resampled restarts in a round, and rounds, when starts disagree
 FULL_STARTS = 20_000  # with more runs than this, the starts are compared on a sample of this size
 
 
@@ -139,10 +140,37 @@ def solve_from(
     solution = _sorted(solver.continuation(bound, loss, observed, starts))
     if not np.isfinite(solution.objective[0]):
         raise ValueError("no start gives a finite loss: check the units of the columns")
+    return solution, _summary(bound, loss, solution)
+
+
+def _summary(bound: Bound, loss: Loss, solution: solver.Solution) -> Starts:
+    """How the minima of a sorted solution compare."""
     total = loss.total(solution.objective[np.isfinite(solution.objective)], bound.n)
     same = total <= total[0] * (1 + AGREE) + solver.ABSOLUTE_TOLERANCE * loss.unit**2
     next_best = float(total[~same][0]) if not same.all() else None
-    return solution, Starts(len(starts), int(same.sum()), float(total[0]), next_best, total)
+    return Starts(len(solution.objective), int(same.sum()), float(total[0]), next_best, total)
+
+
+def restarted(
+    bound: Bound, loss: Loss, observed: np.ndarray, solution: solver.Solution
+) -> tuple[solver.Solution, Starts]:
+    """More starts where the first did not agree: the optima of resampled runs, from the best minima so far.
+
+    A small Huber threshold makes hundreds of shallow minima; a resample has other ones, and its optimum is a good
+    start for the full data (bootstrap restarting, Wood 2001). Rounds go on while they find something lower.
+    """
+    rng, share = np.random.default_rng(0), np.full(bound.n, 1 / bound.n)
+    for _ in range(RESTART_ROUNDS):
+        weights = rng.multinomial(bound.n, share, size=RESTARTS).astype(float)
+        from_best = solution.phi[np.arange(RESTARTS) % min(4, len(solution.phi))]
+        moved = solver.minimise(bound, loss, observed, from_best, weights, tolerance=1e-6)
+        found = solver.minimise(bound, loss, observed, moved.phi)
+        lowest = solution.objective[0]
+        joined = [np.concatenate(pair) for pair in zip(vars(solution).values(), vars(found).values())]
+        solution = _sorted(solver.Solution(*joined))
+        if not solution.objective[0] < lowest * (1 - AGREE):
+            break
+    return solution, _summary(bound, loss, solution)
 
 
 def _sorted(solution: solver.Solution) -> solver.Solution:
@@ -212,6 +240,8 @@ def fit_law(
         rows = np.sort(np.random.default_rng(0).choice(bound.n, FULL_STARTS, replace=False))
         part = (law.bind({name: column[rows] for name, column in columns.items()}), rows)
     solution, summary = solve_from(bound, loss, observed, begin, part)
+    if part is None and 2 * summary.agree < summary.count:
+        solution, summary = restarted(bound, loss, observed, solution)
     phi = solution.phi[0]
     unidentified, warnings = list(unidentified), list(warnings)
     if not solution.converged[0]:

@@ -9,6 +9,7 @@ from scipy.special import huber
 
 from nmm.laws import fit_parametric
 from nmm.laws.parametric import ParametricLaw
+from nmm.laws.synthetic import EARLY, study
 from tests.laws.conftest import PAPER_ROWS, grid, loss_of, surface
 
 NAMES = ("E", "A", "B", "alpha", "beta")
@@ -68,6 +69,13 @@ def test_gradient_agrees_with_differences():
             2 * step
         )
         np.testing.assert_allclose(gradient[:, j], numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_few_noisy_runs_reach_the_minimum_of_the_full_grid(seed):
+    runs = study(EARLY, 4, 6, 0.03, seed, "t4")
+    fit, full = fit_parametric(*runs), fit_parametric(*runs, starts="paper")
+    assert fit.objective <= full.objective * (1 + 1e-9)
 
 
 def test_order_and_units_of_the_runs_do_not_matter(noisy):
