@@ -1,0 +1,42 @@
+"""Numbers as chapters show them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nmm.tables import intervals, pair_runs, short, with_interval
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(26_368, "26.4k"), (1_000_000, "1M"), (999_950, "1M"), (999_000, "999k"), (2.28e9, "2.28B"), (1.5e12, "1.5T"), (7, "7"), (np.nan, "—")],
+)
+def test_short(value, text):
+    assert short(value) == text
+
+
+def test_an_unlimited_side_is_infinity_and_a_missing_value_a_dash():
+    assert with_interval(0.3124, 0.2901, 0.335) == "0.312 [0.290, 0.335]"
+    assert with_interval(0.5, -np.inf, np.inf, digits=1) == "0.5 [-∞, ∞]"
+    assert with_interval(np.nan, np.nan, 1.0, digits=1) == "— [—, 1.0]"
+
+
+def test_intervals_have_a_row_a_fit_and_a_column_a_quantity():
+    table = pd.DataFrame({"value": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}, index=["E", "alpha"])
+    shown = intervals({"mean": table}, ("alpha", "E"), digits=1)
+    assert shown.to_dict() == {"alpha": {"mean": "2.0 [1.5, 2.5]"}, "E": {"mean": "1.0 [0.5, 1.5]"}}
+
+
+def _records(losses: list[float], **columns: object) -> pd.DataFrame:
+    n = len(losses)
+    table = pd.DataFrame({"run": [f"r{i}" for i in range(n)], "arch": "early", "size": [f"d{i}" for i in range(n)], "budget": 100, "seed": 0,
+                          "N": range(n), "D": 100, "L": losses, "status": "finished"})
+    return table.assign(**columns)
+
+
+def test_runs_are_paired_by_what_they_are_and_failed_ones_left_out():
+    here, there = _records([2.0, 3.0, 4.0]), _records([2.0, 3.3, 4.0], status=["finished", "finished", "failed"])
+    pairs = pair_runs(here, there)
+    assert pairs["size"].tolist() == ["d0", "d1"]
+    assert pairs["difference"].tolist() == pytest.approx([0.0, 0.3])
+    assert pairs["relative"].tolist() == pytest.approx([0.0, 0.1])
