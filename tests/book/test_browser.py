@@ -49,6 +49,7 @@ def visit(browser, address, complaints):
 
     def open_page(name: str, width: int = 1280, scheme: str = "light") -> playwright.Page:
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
+        contexts[-1].set_default_timeout(120_000)  # [ms]; a busy machine, not a slow page
         page = contexts[-1].new_page()
         page.on("request", lambda request: None if local(request.url) else complaints.append(f"request: {request.url}"))
         page.on("response", lambda answer: complaints.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
