@@ -19,7 +19,7 @@ from nmm.data.formats import Geometry
 from nmm.data.sequence import Sequence, content_hash
 
 ROWS_PER_SHARD = 16_384
-BYTES_PER_SHARD = 128 << 20  # a shard is one record batch, so this bounds the writer's memory [bytes]
+BYTES_PER_SHARD = 64 << 20  # a shard is one record batch, so this bounds the writer's memory [bytes]
 MAX_CONTEXT = 1 << 15        # document numbers are int16 [positions]
 
 
