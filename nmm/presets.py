@@ -105,12 +105,12 @@ class Study:
         return {run.id: run for run in runs}
 
 
-LAPTOP = Study(name="laptop", widths=(16, 32, 48, 64, 80), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1))
+LAPTOP = Study(name="laptop", widths=(24, 32, 48, 64, 80), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1))
 STUDIES = {
     study.name: study
     for study in (
         LAPTOP,
-        replace(LAPTOP, name="smoke", widths=(16, 32, 48), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
+        replace(LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
                 validation_sequences=32),
         # For a folder of real data about as small as a few thousand samples, read several times
         replace(LAPTOP, name="real-mini", widths=(16, 32, 48, 64), budgets=(64_000, 128_000, 256_000, 512_000), seeds=(0,),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nmm.config import TASKS, content_hash
 from nmm.data import generated, store
-from nmm.data.embedded import embedded_corpus
+from nmm.data.embedded import VERSION, embedded_corpus
 from nmm.data.prepare import prepare
 from nmm.presets import MIXTURE, Study, study
 from nmm.sweep import Outcome, sweep
@@ -54,7 +54,7 @@ def prepare_corpus(
         ValueError, OSError: the data cannot be used; the file is named.
     """
     if data is None:
-        out = Path(corpus_dir or work / "corpora" / f"generated-{plan.max_tokens}")
+        out = Path(corpus_dir or work / "corpora" / f"generated-{VERSION}-{plan.max_tokens}")
         return embedded_corpus(out, tokens=plan.max_tokens, weights=MIXTURE, seed=WORLD_SEED)
     found = sources(data)
     name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
