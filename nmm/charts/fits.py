@@ -8,7 +8,6 @@ import pandas as pd
 
 from nmm.charts.runs import LOSS, flop_axis, log_axis, loss_axis, sizes, spread, with_labels
 
-
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]    # (N, D) -> L
 
 
@@ -78,10 +77,10 @@ def contour(table: pd.DataFrame, law: Law, path: pd.DataFrame, E: float, B: floa
     lines = []
     for level in levels:
         rest = level - E - B / D**beta
-        with np.errstate(invalid="ignore", divide="ignore"):
-            N = np.where(rest > 0, (A / np.maximum(rest, 1e-300)) ** (1 / alpha), np.nan)
-        keep = (N >= low) & (N <= high)
-        lines.append(pd.DataFrame({"N": N[keep], "D": D[keep], "level": f"{level:.2f}"}))
+        D_line, rest = D[rest > 0], rest[rest > 0]          # elsewhere no N is enough
+        ln_N = (np.log(A) - np.log(rest)) / alpha
+        keep = (ln_N >= np.log(low)) & (ln_N <= np.log(high))
+        lines.append(pd.DataFrame({"N": np.exp(ln_N[keep]), "D": D_line[keep], "level": f"{level:.2f}"}))
     lines = pd.concat(lines)
     order = [f"{level:.2f}" for level in levels]
     x, y = alt.X(**log_axis("N", "parameters N")), alt.Y(**log_axis("D", "training tokens D"))
@@ -105,7 +104,7 @@ def exponent_rows(table: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(
         alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2, opacity=1).encode(x="low:Q", x2="high:Q", y=y, color=colour),
         alt.Chart(table).mark_point(filled=True, size=80, opacity=1).encode(
-            x=alt.X("value:Q", title="exponent", scale=alt.Scale(zero=False)), y=y, color=colour, shape=alt.Shape("source:N", title=None),
+            x=alt.X("value:Q", title="exponent", scale=alt.Scale(zero=False)), y=y, color=colour, shape=alt.Shape("source:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=["row", "source", alt.Tooltip("value:Q", format=".3f"), alt.Tooltip("low:Q", format=".3f"), alt.Tooltip("high:Q", format=".3f")]),
     ).properties(height=alt.Step(22))
 

@@ -78,7 +78,7 @@ def by_data_type(table: pd.DataFrame, floors: dict[str, float] | None = None) ->
     points = alt.Chart(long).mark_point(filled=True, size=45).encode(
         x=flop_axis(), y=alt.Y("loss:Q", title=LOSS, scale=alt.Scale(zero=True)),
         color=alt.Color("kind:N", title="data type", legend=alt.Legend(orient="top")),
-        shape=alt.Shape("kind:N", title="data type"),
+        shape=alt.Shape("kind:N", title="data type", legend=alt.Legend(orient="top")),
         tooltip=["kind", alt.Tooltip("N:Q", format=",d"), alt.Tooltip("D:Q", format=",d"), alt.Tooltip("loss:Q", format=".3f")],
     )
     if not floors:
