@@ -49,6 +49,9 @@ class Outcome:
         if self.busy:
             parts.append(f"{len(self.busy)} in the hands of another sweep")
         lines = [f"{', '.join(parts)} in {self.seconds:.0f} s"]
+        if self.finished:
+            lines.append(f"{60 * len(self.finished) / self.seconds:.1f} runs a minute; {100 * self.startup_share:.1f} % of the "
+                         "workers' time went into starting up")
         lines += [f"run {run} failed: {reason}" for run, reason in self.failed.items()]
         lines += [f"run {run}: a corrupt record was set aside as {path}" for run, path in self.aside.items()]
         return "\n".join(lines)

@@ -8,7 +8,6 @@ import pandas as pd
 
 from nmm.config import EarlyFusionConfig
 from nmm.flops import count, exact_train_flops, train_flops
-from nmm.tables import short
 
 NO, YES = "may not attend", "may attend"
 
