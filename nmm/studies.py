@@ -13,7 +13,7 @@ from nmm.sweep import Outcome, sweep
 WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
 WORLD_SEED = 0
 FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
-REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the embedded corpus is
+REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the generated corpus is
 
 
 def sources(data: str | Path) -> list[tuple[str, Path]]:

@@ -75,6 +75,11 @@ def _newton_step(gradient, hessian, damping, blocked):
     return step, promised
 
 
+def _finite(value, gradient, hessian):
+    """Rows (R,) whose value and derivatives are numbers."""
+    return np.isfinite(value) & np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2))
+
+
 def minimise(
     bound: Bound,
     loss: Loss,
@@ -97,7 +102,7 @@ def minimise(
     value, gradient, hessian = objective_and_derivatives(bound, loss, observed, phi, weights, penalty)
     damping = np.full(replicas, 1e-3)
     converged = np.zeros(replicas, dtype=bool)
-    going = np.flatnonzero(np.isfinite(value))
+    going = np.flatnonzero(_finite(value, gradient, hessian))
     for _ in range(MAX_ITERATIONS):
         if not len(going):
             break
@@ -114,7 +119,8 @@ def minimise(
             )
         moved = trial - here
         model = -(np.sum(slope * moved, axis=1) + 0.5 * np.einsum("ri,rij,rj->r", moved, hessian[going], moved))
-        better = new_value <= value[going]
+        # A penalty may end at a border, such as a logarithm at zero: a step onto it is taken back and shortened.
+        better = (new_value <= value[going]) & _finite(new_value, new_gradient, new_hessian)
         ratio = (value[going] - new_value) / np.where(model > 0, model, np.inf)
         now = damping[going]
         now = np.where(
