@@ -104,7 +104,7 @@ def exponent_rows(table: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(
         alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2, opacity=1).encode(x="low:Q", x2="high:Q", y=y, color=colour),
         alt.Chart(table).mark_point(filled=True, size=80, opacity=1).encode(
-            x=alt.X("value:Q", title="exponent", scale=alt.Scale(zero=False)), y=y, color=colour, shape=alt.Shape("source:N", title=None, legend=alt.Legend(orient="top")),
+            x=alt.X("value:Q", title="exponent", scale=alt.Scale(zero=False)), y=y, color=colour, shape=alt.Shape("source:N", legend=None),
             tooltip=["row", "source", alt.Tooltip("value:Q", format=".3f"), alt.Tooltip("low:Q", format=".3f"), alt.Tooltip("high:Q", format=".3f")]),
     ).properties(height=alt.Step(22))
 

@@ -59,13 +59,13 @@ def training_curves(curves: pd.DataFrame) -> alt.Chart:
 
 
 def against_compute(table: pd.DataFrame, frontier: pd.DataFrame | None = None, column: str = "L") -> alt.LayerChart:
-    """Final loss against compute, a line a model size; `frontier` has columns C and L and is drawn dashed."""
+    """Final loss against compute, a line a model size and seed; `frontier` has columns C and L and is drawn dashed."""
     table = with_labels(table.dropna(subset=[column]).assign(L=lambda rows: rows[column]))
     base = alt.Chart(table).encode(
         x=flop_axis(), y=loss_axis(), color=sizes(table),
         tooltip=["model", alt.Tooltip("D:Q", format=",d"), alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("L:Q", format=".3f")],
     )
-    layers = [base.mark_line(strokeWidth=1.2, opacity=0.6), base.mark_point(size=60, filled=True, opacity=1)]
+    layers = [base.mark_line(strokeWidth=1.2, opacity=0.6).encode(detail="seed:N"), base.mark_point(size=60, filled=True, opacity=1)]
     if frontier is not None:
         layers.append(alt.Chart(frontier).mark_line(strokeDash=[6, 4], color="currentColor", strokeWidth=1.6).encode(x="C:Q", y="L:Q"))
     return alt.layer(*layers)
@@ -78,7 +78,7 @@ def by_data_type(table: pd.DataFrame, floors: dict[str, float] | None = None) ->
     points = alt.Chart(long).mark_point(filled=True, size=45).encode(
         x=flop_axis(), y=alt.Y("loss:Q", title=LOSS, scale=alt.Scale(zero=True)),
         color=alt.Color("kind:N", title="data type", legend=alt.Legend(orient="top")),
-        shape=alt.Shape("kind:N", title="data type", legend=alt.Legend(orient="top")),
+        shape=alt.Shape("kind:N", legend=None),
         tooltip=["kind", alt.Tooltip("N:Q", format=",d"), alt.Tooltip("D:Q", format=",d"), alt.Tooltip("loss:Q", format=".3f")],
     )
     if not floors:
