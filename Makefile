@@ -12,6 +12,8 @@ NMM   := $(VENV)/bin/python -m nmm
 STUDY := $(PRESET)$(if $(DATA),-$(notdir $(abspath $(DATA))))
 OWN   := work/runs/$(STUDY)
 CORPUS := work/corpora/$(STUDY)
+# The smoke study checks that everything runs: few refits are enough
+QUICK := $(if $(filter smoke,$(PRESET)),-p resamples=100 -p studies=4 -p every=252)
 # Our records of the same study, shown beside the reader's own
 PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
@@ -19,7 +21,7 @@ PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
 book: $(READY) ## train the study PRESET on the generated corpus, or on DATA, and render the book from it
 	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)" --corpus-dir $(CORPUS)) $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
-	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED) $(if $(DATA),-p corpus_dir=$(CORPUS))
+	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED) $(if $(DATA),-p corpus_dir=$(CORPUS)) $(QUICK)
 	$(NMM) book build --edition $(STUDY)
 
 site: $(READY) ## render the published book from the records in runs/, without training

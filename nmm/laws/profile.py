@@ -152,5 +152,7 @@ def _one_side(root_at: Callable, phi: np.ndarray, centre: float, width: float, c
         # The root grows about linearly with the distance: interpolate between the two sides.
         share = (critical - low[1]) / (high[1] - low[1])
         distance = low[0] + np.clip(share, 0.05, 0.95) * (high[0] - low[0])
+    if high is None:        # however far it is pulled, the statistic levels off below the critical value
+        return sign * np.inf
     share = (critical - low[1]) / (high[1] - low[1])
     return centre + sign * (low[2] + share * (high[2] - low[2]))

@@ -1,6 +1,6 @@
 """How far the answer can move: bootstrap over runs, with intervals for anything that follows from the parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -82,9 +82,10 @@ class Bootstrap:
         draws = quantity(self.theta)
         return interval(draws[np.isfinite(draws)], float(quantity(self.fit.theta[None])[0]), level, method)
 
-    def intervals(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
-        """Estimate and interval of every quantity, one row each: columns value, low, high."""
-        rows = {k: (v, *self.interval(k, level, method=method)) for k, v in self.estimate.items()}
+    def intervals(self, level: float = 0.95, method: str = "profile", names: Sequence[str] | None = None) -> pd.DataFrame:
+        """Estimate and interval of the named quantities (None: all), one row each: columns value, low, high."""
+        names = list(self.estimate) if names is None else names
+        rows = {name: (self.estimate[name], *self.interval(name, level, method=method)) for name in names}
         return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
 
