@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -52,6 +53,9 @@ class Fit:
     warnings: tuple[str, ...]
     unidentified: tuple[str, ...]
     alternatives: np.ndarray  # (k, p) where refits begin besides phi
+
+    # Derived quantities that are a monotone function of one other: name -> (the other, function of an array)
+    functions_of: ClassVar[dict[str, tuple[str, Callable]]] = {}
 
     @cached_property
     def theta(self) -> np.ndarray:

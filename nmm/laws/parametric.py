@@ -1,6 +1,7 @@
 """Eq. 1, L(N, D) = E + A/N^alpha + B/D^beta: the fit, its exponents and its optimum."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,6 +46,13 @@ class ParametricLaw(Law):
 
 class ParametricFit(Fit):
     """Eq. 1 fitted: E [nats/token], A, B (natural units), alpha, beta; a, b, d, n, dn and the optimum follow."""
+
+    functions_of: ClassVar = {
+        "b": ("a", lambda a: 1 - a),
+        "d": ("a", lambda a: 1 / a.clip(0, 1) - 1),
+        "n": ("a", lambda a: 1 / (1 / a.clip(0, 1) - 1)),
+        "dn": ("a", lambda a: 1 - 2 * a),
+    }
 
     E = property(lambda self: self.values["E"], doc="Irreducible loss [nats/token].")
     A = property(lambda self: self.values["A"], doc="Coefficient of N [nats/token * parameters^alpha].")

@@ -26,6 +26,11 @@ class Bootstrap:
     objective: np.ndarray  # (n,) of each refit on its own resample
 
     @cached_property
+    def _profiled(self) -> dict[tuple[str | Callable, float, float | None], tuple[float, float]]:
+        """Profile intervals by quantity, level and budget, each found once."""
+        return {}
+
+    @cached_property
     def samples(self) -> pd.DataFrame:
         """Natural parameters and derived exponents, one row a refit."""
         return pd.DataFrame(self.fit.derived(self.theta))
@@ -73,14 +78,27 @@ class Bootstrap:
             return at_budget(values, name, C) if name in AT_BUDGET else values[name]
 
         if method == "profile":
-            # In logs where a quantity is positive by nature: its steps are then even across its scales.
-            logs = {q.name for q in self.fit.law.parameters if q.log} | {*AT_BUDGET, "d", "n"}
-            if callable(name) or name not in logs:
-                return profile_interval(self.fit, quantity, level)
-            low, high = profile_interval(self.fit, lambda theta: np.log(quantity(theta)), level)
-            return float(np.exp(low)), float(np.exp(high))
+            key = (name, level, C)
+            if key not in self._profiled:
+                self._profiled[key] = self._profile(name, level, quantity)
+            return self._profiled[key]
         draws = quantity(self.theta)
         return interval(draws[np.isfinite(draws)], float(quantity(self.fit.theta[None])[0]), level, method)
+
+    def _profile(self, name: str | Callable, level: float, quantity: Callable) -> tuple[float, float]:
+        """Profile-likelihood interval of a quantity of the parameters theta (R, p)."""
+        if name in self.fit.functions_of:
+            # The likelihood does not care how a quantity is written: the ends are those of the other, transformed.
+            other, function = self.fit.functions_of[name]
+            with np.errstate(divide="ignore"):
+                low, high = np.sort(function(np.array(self.interval(other, level))))
+            return float(low), float(high)
+        # In logs where a quantity is positive by nature: its steps are then even across its scales.
+        logs = {q.name for q in self.fit.law.parameters if q.log} | {*AT_BUDGET}
+        if callable(name) or name not in logs:
+            return profile_interval(self.fit, quantity, level)
+        low, high = profile_interval(self.fit, lambda theta: np.log(quantity(theta)), level)
+        return float(np.exp(low)), float(np.exp(high))
 
     def intervals(self, level: float = 0.95, method: str = "profile", names: Sequence[str] | None = None) -> pd.DataFrame:
         """Estimate and interval of the named quantities (None: all), one row each: columns value, low, high."""
