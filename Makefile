@@ -13,7 +13,7 @@ STUDY := $(PRESET)$(if $(DATA),-$(notdir $(abspath $(DATA))))
 OWN   := work/runs/$(STUDY)
 CORPUS := work/corpora/$(STUDY)
 # The smoke study checks that everything runs: few refits are enough
-QUICK := $(if $(filter smoke,$(PRESET)),-p resamples=100 -p studies=4 -p every=252)
+QUICK := $(if $(filter smoke,$(PRESET)),-p resamples=40 -p studies=2 -p every=252)
 # Our records of the same study, shown beside the reader's own
 PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
