@@ -186,6 +186,7 @@ def load(folder: str | Path) -> pd.DataFrame:
             warnings.warn(str(error), stacklevel=2)
             rows.append({"run": path.stem, "status": "corrupt", "reason": str(error)})
     table = pd.DataFrame(rows, columns=COLUMNS)
+    table[MEASURED] = table[MEASURED].astype(float)     # a column without any value is NaN too, not None
     return table.sort_values(["arch", "N", "D", "seed"], na_position="last").reset_index(drop=True)
 
 
@@ -216,6 +217,8 @@ COLUMNS = [
     "L", "L_caption", "L_interleaved", "L_text", "E_true", "E_caption", "E_interleaved", "E_text",
     "wall_seconds", "tokens_per_second",
 ]
+
+MEASURED = [name for name in COLUMNS if name in ("C", "C_exact", "wall_seconds", "tokens_per_second") or name[:2] in ("L_", "E_") or name == "L"]
 
 
 def _row(record: RunRecord) -> dict[str, Any]:

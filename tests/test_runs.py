@@ -228,3 +228,11 @@ def test_a_record_holds_what_rebuilds_the_run(record, tmp_path):
     assert plain["config"] == to_dict(record.config)
     assert plain["id"] == record.config.id
     assert plain["schema"] == runs.SCHEMA
+
+
+def test_a_measure_that_no_run_has_is_nan(record, tmp_path):
+    """Real data has no known entropy: its columns are numbers all the same."""
+    runs.write(replace(record, entropy=None), tmp_path)
+    table = runs.load(tmp_path)
+    assert table["E_true"].dtype == float
+    assert table["E_true"].isna().all()
