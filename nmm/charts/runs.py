@@ -16,8 +16,8 @@ def sizes(table: pd.DataFrame) -> alt.Color:
 
 
 def with_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `model` and `budget`, N and D as short words for legends."""
-    return table.assign(model=table["N"].map(short), tokens_label=table["D"].map(short))
+    """The table with `model`, N as a short word for legends."""
+    return table.assign(model=table["N"].map(short))
 
 
 def log_axis(name: str, title: str, **scale: object) -> dict[str, object]:
