@@ -64,7 +64,7 @@ def test_exact_flops_against_torchs_counter(batch, width):
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         labels = batch["labels"]
         F.cross_entropy(model(batch), labels[labels != IGNORE]).backward()
-    image_tokens = int((batch["image_ids"] >= 0).sum())
+    image_tokens = int((batch["span_ids"] >= 0).sum())
     positions = labels.numel()
     assert (batch["document_ids"] >= 0).all(), "the counter would see padding"
     ours = exact_train_flops(

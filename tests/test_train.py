@@ -83,7 +83,7 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
 def test_tokens_are_those_of_the_batches(record, longer, corpus):
     mixture, seen = plan(longer, corpus)
     batches = list(train_batches(mixture, batch_size=4, steps=len(seen)))
-    image = sum(int((batch["image_ids"] >= 0).sum()) for batch in batches)
+    image = sum(int((batch["span_ids"] >= 0).sum()) for batch in batches)
     padding = sum(int((batch["document_ids"] < 0).sum()) for batch in batches)
     target = sum(len(targets(batch)) for batch in batches)
     text = sum(batch["input_ids"].numel() for batch in batches) - image - padding

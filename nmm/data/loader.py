@@ -24,22 +24,22 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
         input_ids: (B, L) int64 token ids; 0 at image positions and on padding.
         labels: (B, L) int64, the next token where the next position is text of the same document, else -100.
         document_ids: (B, L) int64, number of the document within the sequence, -1 on padding.
-        image_ids: (B, L) int64, number of the image within the sequence, -1 for text and padding.
+        span_ids: (B, L) int64, number of the image within the sequence, -1 for text and padding.
         patches: (B, S, patch_dim) float32, S the largest number of image positions in a row, zeros after a row's own;
             image position k of a row, counted from 0 in reading order, has patch k.
     """
     B, L = len(sequences), len(sequences[0].tokens)
     tokens = np.concatenate([s.tokens for s in sequences], dtype=np.int64).reshape(B, L)
     documents = np.concatenate([s.documents for s in sequences], dtype=np.int64).reshape(B, L)
-    image_ids = np.full((B, L), -1, np.int64)
-    for ids, sequence in zip(image_ids, sequences):
+    span_ids = np.full((B, L), -1, np.int64)
+    for ids, sequence in zip(span_ids, sequences):
         for number, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
             ids[start:start + length] = number
-    text = (image_ids < 0) & (documents >= 0)
+    text = (span_ids < 0) & (documents >= 0)
     labels = np.full((B, L), IGNORE, np.int64)
     np.copyto(labels[:, :-1], tokens[:, 1:], where=text[:, 1:] & (documents[:, 1:] == documents[:, :-1]))
     tokens *= text
-    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "image_ids": image_ids,
+    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids,
               "patches": _patches(sequences)}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 

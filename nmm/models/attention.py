@@ -20,18 +20,18 @@ class PackedMask:
 
     Attributes:
         document_ids: (B, L) number of the document at each position, -1 on padding.
-        image_ids: (B, L) number of the image at each position, -1 on text.
+        span_ids: (B, L) number of the image (or other span of patches) at each position, -1 on text.
     """
 
     document_ids: Tensor
-    image_ids: Tensor
+    span_ids: Tensor
 
     def dense(self) -> Tensor:
         """The mask as booleans, (B, 1, L, L), True where query row may see key column.
 
         Padding forms a document of its own, so that no row is empty: a softmax over nothing is NaN.
         """
-        document, image = self.document_ids, self.image_ids
+        document, image = self.document_ids, self.span_ids
         L = document.shape[1]
         causal = torch.ones(L, L, dtype=torch.bool, device=document.device).tril()
         same_document = document[:, :, None] == document[:, None, :]

@@ -48,7 +48,7 @@ class EarlyFusion(nn.Module):
             return x_BLD
         if not self.config.patch_dim:
             raise ValueError("the batch has images, and the model has patch_dim = 0: give patch_dim, or drop image sources")
-        is_image = batch["image_ids"] >= 0
+        is_image = batch["span_ids"] >= 0
         slot_BL = (is_image.cumsum(1) - 1).clamp(min=0)
         patch_BSD = self.patch_projection(patches_BSP.to(self.patch_projection.weight.dtype))
         patch_BLD = patch_BSD.gather(1, slot_BL[:, :, None].expand(-1, -1, self.config.d_model))
@@ -57,7 +57,7 @@ class EarlyFusion(nn.Module):
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
         """Final normalised hidden states, (B, L, D)."""
         x_BLD = self.embed(batch)
-        attend = attention(PackedMask(batch["document_ids"], batch["image_ids"]))
+        attend = attention(PackedMask(batch["document_ids"], batch["span_ids"]))
         rotary = rotary_table(x_BLD.shape[1], self.config.head_dim, self.config.rope_base, x_BLD.device)
         for block in self.blocks:
             x_BLD = block(x_BLD, rotary, attend)
@@ -67,7 +67,7 @@ class EarlyFusion(nn.Module):
         """Logits where there is a target, (T, V): rows in the order of `labels[labels != IGNORE]`.
 
         Args:
-            batch: `input_ids`, `labels`, `document_ids`, `image_ids`, all (B, L) int64, and `patches`,
+            batch: `input_ids`, `labels`, `document_ids`, `span_ids`, all (B, L) int64, and `patches`,
                 (B, S, P) float; see `nmm.data.loader.collate`.
         """
         return self.unembedding(self.hidden(batch)[batch["labels"] != IGNORE])

@@ -23,16 +23,16 @@ from tests.data.conftest import image_bytes, sentence
 def reference(sequence: store.Sequence) -> dict[str, np.ndarray]:
     """The contract, position by position."""
     L = len(sequence.tokens)
-    image_ids = np.full(L, -1)
+    span_ids = np.full(L, -1)
     for number, (start, length) in enumerate(zip(sequence.starts, sequence.lengths)):
-        image_ids[start:start + length] = number
+        span_ids[start:start + length] = number
     labels = np.full(L, IGNORE)
     for p in range(L - 1):
         same = sequence.documents[p] == sequence.documents[p + 1] >= 0
-        if same and image_ids[p + 1] < 0:
+        if same and span_ids[p + 1] < 0:
             labels[p] = sequence.tokens[p + 1]
-    ids = np.array([sequence.tokens[p] if image_ids[p] < 0 <= sequence.documents[p] else 0 for p in range(L)])
-    return {"input_ids": ids, "labels": labels, "document_ids": sequence.documents, "image_ids": image_ids}
+    ids = np.array([sequence.tokens[p] if span_ids[p] < 0 <= sequence.documents[p] else 0 for p in range(L)])
+    return {"input_ids": ids, "labels": labels, "document_ids": sequence.documents, "span_ids": span_ids}
 
 
 def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
@@ -43,7 +43,7 @@ def test_collate_against_the_reference(generated):
     rows = [generated.sources[name].train[k] for k in range(7) for name in ("caption", "text", "interleaved")]
     batch = collate(rows)
     assert {name: str(value.dtype) for name, value in batch.items()} == {
-        "input_ids": "torch.int64", "labels": "torch.int64", "document_ids": "torch.int64", "image_ids": "torch.int64",
+        "input_ids": "torch.int64", "labels": "torch.int64", "document_ids": "torch.int64", "span_ids": "torch.int64",
         "patches": "torch.float32"}
     assert batch["patches"].shape == (21, 16 * max(len(row.images) for row in rows), 192)
     for k, row in enumerate(rows):
@@ -57,7 +57,7 @@ def test_collate_against_the_reference(generated):
 def test_what_is_predicted(generated):
     row = generated.sources["caption"].train[0]
     batch = collate([row])
-    labels, images = batch["labels"][0], batch["image_ids"][0]
+    labels, images = batch["labels"][0], batch["span_ids"][0]
     end, begin = generated.tokenizer.end, generated.tokenizer.image
     assert images[:18].tolist() == [-1] + [0] * 16 + [-1]
     assert labels[:16].tolist() == [IGNORE] * 16, "image tokens are no targets"
@@ -69,7 +69,7 @@ def test_what_is_predicted(generated):
 
 def test_a_batch_without_images_has_no_patches(generated):
     batch = collate([generated.sources["text"].train[k] for k in range(3)])
-    assert batch["patches"].shape == (3, 0, 192) and (batch["image_ids"] == -1).all()
+    assert batch["patches"].shape == (3, 0, 192) and (batch["span_ids"] == -1).all()
 
 
 def test_mixed_formats_are_decoded_once_each(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_ranks_share_the_global_order(mixture):
     whole = list(train_batches(mixture, batch_size=4, steps=6))
     ranks = [list(train_batches(mixture, batch_size=2, steps=6, rank=r, world_size=2)) for r in range(2)]
     for step in range(6):
-        for name in ("input_ids", "labels", "image_ids"):
+        for name in ("input_ids", "labels", "span_ids"):
             assert torch.equal(torch.cat([ranks[0][step][name], ranks[1][step][name]]), whole[step][name])
 
 

@@ -35,7 +35,7 @@ def moved(model, batch, change) -> torch.Tensor:
 
 @pytest.mark.parametrize("row", [0, 1])
 def test_text_cannot_see_what_comes_after(model, batch, row):
-    text = (batch["image_ids"][row] < 0).nonzero().flatten().tolist()
+    text = (batch["span_ids"][row] < 0).nonzero().flatten().tolist()
     for position in text[::7]:
         def change(other, position=position):
             other["input_ids"][row, position] = (other["input_ids"][row, position] + 1) % 512
@@ -49,7 +49,7 @@ def test_text_cannot_see_what_comes_after(model, batch, row):
 
 def test_patches_see_each_other_both_ways(model, batch):
     """Each patch of an image changes every position of that image, also those before it, and none before the image."""
-    image = (batch["image_ids"][1] == 1).nonzero().flatten()
+    image = (batch["span_ids"][1] == 1).nonzero().flatten()
     first, last = int(image[0]), int(image[-1])
     for slot in (16, 20, 31):       # patches 0, 4 and 15 of the second image
         def change(other, slot=slot):
@@ -67,11 +67,11 @@ def test_packed_documents_are_as_if_alone(model, batch):
         packed = model.hidden(batch)[0]
         for number in range(int(documents.max()) + 1):
             mine = documents == number
-            images = batch["image_ids"][0][mine]
+            images = batch["span_ids"][0][mine]
             first_slot = 16 * number
             alone = {
                 "input_ids": batch["input_ids"][:1, mine], "labels": batch["labels"][:1, mine],
-                "document_ids": torch.zeros_like(images)[None], "image_ids": torch.where(images >= 0, 0, -1)[None],
+                "document_ids": torch.zeros_like(images)[None], "span_ids": torch.where(images >= 0, 0, -1)[None],
                 "patches": batch["patches"][:1, first_slot:first_slot + 16],
             }
             assert torch.allclose(model.hidden(alone)[0], packed[mine], atol=1e-5), number
@@ -82,7 +82,7 @@ def test_patches_stand_where_the_image_is(model, batch):
     with torch.no_grad():
         x = model.embed(batch)
         for row in range(2):
-            is_image = batch["image_ids"][row] >= 0
+            is_image = batch["span_ids"][row] >= 0
             patches = batch["patches"][row, :int(is_image.sum())] @ model.patch_projection.weight.T
             assert torch.allclose(x[row, is_image], patches, atol=1e-6)
             assert torch.equal(x[row, ~is_image], model.embedding.weight[batch["input_ids"][row, ~is_image]])
@@ -95,7 +95,7 @@ def test_logits_stand_at_the_targets_alone(model, batch):
     everywhere = model.unembedding(model.hidden(batch))
     whole = F.cross_entropy(everywhere.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
     assert torch.allclose(F.cross_entropy(logits, labels[labels != IGNORE]), whole, atol=1e-6)
-    after = (batch["image_ids"][:, 1:] >= 0)
+    after = (batch["span_ids"][:, 1:] >= 0)
     assert (labels[:, :-1][after] == IGNORE).all(), "no patch is ever a target"
 
 
