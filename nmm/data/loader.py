@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from nmm.data.formats import decoder
 from nmm.data.mixture import Mixture
-from nmm.data.store import Sequence, Source
+from nmm.data.store import Sequence
 
 IGNORE = -100    # label without a loss, as in torch's cross-entropy
 BURST = 4 << 20  # batches are read ahead up to this size where there are no workers [bytes]
@@ -25,6 +25,7 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
         labels: (B, L) int64, the next token where the next position is text of the same document, else -100.
         document_ids: (B, L) int64, number of the document within the sequence, -1 on padding.
         span_ids: (B, L) int64, number of the image within the sequence, -1 for text and padding.
+        modality: (B, L) int64, 0 for text and padding, 1 for images.
         patches: (B, S, patch_dim) float32, S the largest number of image positions in a row, zeros after a row's own;
             image position k of a row, counted from 0 in reading order, has patch k.
     """
@@ -40,7 +41,7 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     np.copyto(labels[:, :-1], tokens[:, 1:], where=text[:, 1:] & (documents[:, 1:] == documents[:, :-1]))
     tokens *= text
     arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids,
-              "patches": _patches(sequences)}
+              "modality": (span_ids >= 0).astype(np.int64), "patches": _patches(sequences)}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -163,25 +164,28 @@ def train_batches(mixture: Mixture, *, batch_size: int, steps: int, num_workers:
 
 
 class _Validation(Dataset):
-    def __init__(self, source: Source, batch_size: int, limit: int | None) -> None:
-        self.source, self.batch_size = source, batch_size
-        self.n = min(len(source.validation), limit or len(source.validation))
+    def __init__(self, held_out: SequenceABC[Sequence], batch_size: int, limit: int | None) -> None:
+        self.held_out, self.batch_size = held_out, batch_size
+        self.n = min(len(held_out), limit or len(held_out))
 
     def __len__(self) -> int:
         return math.ceil(self.n / self.batch_size)
 
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
         stop = min(self.n, (step + 1) * self.batch_size)
-        return collate([self.source.validation[k] for k in range(step * self.batch_size, stop)])
+        return collate([self.held_out[k] for k in range(step * self.batch_size, stop)])
 
 
-def validation_batches(source: Source, batch_size: int, limit: int | None = None, num_workers: int = 0) -> DataLoader:
-    """The first `limit` validation sequences of a source (None: all), in order and without randomness.
+def validation_batches(held_out: SequenceABC[Sequence], batch_size: int, limit: int | None = None,
+                       num_workers: int = 0) -> DataLoader:
+    """The first `limit` held-out sequences of a data type (None: all), in order and without randomness.
 
+    Args:
+        held_out: the sequences of a data type in `nmm.data.plan.validation_sources`, or the validation split of one source.
     Raises:
-        ValueError: the source has no validation sequences.
+        ValueError: there are none.
     """
-    if not len(source.validation):
-        raise ValueError(f"source {source.name!r} has no validation sequences: prepare it with a larger share of them")
-    dataset = _Validation(source, batch_size, limit)
+    if not len(held_out):
+        raise ValueError("no held-out sequences to measure a loss on: prepare the corpus with a larger share of them")
+    dataset = _Validation(held_out, batch_size, limit)
     return _Loader(dataset, SequentialSampler(dataset), num_workers)

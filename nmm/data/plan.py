@@ -1,12 +1,14 @@
 """What a run reads of a corpus, in which order, checked before anything is trained. No torch here."""
 
 import math
+from collections.abc import Sequence as SequenceABC
 
 import numpy as np
 
-from nmm.config import TASKS, RunConfig
+from nmm.config import RunConfig
+from nmm.data.documents import KINDS
 from nmm.data.mixture import Mixture
-from nmm.data.store import Corpus, Source
+from nmm.data.store import Corpus, Sequence, Source
 
 
 def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
@@ -15,11 +17,10 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
     Padding does not count.
 
     Raises:
-        ValueError: the corpus is not the configuration's, lacks a data type, or is too small.
+        ValueError: the corpus is not the configuration's, lacks a source of the mixture, or is too small.
     """
     if corpus.hash != config.data.corpus_id:
         raise ValueError(f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}")
-    validation_sources(corpus)
     mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs)
     sequences = mixture.require(config.tokens)
     while True:
@@ -35,17 +36,35 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
         sequences += math.ceil(1.1 * (config.tokens - seen[-1]) / config.data.context)
 
 
-def validation_sources(corpus: Corpus) -> dict[str, Source]:
-    """The source whose held-out sequences measure each data type's loss.
+class HeldOut(SequenceABC):
+    """The held-out sequences of several sources, in one order whose every beginning has them in proportion to their tokens.
 
-    Raises:
-        ValueError: a data type has no source, or more than one.
+    As in `Mixture`, sequence k of a source has its turn at (tokens of the source before it + half its own) / all tokens of
+    the source. The order depends on the corpus alone, so it is the same for every run of a study, whatever its mixture.
     """
-    sources = {}
-    for task in TASKS:
-        found = corpus.of_kind(task)
-        if len(found) != 1:
-            names = ", ".join(source.name for source in found) or "none"
-            raise ValueError(f"the corpus {corpus.folder} must have one source of data type {task!r}: it has {names}")
-        sources[task] = found[0]
-    return sources
+
+    def __init__(self, sources: SequenceABC[Source]) -> None:
+        self.splits = [source.validation for source in sources]
+        tokens = [split.tokens for split in self.splits]
+        turns = np.concatenate([(np.cumsum(own) - 0.5 * own) / own.sum() for own in tokens])
+        source = np.repeat(np.arange(len(tokens)), [len(own) for own in tokens])
+        index = np.concatenate([np.arange(len(own)) for own in tokens])
+        by_turn = np.lexsort((source, turns))
+        self.source, self.index = source[by_turn], index[by_turn]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> Sequence:
+        """The sequence, not augmented."""
+        return self.splits[self.source[number]][int(self.index[number])]
+
+
+def validation_sources(corpus: Corpus) -> dict[str, SequenceABC[Sequence]]:
+    """The held-out sequences that measure the loss of each data type the corpus has.
+
+    A data type with several sources is measured on all of them: a run that reads the first n sequences has them spread over
+    the sources, see `HeldOut`.
+    """
+    kinds = {kind: corpus.of_kind(kind) for kind in KINDS}
+    return {kind: sources[0].validation if len(sources) == 1 else HeldOut(sources) for kind, sources in kinds.items() if sources}

@@ -44,7 +44,7 @@ def test_collate_against_the_reference(generated):
     batch = collate(rows)
     assert {name: str(value.dtype) for name, value in batch.items()} == {
         "input_ids": "torch.int64", "labels": "torch.int64", "document_ids": "torch.int64", "span_ids": "torch.int64",
-        "patches": "torch.float32"}
+        "modality": "torch.int64", "patches": "torch.float32"}
     assert batch["patches"].shape == (21, 16 * max(len(row.images) for row in rows), 192)
     for k, row in enumerate(rows):
         for name, expected in reference(row).items():
@@ -139,10 +139,12 @@ def test_longer_training_begins_alike(mixture):
 
 
 def test_validation_is_the_same_every_time_and_complete(generated):
-    source = generated.sources["interleaved"]
-    one, two = list(validation_batches(source, 8)), list(validation_batches(source, 8, num_workers=2))
-    assert sum(len(b["input_ids"]) for b in one) == len(source.validation) and all(map(equal, one, two))
-    assert sum(len(b["input_ids"]) for b in validation_batches(source, 8, limit=11)) == 11
+    held_out = generated.sources["interleaved"].validation
+    one, two = list(validation_batches(held_out, 8)), list(validation_batches(held_out, 8, num_workers=2))
+    assert sum(len(b["input_ids"]) for b in one) == len(held_out) and all(map(equal, one, two))
+    assert sum(len(b["input_ids"]) for b in validation_batches(held_out, 8, limit=11)) == 11
+    with pytest.raises(ValueError, match="no held-out sequences"):
+        validation_batches([], 8)
 
 
 def test_too_little_data_and_bad_sizes_are_refused(mixture):
