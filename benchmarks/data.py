@@ -24,7 +24,7 @@ import torch
 from PIL import Image as Pillow
 from torch.nn import functional as F
 
-from nmm.config import EarlyFusionConfig
+from nmm.architectures import EarlyFusionConfig
 from nmm.data.embedded import embedded_corpus
 from nmm.data.formats import Geometry
 from nmm.data.images import decode

@@ -1,70 +1,17 @@
-"""What a run is: frozen configurations of model, data and optimiser, and the content hash that names it.
+"""What a run is: frozen configurations of model, data, optimiser and execution, and the content hash that names it.
 
-No torch here. Widths follow the paper's recipe (OpenLM/DCLM): see `EarlyFusionConfig.d_hidden`.
+No torch here.
 """
 
 import hashlib
 import json
 import math
-import operator
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from nmm.architectures import MODELS, ModelConfig, one_of, positive
 
 TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
-
-
-def _numbers(config: Any) -> None:
-    """Make whole numbers int and the others float: 1 and 1.0 are equal, so they must not name two runs."""
-    for field in fields(config):
-        if field.type in (int, float):
-            value = getattr(config, field.name)
-            try:
-                number = operator.index(value) if field.type is int else float(value)
-            except (TypeError, ValueError):
-                kind = "a whole number" if field.type is int else "a number"
-                raise ValueError(f"{type(config).__name__}.{field.name} must be {kind}: got {value!r}") from None
-            object.__setattr__(config, field.name, number)
-
-
-def _positive(config: Any, *names: str) -> None:
-    _numbers(config)
-    for name in names:
-        value = getattr(config, name)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{type(config).__name__}.{name} must be positive and finite: got {value!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EarlyFusionConfig:
-    """One decoder for text tokens and image patches; a patch enters through one linear layer."""
-
-    arch: ClassVar[str] = "early"
-    d_model: int                # residual width [features]
-    n_layers: int               # decoder blocks
-    n_heads: int                # divides d_model into even head widths
-    vocab_size: int             # text tokens; input and output embeddings are untied
-    patch_dim: int              # numbers in one image patch, 3 * patch * patch; 0: no images
-    ffn_multiple: int = 256     # the SwiGLU width is rounded up to a multiple of this
-    rope_base: float = 10_000.0
-
-    def __post_init__(self) -> None:
-        _positive(self, "d_model", "n_layers", "n_heads", "vocab_size", "ffn_multiple", "rope_base")
-        if self.patch_dim < 0:
-            raise ValueError(f"patch_dim must be 0 (no images) or positive: got {self.patch_dim}")
-        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
-            raise ValueError(
-                f"n_heads must divide d_model into heads of even width (RoPE turns pairs): got d_model={self.d_model}, "
-                f"n_heads={self.n_heads}"
-            )
-
-    @property
-    def d_hidden(self) -> int:
-        """SwiGLU width h = m ceil(int(8 d / 3) / m), the OpenLM rule that gives the paper's sizes with m = 256."""
-        return self.ffn_multiple * math.ceil(int(8 * self.d_model / 3) / self.ffn_multiple)
-
-    @property
-    def head_dim(self) -> int:
-        return self.d_model // self.n_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +27,7 @@ class DataConfig:
     max_epochs: int = 1                     # how often a source may be repeated before a run is refused
 
     def __post_init__(self) -> None:
-        _positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")
+        positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")
         weights = {name: float(weight) for name, weight in self.weights.items()}
         if not (all(0 <= weight < math.inf for weight in weights.values()) and sum(weights.values()) > 0):
             raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {self.weights!r}")
@@ -103,9 +50,13 @@ class OptimConfig:
     beta2: float = 0.95
     weight_decay: float = 1e-4              # decoupled, scaled with lr / peak lr
     clip: float = 1.0                       # gradient norm
+    encoder_lr_scale: float = 1.0           # late fusion's encoder learns at this multiple; 0: it is frozen (Tables 7 and 8)
+    expert_lr_scale: float = 1.0            # the experts of a mixture learn at this multiple
 
     def __post_init__(self) -> None:
-        _positive(self, "lr", "clip")
+        positive(self, "lr", "clip", "expert_lr_scale")
+        if not (math.isfinite(self.encoder_lr_scale) and self.encoder_lr_scale >= 0):
+            raise ValueError(f"encoder_lr_scale must be 0 (frozen) or positive: got {self.encoder_lr_scale}")
         if self.warmup_tokens < 0:
             raise ValueError(f"warmup_tokens must not be negative: got {self.warmup_tokens}")
         if not 0 <= self.cooldown <= 1:
@@ -113,21 +64,60 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that decides the result of one run."""
+class InitConfig:
+    """Trained weights that a run starts from, by the hash of their file (`nmm.weights.file_hash`); empty: none.
 
-    model: EarlyFusionConfig
+    Source: Sec. 3.3 and App. B.7.
+    """
+
+    decoder: str = ""                       # embeddings, decoder blocks, last norm
+    encoder: str = ""                       # late fusion's vision encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How a run is carried out on its machine. Only the precision decides its result, so only it is in the run's name."""
+
+    precision: str = "fp32"                 # or "bf16": matrix products in bfloat16, weights and sums in float32
+    sharding: str = field(default="none", metadata={"names": False})    # "full": FSDP2 over all ranks; "hybrid": within nodes
+    compile: bool = field(default=False, metadata={"names": False})     # torch.compile of every block
+    checkpoint_activations: bool = field(default=False, metadata={"names": False})  # recompute blocks in the backward pass
+    microbatch_sequences: int = field(default=0, metadata={"names": False})     # per device; 0: what fits on a GPU, all on a CPU
+    workers: int = field(default=0, metadata={"names": False})          # data-loading processes of each rank
+    attention: str = field(default="auto", metadata={"names": False})   # backend: "flex" (CUDA) or "sdpa"
+    experts: str = field(default="auto", metadata={"names": False})     # backend: "grouped" matrix products or a "loop"
+
+    def __post_init__(self) -> None:
+        positive(self)
+        one_of(self, "precision", ("fp32", "bf16"))
+        one_of(self, "sharding", ("none", "full", "hybrid"))
+        one_of(self, "attention", ("auto", "flex", "sdpa"))
+        one_of(self, "experts", ("auto", "grouped", "loop"))
+        for name in ("microbatch_sequences", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides the result of one run, and how it is carried out."""
+
+    model: ModelConfig
     data: DataConfig
     optim: OptimConfig
     tokens: int                             # training budget D, image and text [tokens]
     seed: int
+    init: InitConfig = InitConfig()
+    execution: ExecutionConfig = ExecutionConfig()
 
     def __post_init__(self) -> None:
-        _positive(self, "tokens")
+        positive(self, "tokens")
         if self.tokens < self.data.batch_tokens:
             raise ValueError(
                 f"a budget of {self.tokens} tokens is less than one step of {self.data.batch_tokens}: raise the budget"
             )
+        if self.init.encoder and self.model.arch != "late":
+            raise ValueError(f"init.encoder is for late fusion: a model of arch {self.model.arch!r} has no encoder")
 
     @property
     def id(self) -> str:
@@ -139,19 +129,21 @@ class RunConfig:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """The fields of a configuration that are not at their default, nested configurations likewise."""
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    changed = {field.name for field in fields(config) if values[field.name] != field.default}
-    return {name: _settings(values[name]) if is_dataclass(values[name]) else values[name] for name in values if name in changed}
+    """What names a run: the fields that are not at their default, nested configurations likewise."""
+    named = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if value != item.default and item.metadata.get("names", True):
+            named[item.name] = _settings(value) if is_dataclass(value) else value
+            if named[item.name] == {} and is_dataclass(value):
+                del named[item.name]
+    return named
 
 
 def content_hash(value: Any) -> str:
     """16 hex digits of the SHA-256 of a JSON value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-MODELS: dict[str, type] = {EarlyFusionConfig.arch: EarlyFusionConfig}
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -173,7 +165,7 @@ def from_dict(plain: dict[str, Any]) -> RunConfig:
     if arch not in MODELS:
         raise ValueError(f"unknown architecture {arch!r}: known are {', '.join(MODELS)}")
     parts = {"model": _build(MODELS[arch], model)}
-    for name, kind in (("data", DataConfig), ("optim", OptimConfig)):
+    for name, kind in (("data", DataConfig), ("optim", OptimConfig), ("init", InitConfig), ("execution", ExecutionConfig)):
         parts[name] = _build(kind, plain.pop(name, {}))
     return _build(RunConfig, {**parts, **plain})
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nmm.config import DataConfig, EarlyFusionConfig, OptimConfig, RunConfig
+from nmm.architectures import EarlyFusionConfig, LateFusionConfig, ModelConfig, MoEConfig
+from nmm.config import DataConfig, OptimConfig, RunConfig
 
 MIXTURE = {"caption": 0.45, "interleaved": 0.45, "text": 0.10}      # 45-45-10, the study's main mixture (Sec. 3.2)
 
@@ -13,23 +14,67 @@ class Preset:
     """A model of the paper under the name it prints, with its peak learning rate (Table 6)."""
 
     name: str
-    model: EarlyFusionConfig
+    model: ModelConfig
     lr: float
 
 
-def _paper_early(name: str, d_model: int, lr: float) -> Preset:
-    # 50432 is GPT-NeoX's vocabulary, padded; 14 x 14 patches of RGB. Heads are not printed: 32 divides every width.
-    model = EarlyFusionConfig(d_model=d_model, n_layers=24, n_heads=d_model // 32, vocab_size=50432, patch_dim=3 * 14 * 14)
-    return Preset(name=name, model=model, lr=lr)
-
-
-PAPER_EARLY = {
-    preset.name: preset
-    for preset in (
-        _paper_early("275M", 800, 1.5e-3), _paper_early("464M", 1088, 1.5e-3), _paper_early("932M", 1632, 5e-4),
-        _paper_early("1.63B", 2208, 4.2e-4), _paper_early("2.28B", 2624, 4e-4), _paper_early("3.35B", 3232, 3.5e-4),
-    )
+# 50432 is GPT-NeoX's vocabulary, padded; 14 x 14 patches of RGB. Heads are not printed: 32 divides every width.
+PAPER = {"n_layers": 24, "vocab_size": 50432, "patch_dim": 3 * 14 * 14}
+HEAD = 32
+EARLY_WIDTHS = {"275M": 800, "464M": 1088, "932M": 1632, "1.63B": 2208, "2.28B": 2624, "3.35B": 3232}
+EARLY_LR = (1.5e-3, 1.5e-3, 5e-4, 4.2e-4, 4e-4, 3.5e-4)     # of the mixtures of experts too
+LATE_WIDTHS = {                                             # encoder, decoder
+    "289M": (384, 768), "494M": (512, 1024), "1B": (768, 1536), "1.75B": (1024, 2048), "2.43B": (1184, 2464), "3.7B": (1536, 3072),
 }
+LATE_LR = (1.5e-3, 1.5e-3, 5e-4, 4.2e-4, 3.8e-4, 3.3e-4)
+
+
+def paper_early(d_model: int) -> EarlyFusionConfig:
+    """Early fusion in the study's recipe, 24 blocks deep, at any width that 32 divides."""
+    return EarlyFusionConfig(d_model=d_model, n_heads=d_model // HEAD, **PAPER)
+
+
+def paper_late(d_vision: int, d_model: int) -> LateFusionConfig:
+    """Late fusion in the study's recipe: encoder and decoder 24 blocks deep."""
+    return LateFusionConfig(
+        d_model=d_model, n_heads=d_model // HEAD, d_vision=d_vision, n_vision_layers=24, n_vision_heads=d_vision // HEAD, **PAPER
+    )
+
+
+def paper_moe(d_model: int, *, n_experts: int = 8, top_k: int = 1, fine_grained: bool = False, routing: str = "learned") -> MoEConfig:
+    """Sparse early fusion in the study's recipe. Fine-grained experts are 1 / top_k as wide, so that as much is active as in
+    the dense model (Krajewski et al. 2024); the study does not print their width.
+    """
+    dense = paper_early(d_model)
+    return MoEConfig(
+        d_model=d_model, n_heads=dense.n_heads, n_experts=n_experts, top_k=top_k, routing=routing,
+        d_expert=dense.d_hidden // top_k if fine_grained else 0, **PAPER,
+    )
+
+
+def _presets(models: dict[str, ModelConfig], rates: tuple[float, ...]) -> dict[str, Preset]:
+    return {name: Preset(name=name, model=model, lr=lr) for (name, model), lr in zip(models.items(), rates, strict=True)}
+
+
+PAPER_EARLY = _presets({name: paper_early(width) for name, width in EARLY_WIDTHS.items()}, EARLY_LR)
+PAPER_LATE = _presets({name: paper_late(*widths) for name, widths in LATE_WIDTHS.items()}, LATE_LR)
+# Named by their active size
+PAPER_MOE = _presets({name: paper_moe(width) for name, width in EARLY_WIDTHS.items()}, EARLY_LR)
+# Fig. 19: one encoder, four decoders; rates of the pair with the same decoder
+PAPER_LATE_FIXED = _presets(
+    {f"300M+{name}": paper_late(1024, width) for name, width in {"250M": 768, "834M": 1536, "2B": 2464, "3B": 3072}.items()},
+    (LATE_LR[0], LATE_LR[2], LATE_LR[4], LATE_LR[5]),
+)
+# Table 13, trained "at 1.5B scale" (Table 4), for which the nearest width of Table 6 is taken; and Fig. 11's other routing
+PAPER_MOE_VARIANTS = _presets(
+    {
+        "1.63B 4-top-1": paper_moe(2208, n_experts=4), "1.63B 8-top-2": paper_moe(2208, top_k=2),
+        "1.63B 8-top-2 fine-grained": paper_moe(2208, top_k=2, fine_grained=True),
+        "1.63B by modality": paper_moe(2208, n_experts=2, routing="modality"),
+    },
+    (EARLY_LR[3],) * 4,
+)
+PAPER_MODELS = (PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, PAPER_MOE, PAPER_MOE_VARIANTS)
 
 
 class CorpusShape(Protocol):
@@ -42,10 +87,42 @@ class CorpusShape(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
-    """A grid of widths and token budgets, and how each run of it is trained.
+class Arm:
+    """One architecture of a study with its own tuned rates (the `tuning` study, at d = 32)."""
 
-    The learning rate falls with the width, lr = `lr` (32 / d)^0.5, tuned at d = 32. The warmup has one length for all
+    arch: str = "early"
+    lr: float = 0.01                        # peak at d = 32
+    encoder_lr_scale: float = 1.0
+    expert_lr_scale: float = 1.0
+    d_vision: float = 0.5                   # encoder's width as a share of the decoder's; the paper's pairs have half
+    n_experts: int = 8
+    top_k: int = 1
+    routing: str = "learned"
+
+    def model(self, early: EarlyFusionConfig, head_dim: int) -> ModelConfig:
+        """The arm's model beside an early-fusion model: the same decoder; for a mixture, the same active size.
+
+        Raises:
+            ValueError: no architecture has the arm's name.
+        """
+        settings = {name: getattr(early, name) for name in early.__dataclass_fields__}
+        if self.arch == "early":
+            return early
+        if self.arch == "moe":
+            return MoEConfig(n_experts=self.n_experts, top_k=self.top_k, routing=self.routing, **settings)
+        if self.arch == "late":
+            d_vision = int(self.d_vision * early.d_model)
+            return LateFusionConfig(
+                d_vision=d_vision, n_vision_layers=early.n_layers, n_vision_heads=max(1, d_vision // head_dim), **settings
+            )
+        raise ValueError(f"unknown architecture {self.arch!r} of an arm: early, late or moe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A grid of arms, widths and token budgets, and how each run of it is trained.
+
+    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32. The warmup has one length for all
     budgets, so that runs of one width share their course up to the cooldown.
     """
 
@@ -57,7 +134,7 @@ class Study:
     head_dim: int = 16
     ffn_multiple: int = 8
     rope_base: float = 100.0                # contexts are short: at 10,000 most angles hardly turn
-    lr: float = 0.01
+    arms: tuple[Arm, ...] = (Arm(),)
     warmup_tokens: int = 40_000
     batch_sequences: int = 4
     validation_sequences: int = 256
@@ -69,16 +146,17 @@ class Study:
         """The largest budget: what a corpus must hold to be read once [tokens]."""
         return max(self.budgets)
 
-    def learning_rate(self, width: int) -> float:
-        """Peak learning rate of one width."""
-        return self.lr * (32 / width) ** 0.5
+    def learning_rate(self, width: int, arm: Arm | None = None) -> float:
+        """Peak learning rate of one width, of the first arm unless another is named."""
+        return (arm or self.arms[0]).lr * (32 / width) ** 0.5
 
-    def model(self, width: int, *, vocab_size: int, patch_dim: int) -> EarlyFusionConfig:
-        """The model of one width for a corpus."""
-        return EarlyFusionConfig(
+    def model(self, width: int, *, vocab_size: int, patch_dim: int, arm: Arm | None = None) -> ModelConfig:
+        """The model of one width for a corpus, of the first arm unless another is named."""
+        early = EarlyFusionConfig(
             d_model=width, n_layers=self.n_layers, n_heads=width // self.head_dim, vocab_size=vocab_size,
             patch_dim=patch_dim, ffn_multiple=self.ffn_multiple, rope_base=self.rope_base,
         )
+        return (arm or self.arms[0]).model(early, self.head_dim)
 
     def grid(
         self, corpus: CorpusShape, *, widths: tuple[int, ...] | None = None, budgets: tuple[int, ...] | None = None
@@ -95,11 +173,14 @@ class Study:
         )
         runs = [
             RunConfig(
-                model=self.model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim), data=data,
-                optim=OptimConfig(lr=self.learning_rate(width), warmup_tokens=self.warmup_tokens),
+                model=self.model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, arm=arm), data=data,
+                optim=OptimConfig(
+                    lr=self.learning_rate(width, arm), warmup_tokens=self.warmup_tokens,
+                    encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
+                ),
                 tokens=budget, seed=seed,
             )
-            for budget in budgets or self.budgets for width in widths or self.widths for seed in self.seeds
+            for budget in budgets or self.budgets for width in widths or self.widths for arm in self.arms for seed in self.seeds
         ]
         runs.sort(key=lambda run: -run.tokens * run.model.d_model)
         return {run.id: run for run in runs}

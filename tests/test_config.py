@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from nmm import runs
-from nmm.config import DataConfig, EarlyFusionConfig, OptimConfig, RunConfig, content_hash, from_dict, to_dict
+from nmm.architectures import EarlyFusionConfig, LateFusionConfig, MoEConfig
+from nmm.config import DataConfig, ExecutionConfig, InitConfig, OptimConfig, RunConfig, content_hash, from_dict, to_dict
 from nmm.presets import study
 
 
@@ -55,12 +56,68 @@ def test_every_setting_names_a_run(config):
     other = {"d_model": 160, "n_layers": 4, "n_heads": 2, "vocab_size": 513, "patch_dim": 0, "ffn_multiple": 16,
              "rope_base": 10.0, "corpus_id": "f" * 16, "mixture": "other", "weights": {"text": 1.0}, "context": 131,
              "batch_sequences": 5, "validation_sequences": 7, "max_epochs": 2, "lr": 1.0, "warmup_tokens": 1,
-             "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0}
+             "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0, "encoder_lr_scale": 0.0,
+             "expert_lr_scale": 0.5, "audio_dim": 64, "video_dim": 384, "decoder": "0" * 16}
     for part in ("model", "data", "optim"):
         for field in fields(getattr(config, part)):
             inner = replace(getattr(config, part), **{field.name: other[field.name]})
             changed.add(replace(config, **{part: inner}).id)
+    changed.add(replace(config, init=InitConfig(decoder=other["decoder"])).id)
     assert len(changed) == 3 + len(other)
+
+
+def test_only_the_precision_of_the_execution_names_a_run(config):
+    """The same run on more GPUs, in smaller microbatches or with other kernels is the same run."""
+    elsewhere = ExecutionConfig(sharding="full", compile=True, checkpoint_activations=True, microbatch_sequences=2, workers=3,
+                                attention="sdpa", experts="loop")
+    assert all(getattr(elsewhere, item.name) != item.default for item in fields(elsewhere) if item.name != "precision")
+    assert replace(config, execution=elsewhere).id == config.id
+    assert replace(config, execution=ExecutionConfig(precision="bf16")).id != config.id
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"precision": "fp16"}, "precision must be one of fp32, bf16: got 'fp16'"),
+    ({"sharding": "fsdp"}, "sharding must be one of none, full, hybrid: got 'fsdp'"),
+    ({"attention": "flash"}, "attention must be one of auto, flex, sdpa"),
+    ({"compile": "yes"}, "compile must be true or false: got 'yes'"),
+    ({"microbatch_sequences": -1}, "microbatch_sequences must not be negative: got -1"),
+])
+def test_a_contradiction_in_the_execution_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        ExecutionConfig(**change)
+
+
+LATE = LateFusionConfig(d_model=64, n_layers=2, n_heads=4, vocab_size=512, patch_dim=192, ffn_multiple=8, d_vision=32,
+                        n_vision_layers=2, n_vision_heads=2)
+SPARSE = MoEConfig(d_model=64, n_layers=2, n_heads=4, vocab_size=512, patch_dim=192, ffn_multiple=8)
+
+
+@pytest.mark.parametrize(("model", "change", "message"), [
+    (LATE, {"n_vision_heads": 5}, "n_vision_heads must divide d_vision .*d_vision=32, n_vision_heads=5"),
+    (LATE, {"n_vision_layers": 0}, "n_vision_layers must be positive"),
+    (LATE, {"patch_dim": 0}, "late fusion needs images"),
+    (LATE, {"audio_dim": 64}, "late fusion encodes images only"),
+    (SPARSE, {"n_experts": 2, "top_k": 3}, "a token cannot take 3 of 2 experts"),
+    (SPARSE, {"top_k": 0}, "top_k must be positive"),
+    (SPARSE, {"routing": "random"}, "routing must be one of learned, modality: got 'random'"),
+    (SPARSE, {"routing": "modality"}, "n_experts must be 2 and top_k 1, got 8 and 1"),
+    (SPARSE, {"load_balance": -0.1}, "must not be negative: got 0 and -0.1"),
+])
+def test_a_contradiction_in_another_architecture_is_refused(model, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(model, **change)
+
+
+@pytest.mark.parametrize("model", [LATE, SPARSE], ids=["late", "moe"])
+def test_every_architecture_survives_json(config, model):
+    run = replace(config, model=model, optim=replace(config.optim, encoder_lr_scale=0.0), execution=ExecutionConfig(compile=True))
+    assert from_dict(json.loads(json.dumps(to_dict(run)))) == run
+
+
+def test_an_encoder_to_start_from_needs_late_fusion(config):
+    with pytest.raises(ValueError, match="a model of arch 'early' has no encoder"):
+        replace(config, init=InitConfig(encoder="0" * 16))
+    assert replace(config, model=LATE, init=InitConfig(encoder="0" * 16)).init.encoder
 
 
 def test_equal_numbers_give_equal_names(config):
@@ -79,7 +136,7 @@ def test_json_round_trip(config):
 
 
 @pytest.mark.parametrize(("part", "valid"), [("model", "d_model, n_layers"), ("data", "corpus_id, mixture"), ("optim", "lr, warmup_tokens"),
-                                             (None, "model, data, optim, tokens, seed")])
+                                             (None, "model, data, optim, tokens, seed, init, execution")])
 def test_an_unknown_key_lists_the_valid_ones(config, part, valid):
     plain = to_dict(config)
     (plain[part] if part else plain)["depth"] = 3
@@ -92,7 +149,7 @@ def test_what_is_missing_is_named(config):
     del plain["optim"]["lr"]
     with pytest.raises(ValueError, match="OptimConfig.*'lr'"):
         from_dict(plain)
-    with pytest.raises(ValueError, match="unknown architecture None: known are early"):
+    with pytest.raises(ValueError, match="unknown architecture None: known are early, late, moe"):
         from_dict({})
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nmm.config import EarlyFusionConfig
+from nmm.architectures import EarlyFusionConfig
 from nmm.data.loader import IGNORE, collate
 from nmm.flops import count, exact_train_flops, train_flops
 from nmm.models import build
@@ -92,8 +92,8 @@ def test_train_flops():
     assert train_flops(1e9, 2e10) == 6 * 1e9 * 2e10
 
 
-@pytest.mark.parametrize(("n", "tokens", "named"), [(0, 1, "n_active"), (-1, 1, "n_active"), (1, float("nan"), "tokens"),
-                                                    (float("inf"), 1, "n_active"), (1, 0, "tokens")])
+@pytest.mark.parametrize(("n", "tokens", "named"), [(0, 1, "N"), (-1, 1, "N"), (1, float("nan"), "D"),
+                                                    (float("inf"), 1, "N"), (1, 0, "D")])
 def test_train_flops_refuses(n, tokens, named):
     with pytest.raises(ValueError, match=f"{named} must be positive and finite: got"):
         train_flops(n, tokens)

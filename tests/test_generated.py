@@ -9,7 +9,7 @@ import pytest
 
 from nmm.config import TASKS
 from nmm.data import generated
-from nmm.data.documents import Image, Text
+from nmm.data.documents import Span, Text
 from nmm.data.embedded import embedded_corpus
 from nmm.data.generated import COLOURS, GRID, SHAPES, TEXTURES, World, picture, render
 from nmm.data.loader import IGNORE, collate
@@ -30,7 +30,7 @@ def ids(document) -> list[int]:
 
 
 def scenes(document) -> list[bytes]:
-    return [segment.data for segment in document.segments if isinstance(segment, Image)]
+    return [segment.data for segment in document.segments if isinstance(segment, Span)]
 
 
 def test_the_vocabulary_has_512_different_words():
@@ -91,7 +91,7 @@ def test_a_caption_is_a_function_of_its_image():
 def test_a_story_describes_its_images_last_columns():
     for document in first("interleaved", 100):
         kinds = [type(segment) for segment in document.segments]
-        assert kinds == [Text, Image, Text] * 4 + [Text]
+        assert kinds == [Text, Span, Text] * 4 + [Text]
         for k, scene in enumerate(scenes(document)):
             said = [WORLD.vocabulary[int(i)] for i in document.segments[3 * k + 2].ids]
             assert said[0::4] == list(generated.PLACES[2:])

@@ -15,7 +15,7 @@ MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).removesu
 # The direction of flow; a module imports from its own layer and from those above it alone. `runs` stands before
 # `train` because a trained run is handed over as its record.
 LAYERS = (
-    ("nmm.config", "nmm.schedule", "nmm.flops", "nmm.presets"),
+    ("nmm.architectures", "nmm.config", "nmm.schedule", "nmm.flops", "nmm.presets"),
     ("nmm.data",),
     ("nmm.models",),
     ("nmm.runs", "nmm.tables"),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from IPython.display import HTML
 
+from nmm.architectures import EarlyFusionConfig
 from nmm.charts.theme import CATEGORY
-from nmm.config import EarlyFusionConfig
 from nmm.flops import count
 from nmm.tables import short
 

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.config import EarlyFusionConfig
+from nmm.architectures import EarlyFusionConfig
 from nmm.flops import count, exact_train_flops, train_flops
 
 NO, YES = "may not attend", "may attend"

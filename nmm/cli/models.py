@@ -1,16 +1,17 @@
 """`python -m nmm models`: every model preset with its sizes."""
 
 import argparse
-import json
 
 import pandas as pd
 
-from nmm.data.generated import CONTEXT, PATCH_DIM, World
+from nmm.architectures import LateFusionConfig, MoEConfig
+from nmm.data.generated import CONTEXT, PATCH_DIM, PATCHES_PER_IMAGE, World
 from nmm.flops import count, exact_train_flops
-from nmm.presets import PAPER_EARLY, STUDIES
+from nmm.presets import PAPER_MODELS, STUDIES
 from nmm.tables import short
 
-PAPER_CONTEXT = 1024    # tokens of a sequence in the paper
+PAPER_CONTEXT = 1024        # tokens of a sequence in the paper
+PAPER_PATCHES = 256         # tokens of an image in the paper
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     table = presets()
     if args.json:
-        print(json.dumps(table.to_dict("records"), indent=1))
+        print(table.to_json(orient="records", indent=1))
         return 0
-    counts = ["N", "n_active", "n_total", "flops_per_token"]
+    counts = ["N", "N_v", "n_active", "n_total", "flops_per_text_token", "flops_per_image_token"]
     shown = table.assign(**{name: table[name].map(short) for name in counts}, lr=table["lr"].map("{:.2g}".format))
+    whole = ["d_vision", "n_experts", "top_k"]
+    shown[whole] = shown[whole].map(lambda value: "" if pd.isna(value) else f"{value:.0f}")
     print(shown.to_string(index=False))
     return 0
 
@@ -31,22 +34,33 @@ def run(args: argparse.Namespace) -> int:
 def presets() -> pd.DataFrame:
     """Every model preset, a row each.
 
-    Columns: arch, study, size; d_model, d_hidden [features], n_layers, n_heads; N, n_active, n_total [parameters];
-    lr; flops_per_token, forward and backward of a text token with a target [FLOPs].
+    Columns: arch, study, size; d_model, d_hidden, d_vision [features], n_layers, n_heads; n_experts, top_k; N, N_v, n_active,
+    n_total [parameters]; lr; flops_per_text_token, of one with a target, and flops_per_image_token,
+    forward and backward [FLOPs]. What an architecture has not is missing.
     """
-    rows = [("paper", preset.name, preset.model, preset.lr, PAPER_CONTEXT) for preset in PAPER_EARLY.values()]
+    rows = [("paper", preset.name, preset.model, preset.lr, PAPER_CONTEXT, PAPER_PATCHES)
+            for presets in PAPER_MODELS for preset in presets.values()]
     vocab_size = len(World().vocabulary)
     for study in STUDIES.values():
-        for width in study.widths:
-            model = study.model(width, vocab_size=vocab_size, patch_dim=PATCH_DIM)
-            rows.append((study.name, f"d{width}", model, study.learning_rate(width), CONTEXT))
+        for arm in study.arms:
+            for width in study.widths:
+                model = study.model(width, vocab_size=vocab_size, patch_dim=PATCH_DIM, arm=arm)
+                rows.append((study.name, f"d{width}", model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE))
     table = []
-    for study_name, size, model, lr, context in rows:
+    for study_name, size, model, lr, context, patches in rows:
         counts = count(model)
-        flops = exact_train_flops(model, context=context, text_tokens=1, image_tokens=0, target_tokens=1)
+        late, sparse = isinstance(model, LateFusionConfig), isinstance(model, MoEConfig)
+        flops = {
+            f"flops_per_{modality}_token": exact_train_flops(
+                model, context=context, text_tokens=modality == "text", image_tokens=modality == "image",
+                target_tokens=modality == "text", patches_per_image=patches,
+            )
+            for modality in ("text", "image")
+        }
         table.append({
             "arch": model.arch, "study": study_name, "size": size, "d_model": model.d_model, "d_hidden": model.d_hidden,
-            "n_layers": model.n_layers, "n_heads": model.n_heads, "N": counts.N, "n_active": counts.n_active,
-            "n_total": counts.n_total, "lr": lr, "flops_per_token": flops,
+            "d_vision": model.d_vision if late else None, "n_layers": model.n_layers, "n_heads": model.n_heads,
+            "n_experts": model.n_experts if sparse else None, "top_k": model.top_k if sparse else None,
+            "N": counts.N, "N_v": counts.N_v, "n_active": counts.n_active, "n_total": counts.n_total, "lr": lr, **flops,
         })
     return pd.DataFrame(table)

@@ -1,6 +1,6 @@
 """One check for every real document, whatever format it came from: valid text, whole images, nothing empty."""
 
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.formats import Geometry
 from nmm.data.images import BadImage, check
 from nmm.data.rejects import Rejects
@@ -14,7 +14,7 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
     A caption's image must be good; an interleaved document stays without its bad ones. Images beyond `max_images` are
     left out. Texts that follow each other are joined, so that tokens do not depend on how a reader cut them.
     """
-    segments: list[Text | Image] = []
+    segments: list[Text | Span] = []
     images = 0
     for segment in document.segments:
         if isinstance(segment, Text):
@@ -38,7 +38,7 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
                     return None
                 rejects.add(str(error), document.name, "images")
                 continue
-            segments.append(Image(data, name))
+            segments.append(Span(data, name))
             images += 1
     if kind == "caption" and not any(isinstance(segment, Text) for segment in segments):
         rejects.add("empty caption", document.name)

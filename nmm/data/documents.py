@@ -1,11 +1,12 @@
-"""A document: text and images in reading order. What every reader makes and every packer takes."""
+"""A document: text, images, audio and video in reading order. What every reader makes and every packer takes."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = ("caption", "interleaved", "text")
+KINDS = ("caption", "interleaved", "text", "audio", "video")
+WHOLE = ("caption", "audio", "video")  # documents of these kinds are never cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +22,22 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """One image as bytes. `format` names the decoder that turns them into patches (`nmm.data.formats`)."""
+class Span:
+    """An image, a clip of audio or a video, as bytes.
+
+    `format` names the decoder that turns them into what the model sees, and so the modality (`nmm.data.formats`).
+    """
 
     data: bytes
     format: str
+    positions: int | None = None  # in a sequence; None: an image, where a corpus has images of one size
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """Segments in reading order. `name` appears in reports of rejected samples only."""
 
-    segments: tuple[Text | Image, ...]
+    segments: tuple[Text | Span, ...]
     name: str
     origin: bytes | None = None  # digest of the document as it was found, where it has been changed since
 
@@ -42,7 +47,7 @@ class Document:
             return self.origin
         state = hashlib.blake2b(digest_size=16)
         for segment in self.segments:
-            if isinstance(segment, Image):
+            if isinstance(segment, Span):
                 kind, data = b"i", segment.data
             elif segment.text is not None:
                 kind, data = b"t", segment.text.encode("utf-8", "surrogatepass")

@@ -20,7 +20,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 
 GRID = 4                    # patches along each side of an image
 PATCH = 8                   # pixels along each side of a patch
@@ -235,7 +235,7 @@ class World:
         scenes = self._scenes(rng, n)
         said = self._describe(scenes, slice(0, GRID))
         for i in range(n):
-            segments = (Image(data=scenes[i].tobytes(), format="scene"), Text(ids=said[i]))
+            segments = (Span(data=scenes[i].tobytes(), format="scene"), Text(ids=said[i]))
             yield Document(segments=segments, name=f"caption-{first + i}")
 
     def _stories(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
@@ -246,7 +246,7 @@ class World:
             sections = np.split(words[i], np.arange(1, SECTIONS + 1) * WORDS_PER_SECTION)
             segments = []
             for j, before in enumerate(sections[:-1], start=i * SECTIONS):
-                segments += [Text(ids=before), Image(data=scenes[j].tobytes(), format="scene"), Text(ids=said[j])]
+                segments += [Text(ids=before), Span(data=scenes[j].tobytes(), format="scene"), Text(ids=said[j])]
             segments.append(Text(ids=sections[-1]))
             yield Document(segments=tuple(segments), name=f"interleaved-{first + i}")
 

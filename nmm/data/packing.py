@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmm.data.documents import Document, Image
+from nmm.data.documents import Document, Span
 from nmm.data.tokenizer import Tokenizer
 
 WINDOW = 1024     # documents sorted together [documents]
@@ -26,7 +26,7 @@ class Encoded:
     tokens: np.ndarray         # (T,) int32
     starts: np.ndarray         # (M,) int64: first position of each image; `<|image|>` is the position before it
     lengths: np.ndarray        # (M,) int64: positions of each image
-    images: tuple[Image, ...]  # M of them
+    images: tuple[Span, ...]  # M of them
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -53,7 +53,7 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
     Raises:
         ValueError: a document carries ids outside the vocabulary.
     """
-    texts = [s.text for d in documents for s in d.segments if not isinstance(s, Image) and s.text is not None]
+    texts = [s.text for d in documents for s in d.segments if not isinstance(s, Span) and s.text is not None]
     encoded_texts = iter(tokenizer.encode(texts) if texts else ())
     slot = np.zeros(1 + patches_per_image, np.int32)
     slot[0] = tokenizer.image
@@ -62,7 +62,7 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
     for document in documents:
         parts, starts, images, position = [], [], [], 0
         for segment in document.segments:
-            if isinstance(segment, Image):
+            if isinstance(segment, Span):
                 part = slot
                 starts.append(position + 1)
                 images.append(segment)

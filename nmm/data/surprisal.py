@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nmm.data.documents import Document, Image
+from nmm.data.documents import Document, Span
 from nmm.data.generated import World
 
 
@@ -26,8 +26,8 @@ def surprisal(world: World, documents: Iterable[Document]) -> np.ndarray:
     log_p, first_word = np.log(world._successor_probability), world._offsets["word"]
     means = []
     for document in documents:
-        ids = np.concatenate([segment.ids for segment in document.segments if not isinstance(segment, Image)])
-        images = sum(isinstance(segment, Image) for segment in document.segments)
+        ids = np.concatenate([segment.ids for segment in document.segments if not isinstance(segment, Span)])
+        images = sum(isinstance(segment, Span) for segment in document.segments)
         words = ids[ids >= first_word] - first_word
         last, before = words[:-1], np.concatenate([[0], words])[:max(len(words) - 1, 0)]
         is_next = successors[last[:, None], orders[order_of[before, last]]] == words[1:, None]

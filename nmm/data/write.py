@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nmm.data.documents import KINDS, Document, Image
+from nmm.data.documents import KINDS, Document, Span
 from nmm.data.files import naming, write_json, write_text
 from nmm.data.formats import Geometry
 from nmm.data.packing import Encoded, better_context, encode, packer
@@ -97,7 +97,7 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
 
 
 def _count(counts: dict[str, int], document: Document, encoded: Encoded, tokenizer: Tokenizer, geometry: Geometry) -> None:
-    images = [s for s in document.segments if isinstance(s, Image)]
+    images = [s for s in document.segments if isinstance(s, Span)]
     image_tokens = int(encoded.lengths.sum())
     counts["documents"] += 1
     counts["images"] += len(images)
@@ -106,7 +106,7 @@ def _count(counts: dict[str, int], document: Document, encoded: Encoded, tokeniz
     counts["image_bytes"] += sum(len(image.data) for image in images)
     counts["pixel_bytes"] += 3 * geometry.image_size**2 * len(images)
     for segment in document.segments:
-        if not isinstance(segment, Image):
+        if not isinstance(segment, Span):
             counts["text_bytes"] += int(tokenizer.word_bytes[segment.ids].sum()) if segment.text is None \
                 else len(segment.text.encode("utf-8"))
 

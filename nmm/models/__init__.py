@@ -2,16 +2,19 @@
 
 from torch import nn
 
-from nmm.config import EarlyFusionConfig
+from nmm.architectures import ModelConfig
 from nmm.models.early_fusion import EarlyFusion
 
+ARCHITECTURES: dict[str, type[EarlyFusion]] = {"early": EarlyFusion}
 
-def build(config: EarlyFusionConfig) -> nn.Module:
+
+def build(config: ModelConfig) -> nn.Module:
     """The model of a configuration, initialised from torch's global generator.
 
     Raises:
         ValueError: the configuration is of no known architecture.
     """
-    if isinstance(config, EarlyFusionConfig):
-        return EarlyFusion(config)
-    raise ValueError(f"no model for a {type(config).__name__}: known are EarlyFusionConfig")
+    arch = getattr(config, "arch", type(config).__name__)
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"no model of architecture {arch}: known are {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[arch](config)

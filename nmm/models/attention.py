@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]     # queries, keys, values, each (B, H, L, K), to values of that shape
+
 
 @dataclass(frozen=True)
 class PackedMask:
@@ -39,7 +41,7 @@ class PackedMask:
         return ((causal | same_image) & same_document)[:, None]
 
 
-def sdpa(mask: PackedMask) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def sdpa(mask: PackedMask) -> Attend:
     """Scaled dot-product attention with the dense mask, for any device."""
     dense = mask.dense()
 
@@ -49,7 +51,7 @@ def sdpa(mask: PackedMask) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return attend
 
 
-def attention(mask: PackedMask) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def attention(mask: PackedMask) -> Attend:
     """The attention of one forward pass, with the backend for the mask's device.
 
     The mask is prepared once and shared by all layers. Returns a function of queries, keys and values, each

@@ -4,15 +4,15 @@ Shape suffixes: B batch, L sequence, D width, H heads, K head width, F SwiGLU wi
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+from nmm.models.attention import Attend
 
+Rotary = tuple[Tensor, Tensor]      # cosines and sines of all positions, each (L, K)
 
 NORM_EPS = 1e-5
 
@@ -29,7 +29,7 @@ class RMSNorm(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def rotary_table(context: int, head_dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotary_table(context: int, head_dim: int, base: float, device: torch.device) -> Rotary:
     """Cosines and sines of rotary positions, each (context, head_dim). Source: Su et al. 2021, Sec. 3.4.2."""
     with torch.inference_mode(False):        # the table is kept, and may be needed for training later
         frequency = base ** (-torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
@@ -38,7 +38,7 @@ def rotary_table(context: int, head_dim: int, base: float, device: torch.device)
         return angle.cos(), angle.sin()
 
 
-def rotate(x_BHLK: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x_BHLK: Tensor, rotary: Rotary) -> Tensor:
     """Turn each pair (k, k + K/2) of every head by its position's angle; (..., L, K) in and out."""
     cos_LK, sin_LK = rotary
     left, right = x_BHLK.chunk(2, dim=-1)
@@ -55,7 +55,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
         self.qk_gain = nn.Parameter(torch.ones(2, 1, 1, 1, d_model // n_heads))    # of queries, of keys
 
-    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def forward(self, x_BLD: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
         """(B, L, D) in and out; `attend` carries the mask."""
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).view(B, L, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
@@ -89,7 +89,7 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(d_model)
         self.ffn = SwiGLU(d_model, d_hidden)
 
-    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def forward(self, x_BLD: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
         """(B, L, D) in and out."""
         x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend)
         return x_BLD + self.ffn(self.ffn_norm(x_BLD))

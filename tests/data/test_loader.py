@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nmm.data import store
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.formats import DECODERS, decoder
 from nmm.data.generated import render
 from nmm.data.loader import IGNORE, collate, train_batches, validation_batches
@@ -74,7 +74,7 @@ def test_a_batch_without_images_has_no_patches(generated):
 
 def test_mixed_formats_are_decoded_once_each(tmp_path, monkeypatch):
     documents = [Document(tuple(part for k, fmt in enumerate(("JPEG", "PNG", "WEBP")) for part in (
-        Image(image_bytes(9 * n + k, fmt=fmt), fmt.lower()), Text(sentence(k)))), f"d{n}") for n in range(12)]
+        Span(image_bytes(9 * n + k, fmt=fmt), fmt.lower()), Text(sentence(k)))), f"d{n}") for n in range(12)]
     tokenizer = Tokenizer.train([sentence(k) for k in range(20)], 300)
     corpus = write_corpus({"web": ("interleaved", documents)}, tmp_path, tokenizer, context=200, image_size=16, patch=8,
                           validation=2, identity="x")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.packing import Encoded, SplitPacker, WholePacker, best_fit_decreasing, better_context, encode, packer
 from nmm.data.tokenizer import Tokenizer
 
@@ -25,7 +25,7 @@ def random_documents(seed: int, n: int, patches: int, text: tuple[int, int], ima
             number += length
         tokens.append(number)  # stands for <|endofdocument|>
         documents.append(Encoded(np.array(tokens, np.int32), np.array(starts, np.int64),
-                                 np.full(len(starts), patches), tuple(Image(bytes([s % 256]), "x") for s in starts)))
+                                 np.full(len(starts), patches), tuple(Span(bytes([s % 256]), "x") for s in starts)))
     return documents
 
 
@@ -103,7 +103,7 @@ def test_a_better_context_is_found_for_lengths_that_do_not_divide():
 
 def test_encoding_marks_images_and_ends():
     tokenizer = Tokenizer.train(["a b c"], 300)
-    document = Document((Text("ab"), Image(b"1", "jpeg"), Text("c")), "d")
+    document = Document((Text("ab"), Span(b"1", "jpeg"), Text("c")), "d")
     encoded = encode([document], tokenizer, 4)[0]
     first = tokenizer.encode(["ab"])[0].tolist()
     assert encoded.tokens.tolist() == [*first, tokenizer.image, 0, 0, 0, 0, *tokenizer.encode(["c"])[0], tokenizer.end]

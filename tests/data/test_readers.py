@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from nmm.data.clean import clean
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.formats import Geometry
 from nmm.data.readers import BadShard, ImageRoot, files_of, read
 from nmm.data.readers.detect import detect
@@ -100,7 +100,7 @@ def test_img2dataset_tars(tmp_path):
     rejects = Rejects()
     documents = good_documents(tmp_path / "00000.tar", "caption", rejects)
     assert not rejects.reasons and len(documents) == 12
-    assert documents[3].segments == (Image(image_bytes(3), "jpeg"), Text(sentence(3)))
+    assert documents[3].segments == (Span(image_bytes(3), "jpeg"), Text(sentence(3)))
     assert documents[3].name == "00000.tar:00003"
 
 
@@ -169,7 +169,7 @@ def test_caption_tables(tmp_path, struct):
                    tmp_path / "c.parquet")
     rejects = Rejects()
     documents = good_documents(tmp_path / "c.parquet", "caption", rejects)
-    assert [d.segments for d in documents] == [(Image(image_bytes(k), "jpeg"), Text(sentence(k))) for k in (0, 2)]
+    assert [d.segments for d in documents] == [(Span(image_bytes(k), "jpeg"), Text(sentence(k))) for k in (0, 2)]
     assert reasons(rejects) == {"no caption": 1, "no image": 1}
 
 
@@ -199,7 +199,7 @@ def test_obelics_tables_keep_their_order(tmp_path, image_root):
     path = interleaved_table(tmp_path / "o.parquet", [([None, "0.jpg", None, "1.jpg", None],
                                                        ["one", None, "two", None, "three"])])
     document, = good_documents(path, "interleaved", Rejects(), ImageRoot(image_root))
-    assert document.segments == (Text("one"), Image(image_bytes(0), "jpeg"), Text("two"), Image(image_bytes(1), "jpeg"),
+    assert document.segments == (Text("one"), Span(image_bytes(0), "jpeg"), Text("two"), Span(image_bytes(1), "jpeg"),
                                  Text("three"))
 
 
@@ -219,7 +219,7 @@ def test_bad_interleaved_rows_and_images(tmp_path, image_root):
     rejects = Rejects()
     documents = good_documents(path, "interleaved", rejects, ImageRoot(image_root))
     assert [d.name.split()[-1] for d in documents] == ["0", "4", "5", "6", "7", "9"]
-    assert [sum(isinstance(s, Image) for s in d.segments) for d in documents] == [1, 0, 1, 0, 0, 1]
+    assert [sum(isinstance(s, Span) for s in d.segments) for d in documents] == [1, 0, 1, 0, 0, 1]
     assert reasons(rejects) == {
         "images and texts differ in length": 2, "image and text at one position": 1, "missing image file": 2,
         "image is damaged": 1, "image path outside the image root": 3, "empty document": 1}
@@ -239,14 +239,14 @@ def test_images_from_tars_and_from_columns(tmp_path, image_root):
         table = pa.table({"images": pa.array([values], pa.list_(kind)), "texts": [[None, "y"]]})
         pq.write_table(table, tmp_path / "b.parquet")
         document, = good_documents(tmp_path / "b.parquet", "interleaved", Rejects())
-        assert document.segments == (Image(image_bytes(2), "jpeg"), Text("y"))
+        assert document.segments == (Span(image_bytes(2), "jpeg"), Text("y"))
 
 
 def test_the_cap_on_images_and_joined_texts(tmp_path, image_root):
     path = interleaved_table(tmp_path / "o.parquet", [(["0.jpg", "1.jpg", "2.jpg", None, None], [None, None, None, "a", "b"])])
     rejects = Rejects()
     document, = good_documents(path, "interleaved", rejects, ImageRoot(image_root), max_images=2)
-    assert document.segments == (Image(image_bytes(0), "jpeg"), Image(image_bytes(1), "jpeg"), Text("a\n\nb"))
+    assert document.segments == (Span(image_bytes(0), "jpeg"), Span(image_bytes(1), "jpeg"), Text("a\n\nb"))
     assert reasons(rejects) == {"image beyond the cap of 2 in a document": 1} and rejects.images == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nmm.config import EarlyFusionConfig
+from nmm.architectures import EarlyFusionConfig
 from nmm.data.loader import collate
 from nmm.models import build, early_fusion
 from nmm.models.early_fusion import IGNORE
@@ -72,6 +72,7 @@ def test_packed_documents_are_as_if_alone(model, batch):
             alone = {
                 "input_ids": batch["input_ids"][:1, mine], "labels": batch["labels"][:1, mine],
                 "document_ids": torch.zeros_like(images)[None], "span_ids": torch.where(images >= 0, 0, -1)[None],
+                "modality": (images >= 0)[None].long(),
                 "patches": batch["patches"][:1, first_slot:first_slot + 16],
             }
             assert torch.allclose(model.hidden(alone)[0], packed[mine], atol=1e-5), number
@@ -136,7 +137,7 @@ def test_text_alone_needs_no_images(model, corpus):
 
 
 def test_images_without_a_projection_are_refused(batch):
-    with pytest.raises(ValueError, match="patch_dim = 0: give patch_dim, or drop image sources"):
+    with pytest.raises(ValueError, match="patch_dim = 0: give patch_dim, or drop the sources of images"):
         build(replace(CONFIG, patch_dim=0))(batch)
 
 
@@ -166,7 +167,7 @@ def test_an_untrained_model_guesses(model, batch):
 
 
 def test_a_configuration_of_no_architecture():
-    with pytest.raises(ValueError, match="no model for a object: known are EarlyFusionConfig"):
+    with pytest.raises(ValueError, match="no model of architecture object: known are early"):
         build(object())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.readers.detect import bad_shard
 from nmm.data.readers.images import ImageRoot
 from nmm.data.rejects import Rejects
@@ -43,7 +43,7 @@ def read_caption_table(path: Path, rejects: Rejects, images: ImageRoot | None = 
         elif row["caption"] is None:
             rejects.add("no caption", name)
         else:
-            yield Document((Image(data, "encoded"), Text(row["caption"])), name)
+            yield Document((Span(data, "encoded"), Text(row["caption"])), name)
 
 
 def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
@@ -66,7 +66,7 @@ def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | Non
         if any(image is not None and text is not None for image, text in zip(row["images"], row["texts"])):
             rejects.add("image and text at one position", name)
             continue
-        segments: list[Text | Image] = []
+        segments: list[Text | Span] = []
         for image, text in zip(row["images"], row["texts"]):
             if text is not None:
                 segments.append(Text(text))
@@ -75,7 +75,7 @@ def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | Non
                 if data is None:
                     rejects.add(reason, f"{name}: {image if isinstance(image, str) else 'bytes'}"[:200], "images")
                 else:
-                    segments.append(Image(data, "encoded"))
+                    segments.append(Span(data, "encoded"))
         yield Document(tuple(segments), name)
 
 

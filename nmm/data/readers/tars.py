@@ -1,11 +1,11 @@
-"""Image-caption pairs in WebDataset tars, as img2dataset writes them: KEY.jpg|png|webp with KEY.txt or KEY.json."""
+"""Span-caption pairs in WebDataset tars, as img2dataset writes them: KEY.jpg|png|webp with KEY.txt or KEY.json."""
 
 import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from nmm.data.documents import Document, Image, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.readers.detect import bad_shard
 from nmm.data.readers.images import ImageRoot
 from nmm.data.rejects import Rejects
@@ -58,7 +58,7 @@ def _pair(members: list[tuple[str, bytes | str]], name: str) -> tuple[str, Docum
         return "json is damaged", None
     if not isinstance(caption, str):
         return "no caption", None
-    return "", Document((Image(files[found[0]], found[0]), Text(caption)), name)
+    return "", Document((Span(files[found[0]], found[0]), Text(caption)), name)
 
 
 def _samples(path: Path, rejects: Rejects) -> Iterator[tuple[str, list[tuple[str, bytes | str]]]]:
