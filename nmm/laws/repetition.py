@@ -22,7 +22,7 @@ def effective_tokens(D, U, R) -> np.ndarray:
             1/e of a first reading. All positive; they broadcast.
     Returns:
         D' [tokens], D itself where nothing was repeated (D <= U).
-    Source: Muennighoff et al. 2023 (arXiv 2305.16264), Eq. 5.
+    Source: Muennighoff et al. 2023 (arXiv 2305.16264), the effective data of their data-constrained law.
     """
     once = np.minimum(U, D)
     return once * (1.0 - R * np.expm1(-(D / once - 1.0) / R))
@@ -36,7 +36,7 @@ class RepetitionLaw(Law):
         r"L(N, D, U) = E + \frac{A}{N^\alpha} + \frac{B}{D'^\beta},\quad "
         r"D' = U + U R^* \bigl(1 - e^{-(D/U - 1)/R^*}\bigr)"
     )
-    source = "Muennighoff et al. 2023 (arXiv 2305.16264), Sec. 3.1; without their second decay, of excess parameters"
+    source = "Muennighoff et al. 2023 (arXiv 2305.16264), without their second decay, of excess parameters"
     inputs = ("N", "D", "U")
     parameters = (
         coefficient("E", "nats/token"),
