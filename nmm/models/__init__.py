@@ -4,8 +4,9 @@ from torch import nn
 
 from nmm.architectures import ModelConfig
 from nmm.models.early_fusion import EarlyFusion
+from nmm.models.late_fusion import LateFusion
 
-ARCHITECTURES: dict[str, type[EarlyFusion]] = {"early": EarlyFusion}
+ARCHITECTURES: dict[str, type[EarlyFusion]] = {"early": EarlyFusion, "late": LateFusion}
 
 
 def build(config: ModelConfig) -> nn.Module:
