@@ -8,6 +8,9 @@ CHAPTER     ?= 05_fit
 
 VENV  := .venv
 READY := $(VENV)/.ready
+# The second lane: torch 2.11, and Python 3.12 where it runs, as on GPU machines
+VENV211   := .venv-torch211
+PYTHON211 ?= $(shell python3.12 -V >/dev/null 2>&1 && echo python3.12 || echo $(PYTHON))
 NMM   := $(VENV)/bin/python -m nmm
 STUDY := $(PRESET)$(if $(DATA),-$(notdir $(abspath $(DATA))))
 OWN   := work/runs/$(STUDY)
@@ -17,7 +20,7 @@ QUICK := $(if $(filter smoke,$(PRESET)),-p resamples=40 -p studies=2 -p every=25
 # Our records of the same study, shown beside the reader's own
 PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
-.PHONY: book site serve test report lab constraints clean help
+.PHONY: book site serve test test-torch211 report lab constraints clean help
 
 book: $(READY) ## train the study PRESET on the generated corpus, or on DATA, and render the book from it
 	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)" --corpus-dir $(CORPUS)) $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
@@ -35,6 +38,10 @@ test: $(READY) ## the whole test suite
 	$(VENV)/bin/ruff check nmm tests benchmarks
 	$(VENV)/bin/python -m pytest -n $(JOBS)
 
+test-torch211: $(VENV211)/.ready ## the whole test suite on torch 2.11, in an environment of its own (7 GB)
+	@$(VENV211)/bin/python -c 'import platform, torch; print("Python", platform.python_version(), "torch", torch.__version__)'
+	OMP_NUM_THREADS=1 $(VENV211)/bin/python -m pytest -n $(JOBS)
+
 report: $(READY) ## one self-contained HTML file of the chapter CHAPTER, as last executed by make book
 	$(NMM) report work/executed/$(STUDY)/$(CHAPTER).ipynb --out work/$(CHAPTER).html
 
@@ -48,6 +55,11 @@ $(READY): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt uv
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --constraint constraints.txt --editable '.[book,test]'
 	@touch $(READY)
+
+$(VENV211)/.ready: $(READY) pyproject.toml constraints-torch211.txt
+	$(VENV)/bin/uv venv --quiet --clear --python $(PYTHON211) $(VENV211)
+	$(VENV)/bin/uv pip install --quiet --python $(VENV211)/bin/python --overrides constraints-torch211.txt --editable '.[book,test]'
+	@touch $(VENV211)/.ready
 
 constraints: ## write the versions that are installed into constraints.txt
 	{ echo "# Exact versions of the environment that the book was made in, Python 3.11. Written by: make constraints"; \
