@@ -1,0 +1,136 @@
+"""Arms at equal compute: a known difference is found, no difference is no finding, and few seeds decide nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, interval, overall
+
+LAW = {"E": 0.4, "A": 60.0, "B": 150.0, "alpha": 0.5, "beta": 0.42}
+
+
+def loss(N, D):
+    return LAW["E"] + LAW["A"] / N ** LAW["alpha"] + LAW["B"] / D ** LAW["beta"]
+
+
+def study(arms, *, seeds=4, noise=0.0, sizes=(8e4, 1.3e5, 2.3e5), budgets=(2.5e5, 5e5, 1e6), rng=None):
+    """A table of runs; `arms`: name -> (factor on the loss, factor on the compute)."""
+    rows = []
+    for arm, (factor, cost) in arms.items():
+        for N in sizes:
+            for D in budgets:
+                for seed in range(seeds):
+                    scatter = np.exp(noise * rng.standard_normal()) if noise else 1.0
+                    tokens = D + 40 * seed      # seeds do not read exactly as much
+                    rows.append({"arm": arm, "size": f"{N:.0f}", "seed": seed, "C": cost * 6 * N * tokens,
+                                 "L": factor * loss(N, tokens) * scatter})
+    return pd.DataFrame(rows)
+
+
+def test_a_known_difference_at_equal_compute_is_found_without_noise():
+    """The dearer arm reaches the same loss only at 1.4 times the compute, and its loss is 2 % higher there."""
+    table = study({"late": (1.02, 1.4), "early": (1.0, 1.0)}, budgets=(2.5e5, 5e5, 1e6, 2e6))
+    found = at_equal_compute(table, "late", "early")
+    for row in found.itertuples():
+        N = float(row.size)
+        expected = np.log(1.02 * loss(N, row.C / (1.4 * 6 * N)) / loss(N, row.C / (6 * N)))
+        assert row.difference == pytest.approx(expected, abs=2e-4), row
+    assert overall(found).verdict == "higher"
+
+
+def test_equal_runs_differ_by_nothing_although_they_are_interpolated():
+    """One law, runs at other budgets: what is left over is the error of interpolation, and it must be small."""
+    table = study({"a": (1.0, 1.0)})
+    other = study({"b": (1.0, 1.0)}, budgets=(2.8e5, 4.2e5, 7e5))
+    found = at_equal_compute(pd.concat([table, other]), "b", "a")
+    assert len(found) > 0
+    assert found["difference"].abs().max() < 5e-4
+
+
+def test_nothing_is_compared_beyond_the_runs():
+    table = study({"late": (1.0, 1.4), "early": (1.0, 1.0)})
+    found = at_equal_compute(table, "late", "early")
+    for size, cells in found.groupby("size"):
+        both = [table[(table["size"] == size) & (table["arm"] == arm)]["C"] for arm in ("late", "early")]
+        assert cells["C"].min() >= 0.99 * max(C.min() for C in both)
+        assert cells["C"].max() <= 1.01 * min(C.max() for C in both)
+
+
+def test_equal_budgets_need_no_interpolation_and_are_one_cell():
+    table = study({"moe": (0.99, 1.0), "dense": (1.0, 1.0)}, budgets=(5e5,))
+    found = at_equal_compute(table, "moe", "dense")
+    assert found.groupby("size")["C"].nunique().tolist() == [1, 1, 1]
+    assert found["difference"].to_numpy() == pytest.approx(np.log(0.99))
+
+
+def test_across_sizes_each_arm_takes_its_best_size():
+    """A large size that is worse than the small ones at every budget changes nothing."""
+    table = study({"a": (1.0, 1.0), "b": (1.01, 1.0)})
+    useless = table[table["arm"] == "b"].assign(size="useless", L=lambda rows: 2 * rows["L"])
+    found = at_equal_compute(pd.concat([table, useless]), "b", "a", across_sizes=True)
+    assert set(found["size"]) == {"all"}
+    assert found["difference"].to_numpy() == pytest.approx(np.log(1.01), abs=1e-9)
+
+
+def test_a_seed_that_one_arm_lacks_is_left_out_and_a_missing_run_leaves_its_cell_out():
+    table = study({"a": (1.0, 1.0), "b": (1.01, 1.0)})
+    without = table[~((table["arm"] == "b") & (table["seed"] == 3))]
+    assert set(at_equal_compute(without, "b", "a")["seed"]) == {0, 1, 2}
+    largest = table["C"] > 0.99 * table["C"].max()
+    gone = table[~(largest & (table["arm"] == "b") & (table["seed"] == 0))]
+    found = at_equal_compute(gone, "b", "a")
+    assert found["C"].max() < 0.9 * table["C"].max()
+    assert (found.groupby(["size", "C"])["seed"].nunique() == 4).all()
+
+
+def test_intervals_cover_as_they_say():
+    rng = np.random.default_rng(0)
+    truth, hits, resolved = np.log(1.02), 0, 0
+    for _ in range(100):
+        table = study({"a": (1.0, 1.0), "b": (1.02, 1.0)}, noise=0.01, rng=rng, sizes=(1.3e5,), budgets=(2.5e5, 1e6))
+        found = overall(at_equal_compute(table, "b", "a"))
+        hits += found.low <= truth <= found.high
+        resolved += found.verdict == "higher"
+        assert found.verdict != "lower" or found.high < 0
+    assert 0.88 <= hits / 100 <= 0.99, f"{hits} of 100 intervals hold the truth"
+    assert resolved > 10
+
+
+def test_few_seeds_decide_nothing():
+    three, four = interval(np.array([0.1, 0.1001, 0.1002])), interval(np.array([0.1, 0.1001, 0.1002, 0.1001]))
+    assert three.low > 0
+    assert (three.verdict, four.verdict) == ("unresolved", "higher")
+    assert MIN_SEEDS == 4
+
+
+def test_the_interval_is_students():
+    from scipy.stats import ttest_1samp
+
+    values = np.array([0.3, -0.1, 0.25, 0.4, 0.0])
+    expected = ttest_1samp(values, 0).confidence_interval(0.9)
+    found = interval(values, 0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_cells_come_with_their_own_intervals():
+    rng = np.random.default_rng(1)
+    found = at_equal_compute(study({"a": (1.0, 1.0), "b": (1.1, 1.0)}, noise=0.005, rng=rng), "b", "a")
+    cells = by_cell(found)
+    assert len(cells) == 9
+    assert (cells["verdict"] == "higher").all()
+    assert ((cells["low"] < cells["value"]) & (cells["value"] < cells["high"])).all()
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda table: table.drop(columns="seed"), "no column seed"),
+    (lambda table: table[table["arm"] == "a"], "no runs of arm 'b': there are a"),
+    (lambda table: table.assign(L=np.nan), "no row has usable C, L"),
+])
+def test_bad_tables_are_named(change, words):
+    with pytest.raises(ValueError, match=words):
+        at_equal_compute(change(study({"a": (1.0, 1.0), "b": (1.0, 1.0)})), "b", "a")
+
+
+def test_one_seed_has_no_interval():
+    with pytest.raises(ValueError, match="at least two finite values"):
+        overall(at_equal_compute(study({"a": (1.0, 1.0), "b": (1.0, 1.0)}, seeds=1), "b", "a"))
