@@ -1,0 +1,71 @@
+"""A part of a corpus: fewer training documents, the same held-out ones. What the worth of repeated data is measured with."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nmm.config import content_hash
+from nmm.data import store
+from nmm.data.clean import clean
+from nmm.data.documents import Document
+from nmm.data.prepare import PART_BYTES, Plan, parse_source
+from nmm.data.readers import ImageRoot, read
+from nmm.data.rejects import Rejects
+from nmm.data.write import Layout, write_corpus
+
+
+def subset(
+    corpus: store.Corpus, sources: Sequence[tuple[str, str | Path]], out: str | Path, share: float, *,
+    image_root: str | Path | None = None, max_images: int = 30,
+) -> store.Corpus:
+    """Write, or open if it is there, the corpus of a share of another's training documents.
+
+    Tokenizer, layout and held-out documents are the other corpus's. A document is kept by its content hash, so that a
+    smaller share is part of a larger one.
+
+    Args:
+        corpus: the whole corpus, prepared from `sources` with a held-out share.
+        sources: as `prepare` took them: (`KIND` or `KIND:NAME`, file or folder).
+        out: folder of the part.
+        share: of each source's training documents, above 0 and up to 1.
+        image_root, max_images: as `prepare` took them.
+    Raises:
+        ValueError: a share outside (0, 1], a source that loses all its documents, or `out` holds another corpus.
+        OSError: a file cannot be read or written.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share of the training documents is {share}: above 0 and up to 1, for example 0.5")
+    held_out = corpus.report["validation"]
+    layout = Layout(context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch, validation=held_out)
+    plan = Plan(
+        sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
+        image_root=Path(image_root) if image_root is not None else None, layout=layout, vocab_size=corpus.vocab_size,
+        tokenizer=corpus.tokenizer, max_images=max_images, max_rejects=1.0, part_bytes=PART_BYTES,
+    )
+    documents = {name: (kind, _kept(plan, name, share)) for name, kind in plan.kinds.items()}
+    return write_corpus(
+        documents, out, corpus.tokenizer, context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch,
+        validation=held_out, identity=content_hash({"part of": plan.identity, "share": share}),
+    )
+
+
+def training_tokens(corpus: store.Corpus) -> dict[str, int]:
+    """Different training tokens of each source, all modalities together [tokens]; the shards need not be there."""
+    return {
+        name: sum(count for key, count in source["train"].items() if key.endswith("_tokens"))
+        for name, source in corpus.description["sources"].items()
+    }
+
+
+def _kept(plan: Plan, name: str, share: float) -> Iterator[Document]:
+    """The good documents of a source, those for training thinned out."""
+    root, rejects = plan.roots[name], Rejects()
+    images = ImageRoot(root) if root else None
+    for file in plan.files[name]:
+        for found in read(file, plan.kinds[name], rejects, images):
+            document = clean(found, plan.kinds[name], plan.layout.geometry, plan.max_images, rejects)
+            if document is None:
+                continue
+            # the first half of the digest decides what is held out, the second what is kept
+            drawn = int.from_bytes(document.digest()[8:16], "big")
+            if plan.layout.split_of(document, 0) == "validation" or drawn < share * 2.0**64:
+                yield document
