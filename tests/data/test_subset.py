@@ -44,7 +44,7 @@ def test_held_out_sequences_stay(whole, half):
         assert len(there) == len(source.validation) > 0
         for index in range(len(there)):
             assert np.array_equal(there[index].tokens, source.validation[index].tokens)
-            assert there[index].images == source.validation[index].images
+            assert there[index].data == source.validation[index].data
 
 
 def test_a_smaller_share_is_part_of_a_larger_one(whole, half, sources, tmp_path):
