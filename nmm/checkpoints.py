@@ -2,8 +2,9 @@
 
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from composer import State, Trainer
 from composer.callbacks import CheckpointSaver
@@ -11,7 +12,47 @@ from composer.core import Event
 from composer.loggers import Logger
 
 FILENAME = "ba{batch}-rank{rank}.pt"
+FORK = "trunk-ba{batch}-rank{rank}.pt"      # of a longer run, for a shorter one to go on from
 LATEST = "latest-rank0.pt"      # Composer's link to the last one
+
+
+class Fork(CheckpointSaver):
+    """Leaves one checkpoint in the folder of a shorter run, at the step where that run's cooldown begins.
+
+    The two runs are the same up to there, so the shorter goes on from it as if it had been trained alone (design of
+    Haegele et al. 2024, Sec. 4).
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(
+            str(folder), FORK, remote_file_name=None, latest_remote_file_name=None, overwrite=True,
+            save_interval=lambda state, event: event == Event.BATCH_CHECKPOINT and state.timestamp.batch.value == step,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: a run that goes on need not know what others it has served."""
+        return {}
+
+
+def savers(scratch: Path, seconds: float, forks: Mapping[Path, int]) -> list[CheckpointSaver]:
+    """What writes the checkpoints of a run into its folder, and those of shorter runs into theirs.
+
+    Args:
+        scratch: the run's folder.
+        seconds: time between its checkpoints [s].
+        forks: folders of shorter runs -> the step after which their cooldown begins. Those that have a checkpoint are left
+            out: they have started.
+    """
+    own = CheckpointSaver(
+        str(scratch), FILENAME, remote_file_name=FILENAME, latest_remote_file_name=LATEST, save_interval=every(seconds),
+        num_checkpoints_to_keep=1,
+    )
+    return [own, *(Fork(folder, step) for folder, step in forks.items() if not (folder / LATEST).exists())]
+
+
+def forked(scratch: Path) -> bool:
+    """Whether a run goes on from a longer one's checkpoint."""
+    return any(scratch.glob("trunk-ba*-rank0.pt"))
 
 
 def every(seconds: float) -> Callable[[State, Event], bool]:
@@ -38,7 +79,7 @@ def settle(scratch: Path) -> None:
         ValueError: the checkpoint is damaged.
     """
     latest = scratch / LATEST
-    checkpoints = sorted(scratch.glob("ba*-rank0.pt"), key=lambda path: path.stat().st_mtime)
+    checkpoints = sorted(scratch.glob("*ba*-rank0.pt"), key=lambda path: path.stat().st_mtime)
     if not latest.exists():
         whole = [path for path in checkpoints if zipfile.is_zipfile(path)]
         latest.unlink(missing_ok=True)      # it may point at nothing
@@ -47,19 +88,22 @@ def settle(scratch: Path) -> None:
     elif not zipfile.is_zipfile(latest):
         raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
     for path in checkpoints:
-        if path.name != latest.resolve().name:
+        if path.name != latest.resolve().name and path.name.startswith("ba"):
             path.unlink()
 
 
-def name_failures(trainer: Trainer, scratch: Path) -> None:
+def name_failures(trainer: Trainer) -> None:
     """Let a checkpoint that cannot be written say where and what to do; torch's own message says neither."""
-    (saver,) = (callback for callback in trainer.state.callbacks if isinstance(callback, CheckpointSaver))
-    save = saver._save_checkpoint
+    for saver in trainer.state.callbacks:
+        if isinstance(saver, CheckpointSaver):
+            saver._save_checkpoint = _named(saver._save_checkpoint, saver.folder)      # type: ignore[method-assign]
 
+
+def _named(save: Callable[[State, Logger], None], folder: str) -> Callable[[State, Logger], None]:
     def named(state: State, logger: Logger) -> None:
         try:
             save(state, logger)
         except (OSError, RuntimeError) as error:
-            raise OSError(f"cannot write a checkpoint in {scratch}: {error}. Free space or choose another folder, then run again") from error
+            raise OSError(f"cannot write a checkpoint in {folder}: {error}. Free space or choose another folder, then run again") from error
 
-    saver._save_checkpoint = named      # type: ignore[method-assign]
+    return named

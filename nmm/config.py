@@ -12,6 +12,7 @@ from typing import Any
 from nmm.architectures import MODELS, ModelConfig, one_of, positive
 
 TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
+MODALITIES = ("text", "image", "audio", "video")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from nmm.config import TASKS, RunConfig, from_dict, to_dict
+from nmm.config import MODALITIES, TASKS, RunConfig, from_dict, to_dict
+from nmm.data.documents import KINDS
 from nmm.flops import count, train_flops
 
 SCHEMA = 1
 STATUSES = ("finished", "failed")
-TOKENS = {"text", "image", "padding", "target"}
+TOKENS = {"text", "image", "padding", "target"}     # every record has these counts; audio and video where there are any
 
 
 class RecordError(ValueError):
@@ -33,14 +35,21 @@ class RunRecord:
         config: everything that decided the result.
         preset, size: labels for tables; the name of the study and of the model size.
         status, reason: "finished", or "failed" with a reason.
-        tokens: tokens trained on, by modality and kind: `text`, `image`, `padding`, `target` [tokens].
+        tokens: tokens trained on, by modality and kind: `text`, `image`, `audio`, `video`, `padding`, `target` [tokens].
         share: realised share of the training tokens by source name.
         flops_exact: every matrix product, see `flops.exact_train_flops` [FLOPs].
         losses: held-out cross-entropy by data type [nats per target token].
         entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target token].
+        routing: of a mixture of experts: held-out tokens by data type, layer and expert, text first, then all else;
+            lists of shape (n_layers, n_experts, 2) [tokens].
+        branched_at: tokens at which the run left a longer one whose course it shares; None: trained alone [tokens].
         curve: training loss: pairs of tokens seen [tokens] and mean loss since the pair before [nats per target token].
-        wall_seconds: training and evaluation, without start-up; all attempts of a resumed run together [s].
-        tokens_per_second: D / seconds spent in training steps.
+        wall_seconds: training and evaluation, without start-up; all attempts of a resumed run together, and what it shares
+            with a longer run [s].
+        tokens_per_second: D / seconds spent in training steps, all processes together.
+        processes: that trained it.
+        mfu: model FLOPs utilisation, C / (seconds of training * peak of all devices); None where the peak is not known.
+        memory_bytes: most memory that one device held [bytes]; None on a CPU.
         versions, device: what it ran on.
     """
 
@@ -54,9 +63,14 @@ class RunRecord:
     flops_exact: float | None = None
     losses: dict[str, float] | None = None
     entropy: dict[str, float] | None = None
+    routing: dict[str, list[list[list[int]]]] | None = None
+    branched_at: int | None = None
     curve: list[list[float]] = field(default_factory=list)
     wall_seconds: float | None = None
     tokens_per_second: float | None = None
+    processes: int = 1
+    mfu: float | None = None
+    memory_bytes: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
 
@@ -67,23 +81,37 @@ class RunRecord:
             raise RecordError("a failed run must say why: reason is empty")
         if self.status == "finished" and not (self.losses and self.tokens):
             raise RecordError("a finished run must have losses and tokens")
-        if self.losses is not None and not (_numbers(self.losses, above=0) and self.losses.keys() <= set(TASKS)):
-            raise RecordError(f"losses must be finite and positive, by data type ({', '.join(TASKS)}): got {self.losses}")
-        if self.tokens is not None and not (_numbers(self.tokens, whole=True) and self.tokens.keys() == TOKENS):
+        if self.losses is not None and not (_numbers(self.losses, above=0) and self.losses.keys() <= set(KINDS)):
+            raise RecordError(f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}")
+        if self.tokens is not None and not (_numbers(self.tokens, whole=True) and TOKENS <= self.tokens.keys() <= TOKENS | set(MODALITIES)):
             raise RecordError(f"tokens must be whole numbers of {', '.join(sorted(TOKENS))}: got {self.tokens}")
-        if self.entropy is not None and not (_numbers(self.entropy) and self.entropy.keys() == set(TASKS)):
+        if self.entropy is not None and not (_numbers(self.entropy) and set(TASKS) <= self.entropy.keys() <= set(KINDS)):
             raise RecordError(f"entropy must be a number for each of {', '.join(TASKS)}: got {self.entropy}")
+        if self.routing is not None:
+            self._check_routing()
         if not all(_numbers(dict(enumerate(point))) and len(point) == 2 for point in self.curve):
             raise RecordError("the curve must be pairs of tokens and loss")
-        for name in ("flops_exact", "wall_seconds", "tokens_per_second"):
+        for name in ("flops_exact", "wall_seconds", "tokens_per_second", "branched_at", "processes", "mfu", "memory_bytes"):
             value = getattr(self, name)
             if value is not None and not _numbers({name: value}, above=0):
                 raise RecordError(f"{name} must be positive and finite: got {value!r}")
 
+    def _check_routing(self) -> None:
+        model = self.config.model
+        shape = (model.n_layers, getattr(model, "n_experts", 0), 2)
+        for task, counts in self.routing.items():
+            if task not in KINDS or np.shape(counts) != shape or not _numbers(dict(enumerate(np.ravel(counts).tolist())), whole=True):
+                raise RecordError(f"routing must hold whole numbers of shape {shape} by data type: got {np.shape(counts)} for {task!r}")
+
     @property
     def D(self) -> int | None:
-        """Training tokens, image and text together, without padding."""
-        return self.tokens["text"] + self.tokens["image"] if self.tokens else None
+        """Training tokens, all modalities together, without padding."""
+        return sum(self.tokens.get(name, 0) for name in MODALITIES) if self.tokens else None
+
+    @property
+    def D_v(self) -> int | None:
+        """Training tokens that pass the vision encoder (Table 1); None where there is none."""
+        return self.tokens["image"] if self.tokens and count(self.config.model).N_v else None
 
     @property
     def L(self) -> float | None:
@@ -167,14 +195,19 @@ def load(folder: str | Path) -> pd.DataFrame:
         run, preset, arch, size, mixture, corpus: names and hashes [text]
         seed
         status, reason: "finished", "failed" or "corrupt" [text]
-        N: parameters of the laws: active, embeddings included, norms and patch projection left out [parameters]
-        n_active, n_total, n_embedding, n_unembedding, n_blocks, n_patch, n_norms: by group [parameters]
+        N: parameters of the decoder in the laws: active, embeddings included, norms and patch projection left out; N_v:
+            those of the vision encoder, 0 without one [parameters]
+        n_active, n_total, n_embedding, n_unembedding, n_blocks, n_inactive, n_vision, n_patch, n_connector, n_routers,
+            n_norms: by group [parameters]
         d_model, n_layers, lr, batch_tokens, max_epochs: settings; width [features], batch [tokens]
-        budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image by modality [tokens]
-        C: 6 N D; C_exact: every matrix product [FLOPs]
+        d_vision [features], encoder_lr_scale; n_experts, top_k, routing, expert_lr_scale: missing where an architecture has
+            none
+        budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality; D_v:
+            those that pass an encoder; branched_at [tokens]
+        C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
         L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
-        wall_seconds [s], tokens_per_second [tokens/s]
+        wall_seconds [s], tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
     Raises:
         FileNotFoundError: there is no such folder.
     """
@@ -210,33 +243,50 @@ def curves(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "size", "N", "D", "tokens", "loss"])
 
 
+GROUPS = {      # column -> group of nmm.flops.Counts
+    "N": "N", "N_v": "N_v", "n_active": "n_active", "n_total": "n_total", "n_embedding": "embedding",
+    "n_unembedding": "unembedding", "n_blocks": "blocks", "n_inactive": "inactive", "n_vision": "vision_blocks",
+    "n_patch": "patch_projection", "n_connector": "connector", "n_routers": "routers", "n_norms": "norms",
+}
+LATE = ("d_vision",)
+SPARSE = ("n_experts", "top_k", "routing")
+
 COLUMNS = [
-    "run", "preset", "arch", "size", "mixture", "corpus", "seed", "status", "reason",
-    "N", "n_active", "n_total", "n_embedding", "n_unembedding", "n_blocks", "n_patch", "n_norms",
-    "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", "budget", "D", "D_text", "D_image", "C", "C_exact",
+    "run", "preset", "arch", "size", "mixture", "corpus", "seed", "status", "reason", *GROUPS,
+    "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
+    "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
     "L", "L_caption", "L_interleaved", "L_text", "E_true", "E_caption", "E_interleaved", "E_text",
-    "wall_seconds", "tokens_per_second",
+    "wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
 ]
 
-MEASURED = [name for name in COLUMNS if name in ("C", "C_exact", "wall_seconds", "tokens_per_second") or name[:2] in ("L_", "E_") or name == "L"]
+MEASURED = [
+    name for name in COLUMNS
+    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "tokens_per_second", "mfu", "memory_bytes",
+                "d_vision", "encoder_lr_scale", "n_experts", "top_k", "expert_lr_scale")
+    or name[:2] in ("L_", "E_")
+]
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
     config, counts = record.config, count(record.config.model)
+    model, optim = config.model, config.optim
     losses, entropy, tokens = record.losses or {}, record.entropy or {}, record.tokens or {}
+    has_entropy = all(task in entropy for task in TASKS)
+    compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
     return {
-        "run": config.id, "preset": record.preset, "arch": config.model.arch, "size": record.size,
+        "run": config.id, "preset": record.preset, "arch": model.arch, "size": record.size,
         "mixture": config.data.mixture, "corpus": config.data.corpus_id, "seed": config.seed,
         "status": record.status, "reason": record.reason,
-        "N": counts.N, "n_active": counts.n_active, "n_total": counts.n_total, "n_embedding": counts.embedding,
-        "n_unembedding": counts.unembedding, "n_blocks": counts.blocks, "n_patch": counts.patch_projection,
-        "n_norms": counts.norms,
-        "d_model": config.model.d_model, "n_layers": config.model.n_layers, "lr": config.optim.lr,
+        **{column: getattr(counts, group) for column, group in GROUPS.items()},
+        "d_model": model.d_model, "n_layers": model.n_layers, "lr": optim.lr,
         "batch_tokens": config.data.batch_tokens, "max_epochs": config.data.max_epochs,
-        "budget": config.tokens, "D": record.D, "D_text": tokens.get("text"), "D_image": tokens.get("image"),
-        "C": train_flops(counts.N, record.D) if record.D else None, "C_exact": record.flops_exact,
+        **{name: getattr(model, name, None) for name in (*LATE, *SPARSE)},
+        "encoder_lr_scale": optim.encoder_lr_scale if model.arch == "late" else None,
+        "expert_lr_scale": optim.expert_lr_scale if model.arch == "moe" else None,
+        "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES}, "D_v": record.D_v,
+        "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
-        "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if entropy else None,
+        "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if has_entropy else None,
         **{f"E_{task}": entropy.get(task) for task in TASKS},
-        "wall_seconds": record.wall_seconds, "tokens_per_second": record.tokens_per_second,
+        **{name: getattr(record, name) for name in ("wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes")},
     }

@@ -1,8 +1,10 @@
 """Many runs: every run of a grid that has no record yet, trained in parallel processes.
 
-A process imports Composer once and trains many runs. Each run holds a file lock while it trains, so that two sweeps on
-one folder share the work; checkpoints and locks live under `runs_dir/.scratch`. Nothing is lost at a kill: finished
-runs have their record, the others go on from their checkpoint at the next call.
+A process imports Composer once and trains many runs. Runs that differ in their budget alone are one family: the longest
+is their trunk, which leaves the others a checkpoint from where their cooldown begins (Haegele et al. 2024, Sec. 4). Each run
+holds a file lock while its family trains, so that two sweeps on one folder share the work; checkpoints and locks live under
+`runs_dir/.scratch`. Nothing is lost at a kill: finished runs have their record, the others go on from their checkpoint at
+the next call.
 """
 
 import fcntl
@@ -14,9 +16,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ class Outcome:
     aside: dict[str, str] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    tokens: int = 0                 # trained; what branches share with their trunk counts once
+    tokens_alone: int = 0           # that the finished runs would have taken, each trained from its start
     startup_share: float = 0.0      # of the workers' time, until their first run began
 
     def __str__(self) -> str:
@@ -52,6 +56,9 @@ class Outcome:
         if self.finished:
             lines.append(f"{60 * len(self.finished) / self.seconds:.1f} runs a minute; {100 * self.startup_share:.1f} % of the "
                          "workers' time went into starting up")
+            if self.tokens < self.tokens_alone:
+                lines.append(f"branches of a trunk saved {1 - self.tokens / self.tokens_alone:.0%} of "
+                             f"{self.tokens_alone / 1e6:.1f}M tokens")
         lines += [f"run {run} failed: {reason}" for run, reason in self.failed.items()]
         lines += [f"run {run}: a corrupt record was set aside as {path}" for run, path in self.aside.items()]
         return "\n".join(lines)
@@ -66,6 +73,7 @@ def sweep(
     entropy: dict[str, float] | None = None,
     jobs: int = 2,
     retry_failed: bool = False,
+    branch: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Outcome:
     """Train the runs of a grid that are not finished.
@@ -78,6 +86,7 @@ def sweep(
         entropy: the generator's entropy by data type [nats per target token].
         jobs: worker processes, each with one CPU thread.
         retry_failed: train runs again whose record says "failed"; they fail the same way unless the code changed.
+        branch: let runs that differ in their budget alone share a trunk; the losses are the same without.
         checkpoint_seconds: time between checkpoints of a run [s].
     Returns:
         What happened to each run.
@@ -106,7 +115,7 @@ def sweep(
     if todo:
         work = _Work(Path(corpus), folder, preset, entropy, retry_failed, checkpoint_seconds)
         _check(todo, work)
-        _train_all(todo, work, min(jobs, len(todo)), outcome)
+        _train_all(_families(todo) if branch else [[config] for config in todo], work, jobs, outcome)
     outcome.seconds = time.perf_counter() - began
     return outcome
 
@@ -149,18 +158,34 @@ def _check(todo: list[RunConfig], work: _Work) -> None:
         plan(config, corpus)
 
 
-def _train_all(todo: list[RunConfig], work: _Work, jobs: int, outcome: Outcome) -> None:
+def _families(todo: list[RunConfig]) -> list[list[RunConfig]]:
+    """Runs that differ in their budget alone, the longest first; families in the order of their first run."""
+    families: dict[str, list[RunConfig]] = {}
+    for config in todo:
+        families.setdefault(replace(config, tokens=config.data.batch_tokens).id, []).append(config)
+    return [sorted(family, key=lambda config: -config.tokens) for family in families.values()]
+
+
+def _own_tokens(config: RunConfig, trunk: bool) -> int:
+    """What a run trains itself: a branch only its cooldown [tokens]."""
+    return config.tokens if trunk else int(config.optim.cooldown * config.tokens)
+
+
+def _train_all(families: list[list[RunConfig]], work: _Work, jobs: int, outcome: Outcome) -> None:
+    todo = [config for family in families for config in family]
+    jobs = min(jobs, len(families))
     context = multiprocessing.get_context("spawn")
     tasks, reports = context.Queue(), context.Queue()
-    for config in todo:
-        tasks.put(config)
+    for family in families:
+        tasks.put(family)
     for _ in range(jobs):
         tasks.put(None)
     with _for_workers():
         workers = [context.Process(target=_worker, args=(tasks, reports, work), daemon=True) for _ in range(jobs)]
         for worker in workers:
             worker.start()
-    bar = tqdm(total=sum(config.tokens for config in todo), unit="tok", unit_scale=True, desc=f"training {len(todo)} runs",
+    total = sum(_own_tokens(config, config is family[0]) for family in families for config in family)
+    bar = tqdm(total=total, unit="tok", unit_scale=True, desc=f"training {len(todo)} runs",
                smoothing=0.05, mininterval=0.5, file=sys.stdout, dynamic_ncols=True)
     startup, count = 0.0, 0
     try:
@@ -173,7 +198,9 @@ def _train_all(todo: list[RunConfig], work: _Work, jobs: int, outcome: Outcome) 
                 elif kind == "error":
                     raise value
                 else:
-                    run, reason = value
+                    run, reason, tokens, tokens_alone = value
+                    outcome.tokens += tokens
+                    outcome.tokens_alone += tokens_alone
                     if kind == "failed":
                         outcome.failed[run] = reason
                     else:
@@ -251,31 +278,41 @@ def _worker(tasks: Any, reports: Any, work: _Work) -> None:
         torch.set_num_threads(1)
         corpus = store.open(work.corpus)
         reports.put(("ready", time.perf_counter() - began))
-        while (config := tasks.get()) is not None:
-            scratch = work.folder / SCRATCH / config.id
-            with _lock(scratch) as mine:
-                if not mine:
-                    reports.put(("busy", (config.id, None)))
-                    continue
-                record = _existing(work.folder, config.id, Outcome())
-                if record is not None and not _again(record, work.retry_failed):        # another sweep trained it meanwhile
-                    reports.put(("skipped" if record.status == "finished" else "failed", (config.id, record.reason)))
-                    continue
-                for partial in work.folder.glob(f"{config.id}.*.partial"):       # of a writer that was killed
-                    partial.unlink()
-                record = train(
-                    config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy,
-                    scratch=scratch, checkpoint_seconds=work.checkpoint_seconds,
-                    progress=lambda tokens: reports.put(("progress", tokens)),
-                )
-                runs.write(record, work.folder)
-                shutil.rmtree(scratch)
-            reports.put((record.status, (config.id, record.reason)))
+        while (family := tasks.get()) is not None:
+            with ExitStack() as locks:
+                mine = []
+                for config in family:
+                    if locks.enter_context(_lock(work.folder / SCRATCH / config.id)):
+                        mine.append(config)
+                    else:
+                        reports.put(("busy", (config.id, None, 0, 0)))
+                for number, config in enumerate(mine):
+                    reports.put(_one(config, mine[number + 1:], corpus, work, train, reports))
         reports.put(("done", None))
     except (ValueError, OSError) as error:
         reports.put(("error", error))
     reports.close()
     reports.join_thread()
+
+
+def _one(config: RunConfig, branches: list[RunConfig], corpus: store.Corpus, work: _Work, train: Callable[..., runs.RunRecord],
+         reports: Any) -> tuple[str, tuple[str, str | None, int, int]]:
+    """Train one run whose lock is held, and leave the shorter ones of its family their checkpoints; what to report of it."""
+    record = _existing(work.folder, config.id, Outcome())
+    if record is not None and not _again(record, work.retry_failed):        # another sweep trained it meanwhile
+        return "skipped" if record.status == "finished" else "failed", (config.id, record.reason, 0, 0)
+    for partial in work.folder.glob(f"{config.id}.*.partial"):       # of a writer that was killed
+        partial.unlink()
+    scratch = work.folder / SCRATCH / config.id
+    record = train(
+        config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy, scratch=scratch,
+        checkpoint_seconds=work.checkpoint_seconds, branches={run.tokens: work.folder / SCRATCH / run.id for run in branches},
+        progress=lambda tokens: reports.put(("progress", tokens)),
+    )
+    runs.write(record, work.folder)
+    shutil.rmtree(scratch)
+    tokens = record.D or 0
+    return record.status, (config.id, record.reason, tokens - (record.branched_at or 0) if tokens else 0, tokens)
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,7 @@ import atexit
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import nmm
 from nmm import checkpoints
-from nmm.config import RunConfig
+from nmm.config import MODALITIES, OptimConfig, RunConfig
 from nmm.data.loader import IGNORE, train_batches, validation_batches
 from nmm.data.mixture import Mixture
 from nmm.data.plan import plan, validation_sources
@@ -34,10 +34,11 @@ from nmm.data.store import Corpus
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW, Shared, call_listeners_only
 from nmm.models import build
-from nmm.runs import RunRecord
+from nmm.runs import TOKENS, RunRecord
 from nmm.schedule import lr_factor
 
-CURVE_POINTS = 40           # points of a training curve
+CURVE_GROWTH = 1.05         # a point of the training curve whenever the tokens seen have grown by this much
+PROGRESS_REPORTS = 50       # in a run
 EVAL_BATCH = 32             # held-out sequences in a batch
 
 Progress = Callable[[int], None]
@@ -78,16 +79,16 @@ def targets(batch: dict[str, Tensor]) -> Tensor:
 
 
 class Curve(Callback):
-    """Records the mean training loss of each of `CURVE_POINTS` stretches, counts targets, reports progress, stops at NaN.
+    """Records the mean training loss of each stretch of tokens, counts targets, reports progress, stops at NaN.
 
-    Its state travels with checkpoints, so that a resumed run has the curve of an undisturbed one.
+    Stretches grow with the tokens seen and not with the budget, so that a branch has the curve of a run trained alone; the
+    callback's state travels with checkpoints, so that a resumed run has the curve of an undisturbed one.
     """
 
-    def __init__(self, total_tokens: int, progress: Progress | None) -> None:
-        self.stretch = total_tokens / CURVE_POINTS
-        self.progress = progress
+    def __init__(self, total_tokens: int, branched_at: int, progress: Progress | None) -> None:
+        self.total, self.reported, self.progress = total_tokens, branched_at, progress
         self.points: list[list[float]] = []
-        self.sum, self.steps, self.targets, self.reported = torch.zeros(1), 0, 0, 0
+        self.sum, self.steps, self.targets = torch.zeros(1), 0, 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"points": self.points, "sum": self.sum, "steps": self.steps, "targets": self.targets}
@@ -102,16 +103,28 @@ class Curve(Callback):
         self.sum = self.sum.to(state.loss.device) + state.loss.detach()
         self.steps += 1
         seen = state.timestamp.token.value
-        if seen < self.stretch * (len(self.points) + 1):
+        if self.progress and (seen - self.reported >= self.total / PROGRESS_REPORTS or seen >= self.total):
+            self.progress(seen - self.reported)
+            self.reported = seen
+        if self.points and seen < min(CURVE_GROWTH * self.points[-1][0], self.total):
             return
         mean = self.sum.item() / self.steps
         if not math.isfinite(mean):
             raise Diverged(f"the training loss became {mean} within the {self.steps} steps before {seen:,} tokens")
         self.points.append([seen, mean])
         self.sum, self.steps = torch.zeros_like(self.sum), 0
-        if self.progress:
-            self.progress(seen - self.reported)
-            self.reported = seen
+
+
+class Rates(Callback):
+    """Sets the rates of the next step when a run goes on: those in a checkpoint of a longer run are the longer run's."""
+
+    def __init__(self, scheduler: LambdaLR) -> None:
+        self.scheduler = scheduler
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        rates = [base * factor(self.scheduler.last_epoch) for base, factor in zip(self.scheduler.base_lrs, self.scheduler.lr_lambdas)]
+        for group, rate in zip(self.scheduler.optimizer.param_groups, rates):
+            group["lr"] = rate
 
 
 @dataclass(frozen=True)
@@ -122,30 +135,33 @@ class Fitted:
     curve: Curve
     mixture: Mixture
     steps: int
+    branched_at: int | None     # tokens at which it left a longer run; None: trained alone
 
 
 def make_trainer(
     config: RunConfig, corpus: Corpus, *, scratch: Path | None = None, checkpoint_seconds: float = 0.0,
-    progress: Progress | None = None,
+    branches: Mapping[int, Path] | None = None, progress: Progress | None = None,
 ) -> Fitted:
     """Composer's Trainer for a run, seeded and ready to fit; arguments and errors as for `train`."""
     mixture, seen = plan(config, corpus)
     batch_size = config.data.batch_sequences
     reproducibility.seed_all(config.seed)
     model = LanguageModel(build(config.model))
-    curve = Curve(config.tokens, progress)
-    resume = {}
-    if scratch is not None:
-        checkpoints.settle(scratch)
-        resume = {
-            "save_folder": str(scratch), "save_filename": checkpoints.FILENAME,
-            "save_interval": checkpoints.every(checkpoint_seconds),
-            "save_num_checkpoints_to_keep": 1, "autoresume": True,
-        }
+    branched_at = None
+    if scratch is not None and checkpoints.forked(scratch):
+        branched_at = int(seen[cooldown_step(seen, config.tokens, config.optim.cooldown) - 1])
+    curve = Curve(config.tokens, branched_at or 0, progress)
     peak = config.optim
     optimizer = FusedDecoupledAdamW(
-        model.parameters(), lr=peak.lr, betas=(peak.beta1, peak.beta2), weight_decay=peak.weight_decay
+        parameter_groups(model, peak), lr=peak.lr, betas=(peak.beta1, peak.beta2), weight_decay=peak.weight_decay
     )
+    scheduler = schedule(optimizer, config, seen)
+    callbacks, resume = [curve, Rates(scheduler)], {}
+    if scratch is not None:
+        checkpoints.settle(scratch)
+        forks = {folder: cooldown_step(seen, tokens, peak.cooldown) for tokens, folder in (branches or {}).items()}
+        callbacks += checkpoints.savers(scratch, checkpoint_seconds, forks)
+        resume = {"save_folder": str(scratch), "autoresume": True}
     trainer = Trainer(
         model=model,
         run_name=config.id,
@@ -160,10 +176,10 @@ def make_trainer(
         eval_interval=0,
         max_duration=f"{config.tokens}tok",
         optimizers=optimizer,
-        schedulers=schedule(optimizer, config, seen),
+        schedulers=scheduler,
         step_schedulers_every_batch=True,
         algorithms=[GradientClipping(clipping_type="norm", clipping_threshold=peak.clip)],
-        callbacks=[curve],
+        callbacks=callbacks,
         seed=config.seed,
         device="gpu" if torch.cuda.is_available() else "cpu",
         device_train_microbatch_size=batch_size,
@@ -171,10 +187,10 @@ def make_trainer(
         **resume,
     )
     if scratch is not None:
-        checkpoints.name_failures(trainer, scratch)
+        checkpoints.name_failures(trainer)
     atexit.unregister(Engine._close)     # it would keep every model of this process alive
     call_listeners_only(trainer)
-    return Fitted(trainer, curve, mixture, len(seen))
+    return Fitted(trainer, curve, mixture, len(seen), branched_at)
 
 
 def train(
@@ -186,6 +202,7 @@ def train(
     entropy: dict[str, float] | None = None,
     scratch: Path | None = None,
     checkpoint_seconds: float = 0.0,
+    branches: Mapping[int, Path] | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
     """Train one model from its seed and measure it.
@@ -198,14 +215,19 @@ def train(
         scratch: folder for checkpoints. A run killed at any moment goes on from there and, on CPU, ends bit-identical
             to an undisturbed one. None: no checkpoints.
         checkpoint_seconds: time between checkpoints, so what a kill costs; 0: one after every step [s].
-        progress: called with the tokens trained since the last call, about `CURVE_POINTS` times a run.
+        branches: scratch folders of shorter runs of the same configuration, by their budget [tokens]: each is left a
+            checkpoint from where its cooldown begins, and trained later it goes on from there, on CPU bit-identical to
+            training it alone. Needs `scratch`.
+        progress: called with the tokens trained since the last call, about `PROGRESS_REPORTS` times a run.
     Returns:
         The record; its status is "failed", with the reason, if the loss diverged.
     Raises:
         ValueError: the corpus is another one, lacks a data type, or is too small for the budget.
     """
     try:
-        fitted = make_trainer(config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, progress=progress)
+        fitted = make_trainer(
+            config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, branches=branches, progress=progress
+        )
     except (KeyError, RuntimeError) as error:
         if scratch is None or not (scratch / checkpoints.LATEST).exists():
             raise
@@ -230,9 +252,9 @@ def train(
         return RunRecord(**failed, reason=f"held-out loss is not finite: {', '.join(bad)}", curve=curve.points,
                          versions=versions(), device=device_name())
     realised = fitted.mixture.realised(fitted.steps * config.data.batch_sequences)
+    modalities = {name: sum(row.get(f"{name}_tokens", 0) for row in realised.values()) for name in MODALITIES}
     tokens = {
-        "text": sum(row["text_tokens"] for row in realised.values()),
-        "image": sum(row["image_tokens"] for row in realised.values()),
+        **{name: tokens for name, tokens in modalities.items() if tokens or name in TOKENS},
         "padding": sum(row["padding"] for row in realised.values()),
         "target": curve.targets,
     }
@@ -241,13 +263,14 @@ def train(
         tokens=tokens,
         share={name: row["share"] for name, row in realised.items()},
         flops_exact=exact_train_flops(
-            config.model, context=config.data.context, text_tokens=tokens["text"], image_tokens=tokens["image"],
-            target_tokens=tokens["target"],
+            config.model, context=config.data.context, target_tokens=tokens["target"], patches_per_image=corpus.patches_per_image,
+            frozen_encoder=config.optim.encoder_lr_scale == 0, **{f"{name}_tokens": tokens for name, tokens in modalities.items()},
         ),
         losses=losses,
         curve=curve.points,
+        branched_at=fitted.branched_at,
         wall_seconds=round(training + evaluation, 3),
-        tokens_per_second=round((tokens["text"] + tokens["image"]) / training, 1),
+        tokens_per_second=round(sum(modalities.values()) / training, 1),
         versions=versions(), device=device_name(),
     )
 
@@ -282,6 +305,31 @@ def schedule(optimizer: Optimizer, config: RunConfig, seen: np.ndarray) -> Lambd
         )
 
     return LambdaLR(optimizer, factor)
+
+
+def cooldown_step(seen: np.ndarray, tokens: int, cooldown: float) -> int:
+    """Steps before the first one that the cooldown of a budget of `tokens` slows.
+
+    Args:
+        seen: tokens after each step of a run at least as long, (steps,).
+    """
+    return int(np.searchsorted(np.concatenate([[0], seen]), tokens * (1 - cooldown), side="right"))
+
+
+def parameter_groups(model: torch.nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
+    """Parameters with their peak rates: the vision encoder's and the experts' own, and that of all others.
+
+    A frozen encoder's parameters are taken out of training. (Tables 7 and 8: the encoder's rate.)
+    """
+    rates: dict[float, list[torch.nn.Parameter]] = {optim.lr: []}
+    for name, parameter in model.named_parameters():
+        path = name.split(".")
+        scale = optim.encoder_lr_scale if "vision" in path else optim.expert_lr_scale if "experts" in path else 1.0
+        if scale:
+            rates.setdefault(scale * optim.lr, []).append(parameter)
+        else:
+            parameter.requires_grad_(False)
+    return [{"params": parameters, "lr": lr} for lr, parameters in rates.items()]
 
 
 def versions() -> dict[str, str]:

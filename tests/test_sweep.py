@@ -57,14 +57,14 @@ def start(corpus, folder) -> subprocess.Popen:
 
 
 def content(folder: Path) -> dict[str, RunRecord]:
-    """Records without the times they took."""
-    return {path.stem: replace(runs.read(path), wall_seconds=None, tokens_per_second=None) for path in runs.paths(folder)}
+    """Records without the times they took and without the way they came about."""
+    return {path.stem: replace(runs.read(path), wall_seconds=None, tokens_per_second=None, branched_at=None) for path in runs.paths(folder)}
 
 
 def checkpoint(folder: Path, run: str) -> int:
     """Steps in the latest checkpoint of a run; 0 without one."""
     try:
-        return int(os.readlink(folder / SCRATCH / run / "latest-rank0.pt")[2:].split("-")[0])
+        return int(os.readlink(folder / SCRATCH / run / "latest-rank0.pt").split("ba")[1].split("-")[0])
     except FileNotFoundError:
         return 0
 
@@ -178,6 +178,35 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     assert "5/5" not in capfd.readouterr().err, "progress goes to stdout"
 
 
+def test_branches_of_a_trunk_are_the_runs_trained_alone(undisturbed, corpus, grid, tmp_path):
+    """The four budgets are one family: bit-identical losses and curves, and the tokens that were saved are told."""
+    alone = sweeping.run(corpus.folder, tmp_path / "alone", branch=False)
+    together = sweeping.run(corpus.folder, tmp_path / "together")
+    assert set(alone.finished) == set(together.finished) == set(grid)
+    assert content(tmp_path / "alone") == content(tmp_path / "together") == content(undisturbed)
+    records = {config.tokens: runs.read(tmp_path / "together" / f"{run}.json") for run, config in grid.items()}
+    trunk = records.pop(max(records))
+    assert trunk.branched_at is None
+    for tokens, record in records.items():
+        assert 0.8 * tokens < record.branched_at <= 0.8 * tokens + 4 * 136
+    assert together.tokens == trunk.D + sum(record.D - record.branched_at for record in records.values())
+    assert together.tokens_alone == alone.tokens == alone.tokens_alone == trunk.D + sum(record.D for record in records.values())
+    assert f"saved {1 - together.tokens / alone.tokens:.0%} of 0.1M tokens" in str(together)
+    assert "saved" not in str(alone)
+    assert not list((tmp_path / "together").rglob("*.pt"))
+
+
+def test_a_budget_added_later_is_trained_alone(finished, corpus, grid):
+    """Its trunk's checkpoints are gone."""
+    shortest = min(grid, key=lambda run: grid[run].tokens)
+    before = runs.read(finished / f"{shortest}.json")
+    (finished / f"{shortest}.json").unlink()
+    assert sweeping.run(corpus.folder, finished).finished == [shortest]
+    record = runs.read(finished / f"{shortest}.json")
+    assert record.branched_at is None
+    assert record.losses == before.losses
+
+
 def test_a_failed_run_is_kept_unless_asked(finished, corpus, grid):
     failed = next(iter(grid))
     path = runs.write(RunRecord(config=grid[failed], preset="tiny", size="d16", status="failed", reason="it broke"), finished)
@@ -279,7 +308,8 @@ def test_bad_input_at_the_command_line_is_one_line(arguments, said, tmp_path, mo
 def test_outcome_counts(corpus, tmp_path):
     """A sweep over nothing says so, and leaves a folder to read."""
     outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new", preset="tiny")
-    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "aside": {}, "busy": [], "seconds": 0, "startup_share": 0.0}
+    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "aside": {}, "busy": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
+                                             "startup_share": 0.0}
     assert runs.load(tmp_path / "new").empty
 
 

@@ -14,18 +14,18 @@ from torch.nn import functional as F
 import nmm
 from nmm import lean, runs
 from nmm import train as training
+from nmm.architectures import LateFusionConfig
 from nmm.config import TASKS
 from nmm.data.embedded import embedded_corpus
 from nmm.data.generated import World
 from nmm.data.loader import train_batches
 from nmm.data.plan import plan
-from nmm.data.store import Corpus
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
-from nmm.presets import MIXTURE
+from nmm.presets import MIXTURE, study
 from nmm.schedule import lr_factor
-from nmm.train import make_trainer, schedule, targets, train
+from nmm.train import cooldown_step, make_trainer, parameter_groups, schedule, targets, train
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -220,10 +220,11 @@ def interrupted(config, corpus, scratch, after: int) -> None:
 
 
 def test_a_resumed_run_is_the_undisturbed_one(record, longer, corpus, tmp_path):
+    steps = len(plan(longer, corpus)[1])
     interrupted(longer, corpus, tmp_path, after=20)
-    interrupted(longer, corpus, tmp_path, after=9)          # 9 more: it went on, not back
+    interrupted(longer, corpus, tmp_path, after=9)          # the first tells of the 20 before: it went on, not back
     checkpoint = (tmp_path / "latest-rank0.pt").resolve()
-    assert int(checkpoint.name[2:].split("-")[0]) > 20
+    assert int(checkpoint.name[2:].split("-")[0]) > 0.5 * steps
     resumed = train(longer, corpus, preset="tiny", size="d16", entropy=record.entropy, scratch=tmp_path)
     assert replace(resumed, wall_seconds=None, tokens_per_second=None) == replace(record, wall_seconds=None, tokens_per_second=None)
     assert resumed.wall_seconds > 0
@@ -291,8 +292,49 @@ def test_a_corpus_too_small_is_refused_with_the_remedy(run, corpus):
     assert plan(patient, corpus)[1][-1] >= 60_000
 
 
-def test_a_missing_data_type_is_named(run, corpus):
-    partial = Corpus(corpus.folder, {**corpus.description, "sources": {k: v for k, v in corpus.description["sources"].items() if k != "text"}})
-    blind = replace(run, data=replace(run.data, weights={"caption": 1.0, "interleaved": 1.0}))
-    with pytest.raises(ValueError, match="must have one source of data type 'text': it has none"):
-        train(blind, partial, preset="tiny", size="d16")
+def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
+    """Killed and resumed on the way, too: weights of the trunk, rates and data of its own."""
+    long = next(iter(replace(study("smoke"), widths=(16,), budgets=(20_000,), warmup_tokens=2_000, validation_sequences=8).grid(corpus).values()))
+    short = replace(long, tokens=12_000)
+    alone = train(short, corpus, preset="tiny", size="d16")
+    trunk = train(long, corpus, preset="tiny", size="d16", scratch=tmp_path / "long", checkpoint_seconds=3600, branches={12_000: tmp_path / "short"})
+    assert (trunk.losses, trunk.curve) == (record.losses, record.curve)
+    assert not list((tmp_path / "long").glob("*.pt"))
+    interrupted(short, corpus, tmp_path / "short", after=2)
+    reports = []
+    branch = train(short, corpus, preset="tiny", size="d16", scratch=tmp_path / "short", progress=reports.append)
+    assert 0.8 * 12_000 < branch.branched_at <= 0.8 * 12_000 + 4 * 136
+    assert sum(reports) == branch.D - branch.branched_at
+    assert replace(branch, wall_seconds=None, tokens_per_second=None, branched_at=None) == replace(alone, wall_seconds=None, tokens_per_second=None)
+
+
+@pytest.mark.parametrize("tokens", [1_000, 12_000, 20_000])
+def test_the_step_where_a_cooldown_begins(longer, corpus, tokens):
+    """Up to it all budgets have the same rates; from it on they differ."""
+    _, seen = plan(longer, corpus)
+    before = np.concatenate([[0], seen])
+    settings = {"warmup": 2_000, "cooldown": 0.2}
+    step = cooldown_step(seen, tokens, 0.2)
+    own, endless = ([lr_factor(n, 544, total=total, **settings) for n in before[:-1]] for total in (tokens, 1e9))
+    assert own[:step] == endless[:step]
+    assert step == len(seen) or own[step] < endless[step]
+
+
+@pytest.mark.parametrize(("scales", "expected"), [({}, 1), ({"encoder_lr_scale": 0.1}, 2), ({"encoder_lr_scale": 0.0}, 1)])
+def test_the_encoder_has_a_rate_of_its_own(longer, scales, expected):
+    late = LateFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=64, patch_dim=192, ffn_multiple=8, d_vision=16,
+                            n_vision_layers=1, n_vision_heads=1)
+    model = build(late)
+    groups = parameter_groups(model, replace(longer.optim, **scales))
+    assert len(groups) == expected
+    encoder = {id(parameter) for name, parameter in model.named_parameters() if name.startswith("vision.")}
+    assert encoder
+    scale = scales.get("encoder_lr_scale", 1.0)
+    for group in groups:
+        mine = {id(parameter) for parameter in group["params"]}
+        if expected == 2:
+            assert mine == encoder or not mine & encoder
+        assert group["lr"] == longer.optim.lr * (scale if mine == encoder else 1.0)
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    assert trained == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert (encoder <= trained) == bool(scale)
