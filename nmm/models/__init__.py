@@ -5,8 +5,9 @@ from torch import nn
 from nmm.architectures import ModelConfig
 from nmm.models.early_fusion import EarlyFusion
 from nmm.models.late_fusion import LateFusion
+from nmm.models.moe import SparseEarlyFusion
 
-ARCHITECTURES: dict[str, type[EarlyFusion]] = {"early": EarlyFusion, "late": LateFusion}
+ARCHITECTURES: dict[str, type[EarlyFusion]] = {"early": EarlyFusion, "late": LateFusion, "moe": SparseEarlyFusion}
 
 
 def build(config: ModelConfig) -> nn.Module:
