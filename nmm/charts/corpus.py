@@ -1,4 +1,4 @@
-"""Pictures of a corpus: images with captions, patches in their order, packed sequences, tails of distributions."""
+"""Pictures of a corpus: images with captions, patches in their order, packed sequences, tails of distributions; its report."""
 
 import base64
 import html
@@ -12,6 +12,7 @@ from IPython.display import HTML
 from PIL import Image
 
 TEXT, IMAGE, PADDING = "text", "image", "padding"
+MODALITIES = (TEXT, IMAGE, "audio", "video", PADDING)     # the order of legends
 KINDS = ["caption", "interleaved", "text"]
 
 _GALLERY = (
@@ -114,7 +115,7 @@ def packing(table: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("start:Q", title="position in the sequence [tokens]", scale=alt.Scale(domain=[0, int(table["end"].max())], nice=False))
     bars = alt.Chart(table).mark_bar(height={"band": 0.72}).encode(
         x, alt.X2("end"), alt.Y("sequence:N", sort=names, title=None),
-        alt.Color("modality:N", title=None, scale=alt.Scale(domain=[name for name in (TEXT, IMAGE, PADDING) if name in set(table["modality"])]), legend=alt.Legend(orient="top")),
+        _modalities(table),
         tooltip=["sequence", alt.Tooltip("named:Q", title="document"), "modality", "start", "end"],
     )
     first = table[table["document"] >= 0].groupby(["sequence", "document"], as_index=False)["start"].min()
@@ -148,10 +149,91 @@ def shares(table: pd.DataFrame) -> alt.LayerChart:
     x = {"title": "share of training tokens", "axis": alt.Axis(format=".0%"), "scale": alt.Scale(domainMin=0)}
     bars = alt.Chart(table).mark_bar(height={"band": 0.6}).encode(
         alt.X("share:Q", stack="zero", **x), alt.Y("kind:N", sort=order, title=None),
-        alt.Color("modality:N", title=None, scale=alt.Scale(domain=[TEXT, IMAGE]), legend=alt.Legend(orient="top")),
+        _modalities(table),
         tooltip=["kind", "modality", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("asked:Q", format=".0%")],
     )
     asked = alt.Chart(table.drop_duplicates("kind")).mark_tick(color="currentColor", opacity=1, thickness=2.5, bandSize=44).encode(
         alt.X("asked:Q", **x), alt.Y("kind:N", sort=order), tooltip=["kind", alt.Tooltip("asked:Q", format=".0%", title="asked for")]
     )
     return alt.layer(bars, asked).properties(height=56 * len(order))
+
+
+def _modalities(table: pd.DataFrame) -> alt.Color:
+    """Colour by the column `modality`, those that there are in the usual order."""
+    domain = [name for name in MODALITIES if name in set(table["modality"])]
+    return alt.Color("modality:N", title=None, scale=alt.Scale(domain=domain), legend=alt.Legend(orient="top"))
+
+
+def source_rows(report: dict) -> pd.DataFrame:
+    """What a corpus's report says of each source: documents, images, tokens by modality, padding.
+
+    Args:
+        report: `Corpus.report`.
+    Returns:
+        A row a source, as numbers: documents, held out, images, a column of tokens for each modality that there is, tokens per
+        image (NaN without images), and padding, the share of positions left empty.
+    """
+    sources = report["sources"]
+    modalities = [name for name in MODALITIES if any(source["tokens"].get(name) for source in sources.values())]
+    return pd.DataFrame({
+        name: {
+            "documents": source["documents"], "held out": source["validation_documents"], "images": source["images"],
+            **{f"{modality} tokens": source["tokens"].get(modality, 0) for modality in modalities},
+            "tokens per image": source["tokens_per_image"] or np.nan, "padding": source["packing_waste"],
+        }
+        for name, source in sources.items()
+    }).T
+
+
+def compression_rows(report: dict) -> pd.DataFrame:
+    """Bytes that one token stands for, a row for each source and what is counted: columns source, bytes of, value [bytes/token].
+
+    Text counts UTF-8, images RGB pixels as the model sees them and, apart, the bytes of their files.
+    """
+    names = {"image": "image, pixels", "image_stored": "image, file"}
+    return pd.DataFrame(
+        [(name, names.get(what, what), value) for name, source in report["sources"].items()
+         for what, value in source["bytes_per_token"].items() if value],
+        columns=["source", "bytes of", "value"],
+    )
+
+
+def reject_rows(report: dict) -> pd.DataFrame:
+    """What was left out, a row for each source and reason: columns source, reason, count, first (names)."""
+    return pd.DataFrame(
+        [(name, reason, entry["count"], ", ".join(entry["first"])) for name, source in report["sources"].items()
+         for reason, entry in source["rejected"].items()],
+        columns=["source", "reason", "count", "first"],
+    )
+
+
+def token_bars(rows: pd.DataFrame) -> alt.Chart:
+    """Tokens of each source as bars, modalities in colour; `rows` of `source_rows`."""
+    columns = [name for name in rows if name.endswith(" tokens")]
+    long = rows[columns].rename_axis("source").reset_index().melt("source", columns, "modality", "tokens")
+    long["modality"] = long["modality"].str.removesuffix(" tokens")
+    return alt.Chart(long).mark_bar(height={"band": 0.6}).encode(
+        alt.X("tokens:Q", title="tokens", axis=alt.Axis(format="~s")), alt.Y("source:N", sort=list(rows.index), title=None),
+        _modalities(long), tooltip=["source", "modality", alt.Tooltip("tokens:Q", format=",d")],
+    ).properties(height=48 * len(rows))
+
+
+def compression(table: pd.DataFrame) -> alt.Chart:
+    """Bytes per token of each source and modality on a logarithmic axis; `table` of `compression_rows`."""
+    order = table["bytes of"].drop_duplicates().tolist()
+    return alt.Chart(table).mark_point(filled=True, size=110, opacity=1).encode(
+        alt.X("value:Q", title="bytes per token", scale=alt.Scale(type="log", nice=False, padding=24), axis=alt.Axis(format="~s", tickCount=5)),
+        alt.Y("bytes of:N", sort=order, title=None, axis=alt.Axis(grid=True)),
+        alt.Color("source:N", sort=None, title=None, legend=alt.Legend(orient="top")), alt.Shape("source:N", sort=None, legend=None),
+        tooltip=["source", "bytes of", alt.Tooltip("value:Q", format=".2f", title="bytes per token")],
+    ).properties(height=44 * len(order))
+
+
+def rejects(table: pd.DataFrame) -> alt.Chart:
+    """Samples left out, a bar a reason, sources in colour; `table` of `reject_rows`."""
+    order = table.groupby("reason")["count"].sum().sort_values(ascending=False).index.tolist()
+    return alt.Chart(table).mark_bar(height={"band": 0.6}).encode(
+        alt.X("count:Q", title="samples left out", axis=alt.Axis(format="d", tickMinStep=1)),
+        alt.Y("reason:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)),
+        alt.Color("source:N", sort=None, title=None, legend=alt.Legend(orient="top")), tooltip=["source", "reason", "count", "first"],
+    ).properties(height=28 * len(order))

@@ -89,3 +89,44 @@ def test_shares_show_what_was_asked_for_once_a_kind():
     chart = draw.shares(table).to_dict()
     asked = chart["datasets"][chart["layer"][1]["data"]["name"]]
     assert [row["asked"] for row in asked] == [0.45, 0.55]
+
+
+@pytest.fixture
+def report() -> dict:
+    """Of two sources, one without images, one with samples left out."""
+    def source(text, image, **more):
+        return {"documents": 10, "validation_documents": 2, "images": image // 16, "tokens": {"text": text, "image": image, "total": text + image},
+                "tokens_per_image": 16.0 if image else None, "packing_waste": 0.02, "rejected": {},
+                "bytes_per_token": {"text": 4.0, "image": 192.0 if image else None, "image_stored": 30.0 if image else None}, **more}
+
+    bad = {"empty caption": {"count": 3, "first": ["a", "b"]}, "image is damaged": {"count": 1, "first": ["c"]}}
+    return {"sources": {"dfn": source(100, 320, rejected=bad), "web": source(900, 0)}}
+
+
+def test_a_report_becomes_rows_in_which_what_is_missing_is_missing(report):
+    rows = draw.source_rows(report)
+    assert rows.loc["dfn"].to_dict() == {"documents": 10, "held out": 2, "images": 20, "text tokens": 100, "image tokens": 320,
+                                         "tokens per image": 16, "padding": 0.02}
+    assert np.isnan(rows.loc["web", "tokens per image"])
+    assert draw.compression_rows(report).to_dict("list") == {
+        "source": ["dfn", "dfn", "dfn", "web"], "bytes of": ["text", "image, pixels", "image, file", "text"], "value": [4, 192, 30, 4]}
+    assert draw.reject_rows(report).to_dict("list") == {
+        "source": ["dfn", "dfn"], "reason": ["empty caption", "image is damaged"], "count": [3, 1], "first": ["a, b", "c"]}
+
+
+def test_a_modality_that_a_corpus_has_not_is_no_column(report):
+    report["sources"]["web"]["tokens"]["audio"] = 0
+    assert [name for name in draw.source_rows(report) if name.endswith(" tokens")] == ["text tokens", "image tokens"]
+    report["sources"]["web"]["tokens"]["audio"] = 64
+    rows = draw.source_rows(report)
+    assert rows["audio tokens"].tolist() == [0, 64]
+    assert draw.token_bars(rows).to_dict()["encoding"]["color"]["scale"]["domain"] == ["text", "image", "audio"]
+
+
+def test_bars_hold_every_token_and_every_sample_left_out(report):
+    bars = draw.token_bars(draw.source_rows(report)).to_dict()
+    assert sum(row["tokens"] for row in bars["datasets"][bars["data"]["name"]]) == 100 + 320 + 900
+    chart = draw.rejects(draw.reject_rows(report)).to_dict()
+    assert sum(row["count"] for row in chart["datasets"][chart["data"]["name"]]) == 4
+    assert chart["encoding"]["y"]["sort"] == ["empty caption", "image is damaged"]
+    assert draw.compression(draw.compression_rows(report)).to_dict()["encoding"]["x"]["scale"]["type"] == "log"
