@@ -34,6 +34,7 @@ from nmm.data.store import Corpus
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW, Shared, call_listeners_only
 from nmm.models import build
+from nmm.models.moe import SparseEarlyFusion
 from nmm.runs import TOKENS, RunRecord
 from nmm.schedule import lr_factor
 
@@ -59,8 +60,11 @@ class LanguageModel(ComposerModel):
         return self.module(batch)
 
     def loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean cross-entropy over text targets [nats]."""
-        return F.cross_entropy(outputs, targets(batch))
+        """Mean cross-entropy over text targets [nats], and a mixture's weighted balancing loss."""
+        loss = F.cross_entropy(outputs, targets(batch))
+        if isinstance(self.module, SparseEarlyFusion):
+            loss = loss + self.module.config.load_balance * self.module.balance_loss
+        return loss
 
     def get_metrics(self, is_train: bool = False) -> dict[str, LanguageCrossEntropy]:
         return {} if is_train else {"L": LanguageCrossEntropy()}
