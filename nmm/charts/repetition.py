@@ -1,0 +1,81 @@
+"""Charts of runs that read their data more than once. N [parameters], D [tokens], L [nats/token]."""
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from nmm.charts.runs import log_axis, loss_axis, sizes, with_labels
+
+KEYS = ["N", "budget", "seed"]  # what makes two runs on different parts of the data comparable
+
+
+def by_type(table: pd.DataFrame, unique: Mapping[float, Mapping[str, float]], weights: Mapping[str, float]) -> pd.DataFrame:
+    """Runs on parts of one data set, a row for each run and data type, with how often the type was read.
+
+    Args:
+        table: finished runs (`nmm.runs.load`) with the column share, the part of the data that each was trained on.
+        unique: share -> data type -> different training tokens of this type [tokens].
+        weights: share of each data type in the mixture.
+    Returns:
+        Columns share, kind, N, D, budget, seed, loss; U, the tokens of the whole mixture after which the type has been read
+        once [tokens]; epochs = D / U; gap, the loss beyond the run of the same N, budget and seed on all of the data (NaN
+        without one) [nats/token].
+    """
+    long = table.melt(["share", "D", *KEYS], [f"L_{kind}" for kind in weights], "kind", "loss")
+    long["kind"] = long["kind"].str.removeprefix("L_")
+    total = sum(weights.values())
+    long["U"] = [unique[share][kind] * total / weights[kind] for share, kind in zip(long["share"], long["kind"])]
+    long["epochs"] = long["D"] / long["U"]
+    whole = long[long["share"] == 1.0].set_index(["kind", *KEYS])["loss"].rename("whole")
+    long = long.join(whole, on=["kind", *KEYS])
+    return long.assign(gap=long["loss"] - long["whole"]).drop(columns="whole")
+
+
+def curves(table: pd.DataFrame) -> alt.FacetChart:
+    """Loss of one data type against D, a panel for each part of the data, a line a model size.
+
+    Args:
+        table: rows of `by_type` of one data type.
+    """
+    table = with_labels(table.assign(part=table["share"].map("{:.0%} of the data".format)))
+    order = [f"{share:.0%} of the data" for share in sorted(table["share"].unique(), reverse=True)]
+    base = alt.Chart(table).encode(
+        alt.X(**log_axis("D", "training tokens D")), loss_axis(name="loss"), sizes(table),
+        tooltip=["part", "model", alt.Tooltip("D:Q", format=",d"), alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("loss:Q", format=".3f")],
+    )
+    layers = alt.layer(base.mark_line(strokeWidth=1.4).encode(detail="seed:N"), base.mark_point(size=50, filled=True, opacity=1))
+    return layers.properties(width=165, height=240).facet(column=alt.Column("part:N", sort=order, title=None))
+
+
+def gaps(table: pd.DataFrame) -> alt.LayerChart:
+    """Loss added by having less data at equal D, against how often the data type was read; colour is the data type.
+
+    Args:
+        table: rows of `by_type`.
+    """
+    table = with_labels(table[table["share"] < 1.0].dropna(subset=["gap"]))
+    zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(y="gap:Q")
+    points = alt.Chart(table).mark_point(filled=True, size=60, opacity=0.9).encode(
+        alt.X(**log_axis("epochs", "times that the data type was read (D / U)")),
+        alt.Y("gap:Q", title="loss beyond all of the data [nats/token]"),
+        alt.Color("kind:N", title="data type", legend=alt.Legend(orient="top")), alt.Shape("kind:N", legend=None),
+        tooltip=["kind", "model", alt.Tooltip("share:Q", format=".0%", title="part of the data"), alt.Tooltip("D:Q", format=",d"),
+                 alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("gap:Q", format=".3f")],
+    )
+    return alt.layer(zero, points)
+
+
+def worth(table: pd.DataFrame) -> alt.LayerChart:
+    """Fresh tokens that each read token is worth, against epochs.
+
+    Args:
+        table: columns name (of a fit), epochs, value = D' / D, and low, high of its interval.
+    """
+    colour = alt.Color("name:N", title=None, legend=alt.Legend(orient="top"))
+    x = alt.X(**log_axis("epochs", "times that the data was read (D / U)"))
+    base = alt.Chart(table).encode(x, color=colour)
+    return alt.layer(
+        base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title="worth of a token, D' / D", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])), alt.Y2("high")),
+        base.mark_line().encode(alt.Y("value:Q"), tooltip=["name", alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("value:Q", format=".0%")]),
+    )
