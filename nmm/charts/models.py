@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.architectures import EarlyFusionConfig
+from nmm.architectures import ModelConfig
 from nmm.flops import count, exact_train_flops, train_flops
 
 NO, YES = "may not attend", "may attend"
@@ -80,47 +80,64 @@ def turns(table: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(lines, rule).properties(height=260)
 
 
-def flop_shares(models: Mapping[str, EarlyFusionConfig], context: int, image_share: float) -> pd.DataFrame:
-    """Training FLOPs by part, as shares of 6 N D: a table for `stacked`.
+def flop_shares(models: Mapping[str, ModelConfig], context: int, image_share: float, patches_per_image: float = 0.0) -> pd.DataFrame:
+    """Exact training FLOPs by part, as shares of C = 6 (N_v D_v + N D): a table for `stacked`.
 
-    Each part is the exact count with everything else switched off. Every text token counts as a target.
+    Every text token counts as a target.
 
     Args:
         models: label -> configuration.
         context: sequence length [tokens].
         image_share: image tokens among all training tokens, from 0 to 1.
+        patches_per_image: for late fusion, whose encoder attends over one image [tokens].
     Returns:
-        Columns model, part, amount [FLOPs per training token] and share.
+        Columns model, part, amount [FLOPs per training token] and share; parts that no model has are left out.
+    Raises:
+        ValueError: late fusion without patches_per_image.
     """
-    text, rows = 1 - image_share, []
+    text, totals, parts = 1 - image_share, {}, {}
     for label, model in models.items():
-        nothing = {"context": 0, "text_tokens": 0.0, "image_tokens": 0.0, "target_tokens": 0.0}
-        blocks = exact_train_flops(model, **{**nothing, "text_tokens": 1.0})
-        parts = {
-            "blocks": blocks,
-            "attention scores": exact_train_flops(model, **{**nothing, "text_tokens": 1.0, "context": context}) - blocks,
-            "output embedding": exact_train_flops(model, **{**nothing, "target_tokens": text}),
-            "patch projection": exact_train_flops(model, **{**nothing, "text_tokens": text, "image_tokens": image_share}) - blocks,
+        counts = count(model)
+        tokens = {"text_tokens": text, "image_tokens": image_share, "target_tokens": text}
+        exact = exact_train_flops(model, context=context, patches_per_image=patches_per_image, **tokens)
+        parts[label] = {
+            "blocks": 6.0 * counts.blocks,
+            "attention scores": 12.0 * model.n_layers * model.d_model * context,
+            "output embedding": 6.0 * counts.unembedding * text,
+            "patch projection": 6.0 * counts.patch_projection * image_share,
+            "connector and routers": 6.0 * (counts.connector * image_share + counts.routers),
         }
-        rows += [{"model": label, "part": part, "amount": amount, "share": amount / train_flops(count(model).N, 1)} for part, amount in parts.items()]
-    return pd.DataFrame(rows)
+        # what is left is the encoder, with the scores of its attention
+        parts[label]["encoder"] = exact - sum(parts[label].values()) if counts.vision_blocks else 0.0
+        totals[label] = train_flops(counts.N, 1, N_v=counts.N_v, D_v=image_share)
+    return _shares(parts, totals)
 
 
-def group_shares(models: Mapping[str, EarlyFusionConfig]) -> pd.DataFrame:
+def group_shares(models: Mapping[str, ModelConfig]) -> pd.DataFrame:
     """Parameters by group, as shares of all: a table for `stacked`.
 
     Returns:
-        Columns model, part, amount [parameters] and share.
+        Columns model, part, amount [parameters] and share; parts that no model has are left out.
     """
-    rows = []
+    totals, parts = {}, {}
     for label, model in models.items():
         counts = count(model)
-        parts = {
-            "blocks": counts.blocks, "input embedding": counts.embedding, "output embedding": counts.unembedding,
-            "patches and norms": counts.patch_projection + counts.norms,
+        parts[label] = {
+            "blocks": counts.blocks, "experts not taken": counts.inactive, "encoder blocks": counts.vision_blocks,
+            "input embedding": counts.embedding, "output embedding": counts.unembedding,
+            "everything else": counts.patch_projection + counts.norms + counts.connector + counts.routers,
         }
-        rows += [{"model": label, "part": part, "amount": amount, "share": amount / counts.all} for part, amount in parts.items()]
-    return pd.DataFrame(rows)
+        totals[label] = counts.all
+    return _shares(parts, totals)
+
+
+def _shares(parts: dict[str, dict[str, float]], totals: dict[str, float]) -> pd.DataFrame:
+    """Label -> part -> amount as rows, without the parts that are zero everywhere."""
+    used = [part for part in next(iter(parts.values())) if any(amounts[part] for amounts in parts.values())]
+    return pd.DataFrame([
+        {"model": label, "part": part, "amount": amounts[part], "share": amounts[part] / totals[label]}
+        for label, amounts in parts.items() for part in used
+    ])
 
 
 def printed(N: float) -> str:
