@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--out", required=True, type=Path, help="the corpus folder; an unfinished one is gone on with")
     make.add_argument("--image-root", type=Path, help="folder or tar of interleaved images (default: images beside the data)")
     make.add_argument("--context", type=int, default=1024, help="positions of a sequence [tokens]")
-    make.add_argument("--image-size", type=int, default=224, help="[pixels]")
+    make.add_argument("--image-size", type=_sizes, default=(224,), metavar="SIZE[,SIZE...]",
+                      help="of several, an image gets the largest that is not above its short side [pixels]")
     make.add_argument("--patch", type=int, default=14, help="[pixels]")
     words = make.add_mutually_exclusive_group()
     words.add_argument("--vocab-size", type=int, help="of a byte-level BPE trained on the corpus (default 8192)")
@@ -33,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("out", help="the corpus folder, or its URL in object storage")
     show.add_argument("--samples", type=int, default=3, help="documents drawn of each source")
     show.add_argument("--html", type=Path, help="file to draw them into (default: samples.html in the corpus folder)")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Image sizes, as in 112,224."""
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"image sizes are whole numbers with a comma between, as 112,224: got {text!r}") from None
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
 tokens     (context,) int32   token ids; 0 at image positions, padding at the end
 documents  (context,) int16   number of the document within the sequence, -1 on padding
 length     int32              positions that are not padding
-starts, lengths  lists of int32   first position and number of positions of each image
-formats, images  lists of strings and bytes, one per image
+starts, lengths  lists of int32   first position and number of positions of each span: an image, a clip or a video
+formats, images  lists of strings and bytes, one per span
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from nmm.data.files import naming
-from nmm.data.formats import Geometry
+from nmm.data.formats import Geometry, known
 from nmm.data.sequence import Sequence, content_hash
 
 ROWS_PER_SHARD = 16_384
@@ -51,7 +51,7 @@ class Writer:
     def add(self, sequence: Sequence) -> None:
         """Append one sequence."""
         self._rows.append(sequence)
-        self._bytes += 6 * self.context + sum(map(len, sequence.images))
+        self._bytes += 6 * self.context + sum(map(len, sequence.data))
         if len(self._rows) >= self.rows_per_shard or self._bytes >= BYTES_PER_SHARD:
             self._flush()
 
@@ -66,13 +66,13 @@ class Writer:
             return
         tokens, documents = np.concatenate([r.tokens for r in rows]), np.concatenate([r.documents for r in rows])
         length = (documents.reshape(-1, self.context) >= 0).sum(1, dtype=np.int32)
-        offsets = np.concatenate([[0], np.cumsum([len(r.images) for r in rows])])
+        offsets = np.concatenate([[0], np.cumsum([len(r.data) for r in rows])])
         starts, lengths = np.concatenate([r.starts for r in rows]), np.concatenate([r.lengths for r in rows])
         formats = [name for r in rows for name in r.formats]
         names = sorted(set(formats))
         codes = pa.DictionaryArray.from_arrays(pa.array([names.index(f) for f in formats], pa.int8()),
                                                pa.array(names, pa.string()))
-        images = pa.array([data for r in rows for data in r.images], pa.large_binary())
+        images = pa.array([data for r in rows for data in r.data], pa.large_binary())
         small = pa.array(offsets, pa.int32())
         batch = pa.record_batch([
             pa.FixedSizeListArray.from_arrays(pa.array(tokens), self.context),
@@ -128,7 +128,8 @@ class Shard:
             "row": batch["starts"].offsets.to_numpy(),
             "starts": batch["starts"].values.to_numpy(),
             "lengths": batch["lengths"].values.to_numpy(),
-            "formats": [formats.dictionary[c].as_py() for c in formats.indices.to_numpy()] if len(formats) else [],
+            "formats": formats.dictionary.to_pylist(),
+            "format": formats.indices.to_numpy(),
             "offsets": np.frombuffer(offsets, np.int64, len(images) + 1).tolist() if len(images) else [0],
             "data": memoryview(data) if data is not None else memoryview(b""),
         }
@@ -137,16 +138,19 @@ class Shard:
         """One sequence: views into the mapped file where nothing needs copying."""
         columns = self.columns
         begin, end = columns["row"][number], columns["row"][number + 1]
-        offsets, data = columns["offsets"], columns["data"]
+        offsets, data, formats = columns["offsets"], columns["data"], columns["formats"]
         return Sequence(columns["tokens"][number], columns["documents"][number],
-                        columns["starts"][begin:end], columns["lengths"][begin:end], columns["formats"][begin:end],
+                        columns["starts"][begin:end], columns["lengths"][begin:end],
+                        [formats[code] for code in columns["format"][begin:end]],
                         [data[offsets[i]:offsets[i + 1]].tobytes() for i in range(begin, end)], geometry)
 
     def tokens(self) -> np.ndarray:
         """Positions of each row that are not padding, (rows,)."""
         return self.columns["length"]
 
-    def image_tokens(self) -> np.ndarray:
-        """Image positions of each row, (rows,)."""
-        cumulative = np.concatenate([[0], np.cumsum(self.columns["lengths"], dtype=np.int64)])
+    def tokens_of(self, modality: str) -> np.ndarray:
+        """Positions of one modality other than text in each row, (rows,)."""
+        asked = np.array([known(name).modality == modality for name in self.columns["formats"]], bool)
+        own = self.columns["lengths"] * asked[self.columns["format"]]
+        cumulative = np.concatenate([[0], np.cumsum(own, dtype=np.int64)])
         return np.diff(cumulative[self.columns["row"]])

@@ -31,14 +31,14 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
             rejects.add(f"image beyond the cap of {max_images} in a document", document.name, "none")
         else:
             try:
-                data, name, _ = check(segment.data, geometry)
+                data, name, size = check(segment.data, geometry)
             except BadImage as error:
                 if kind == "caption":
                     rejects.add(str(error), document.name)
                     return None
                 rejects.add(str(error), document.name, "images")
                 continue
-            segments.append(Span(data, name))
+            segments.append(Span(data, name, geometry.patches(min(size))))
             images += 1
     if kind == "caption" and not any(isinstance(segment, Text) for segment in segments):
         rejects.add("empty caption", document.name)

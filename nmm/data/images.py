@@ -34,7 +34,7 @@ def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]
     """Decode an image fully and give the bytes to store, their format and the original (width, height).
 
     RGB files of a fitting size are kept byte for byte. Others (CMYK, palette, 16-bit, alpha, animated: the first
-    frame; a short side above twice the model's image) are converted to RGB JPEG, so that reading never has to.
+    frame; a short side above twice the model's largest image) are converted to RGB JPEG, so that reading never has to.
 
     Raises:
         BadImage: empty, damaged, of an unknown format, too small or too large.
@@ -62,7 +62,7 @@ def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]
             image.load()
             plain = image.mode == "RGB" and not getattr(image, "is_animated", False)
             name = image.format.lower()
-            limit = 2 * geometry.image_size
+            limit = 2 * geometry.sizes[-1]
             if plain and min(size) <= limit:
                 return data, name, size
             rgb = to_rgb(image)
@@ -91,30 +91,38 @@ def to_rgb(image: Pillow.Image) -> Pillow.Image:
     return image.convert("RGB")
 
 
-def decode(blobs: Sequence[bytes], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
-    """Normalised patches of encoded images, float32 (n, patches_per_image, patch_dim).
+def decode(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
+    """Normalised patches of encoded images one after the other, float32 (sum of positions, patch_dim).
 
-    Patches are in row-major order; a patch is its pixels row by row, channels last. An item with a draw is augmented
+    An image of `positions` patches is seen with a side of sqrt(positions) * patch pixels. Its patches are in row-major order; a patch is its pixels row by row, channels last. An item with a draw is augmented
     (random resized crop, horizontal flip; a function of the draw alone); one without is resized and centre-cropped.
     Source: Shukor et al. 2025, App. A.
     """
-    size, patch = geometry.image_size, geometry.patch
-    pixels = np.empty((len(blobs), size, size, 3), np.uint8)
-    for number, (blob, draw) in enumerate(zip(blobs, draws)):
-        pixels[number] = _square(blob, size, draw)
-    side = size // patch
-    grid = pixels.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
-    patches = np.ascontiguousarray(grid, np.float32).reshape(-1, 3)
+    patch = geometry.patch
+    patches = np.empty((sum(positions), patch, patch, 3), np.float32)
+    first = 0
+    for blob, length, draw in zip(blobs, positions, draws):
+        side = math.isqrt(length)
+        grid = _square(blob, side * patch, draw).reshape(side, patch, side, patch, 3)
+        patches[first:first + length].reshape(side, side, patch, patch, 3)[:] = grid.transpose(0, 2, 1, 3, 4)
+        first += length
+    patches = patches.reshape(-1, 3)
     patches *= 1 / (255 * STD)
     patches -= MEAN / STD
-    return patches.reshape(-1, geometry.patches_per_image, geometry.patch_dim)
+    return patches.reshape(-1, geometry.patch_dim)
 
 
 def to_pixels(patches: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The inverse of `decode`, for pictures: uint8 (n, image_size, image_size, 3)."""
-    side, patch = geometry.image_size // geometry.patch, geometry.patch
+    """The inverse of `decode` for images of one size, for pictures.
+
+    Args:
+        patches: (n, positions, patch_dim).
+    Returns:
+        RGB pixels, uint8 (n, height, width, 3).
+    """
+    side, patch = math.isqrt(patches.shape[1]), geometry.patch
     grid = patches.reshape(-1, side, side, patch, patch, 3).transpose(0, 1, 3, 2, 4, 5)
-    scaled = grid.reshape(-1, geometry.image_size, geometry.image_size, 3) * STD + MEAN
+    scaled = grid.reshape(-1, side * patch, side * patch, 3) * STD + MEAN
     return np.clip(scaled * 255 + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
-from nmm.data.formats import decoder
+from nmm.data.formats import MODALITIES, known
 from nmm.data.mixture import Mixture
 from nmm.data.store import Sequence
 
@@ -24,10 +24,12 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
         input_ids: (B, L) int64 token ids; 0 at image positions and on padding.
         labels: (B, L) int64, the next token where the next position is text of the same document, else -100.
         document_ids: (B, L) int64, number of the document within the sequence, -1 on padding.
-        span_ids: (B, L) int64, number of the image within the sequence, -1 for text and padding.
-        modality: (B, L) int64, 0 for text and padding, 1 for images.
+        span_ids: (B, L) int64, number of the image (clip, video) within the sequence, -1 for text and padding.
+        modality: (B, L) int64, 0 for text and padding, 1 for images, 2 for audio, 3 for video.
         patches: (B, S, patch_dim) float32, S the largest number of image positions in a row, zeros after a row's own;
             image position k of a row, counted from 0 in reading order, has patch k.
+        audio: (B, S_a, audio_dim) float32, where the corpus has audio; for its positions what patches are for images.
+        video: (B, S_v, video_dim) float32, where the corpus has video, likewise.
     """
     B, L = len(sequences), len(sequences[0].tokens)
     tokens = np.concatenate([s.tokens for s in sequences], dtype=np.int64).reshape(B, L)
@@ -40,37 +42,46 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     labels = np.full((B, L), IGNORE, np.int64)
     np.copyto(labels[:, :-1], tokens[:, 1:], where=text[:, 1:] & (documents[:, 1:] == documents[:, :-1]))
     tokens *= text
-    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids,
-              "modality": (span_ids >= 0).astype(np.int64), "patches": _patches(sequences)}
+    modality = (span_ids >= 0).astype(np.int64)
+    spans = sequences[0].geometry.modalities
+    if len(spans) > 1:
+        for numbers, sequence in zip(modality, sequences):
+            for name, start, length in zip(sequence.formats, sequence.starts.tolist(), sequence.lengths.tolist()):
+                numbers[start:start + length] = MODALITIES.index(known(name).modality)
+    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids, "modality": modality,
+              **{"patches" if name == "image" else name: _slots(sequences, name) for name in spans}}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _patches(sequences: SequenceABC[Sequence]) -> np.ndarray:
-    """Patches of all images, (B, S, patch_dim), each decoder called once."""
+def _slots(sequences: SequenceABC[Sequence], modality: str) -> np.ndarray:
+    """What the model sees at the positions of one modality, (B, S, width), each decoder called once."""
     geometry = sequences[0].geometry
-    places, by_decoder = [], {}  # places: (row, first patch, end) of each image
-    filled = []                  # patches in each row
+    by_decoder = {}  # decoder -> row, first slot, slots, bytes and draw of each span
+    filled = []      # slots in each row
     for row, sequence in enumerate(sequences):
         at = 0
-        for number, length in enumerate(sequence.lengths.tolist()):
-            draw = None if sequence.draw is None else (*sequence.draw, number)
-            item = len(places), sequence.images[number], draw
-            by_decoder.setdefault(decoder(sequence.formats[number]), []).append(item)
-            places.append((row, at, at + length))
-            at += length
+        for number, (name, length) in enumerate(zip(sequence.formats, sequence.lengths.tolist())):
+            form = known(name)
+            if form.modality == modality:
+                draw = None if sequence.draw is None else (*sequence.draw, number)
+                by_decoder.setdefault(form.decode, []).append((row, at, length, sequence.data[number], draw))
+                at += length
         filled.append(at)
-    shape = len(sequences), max(filled), geometry.patch_dim
-    decoded = {decode: decode([data for _, data, _ in items], geometry, [draw for _, _, draw in items])
-               for decode, items in by_decoder.items()}
+    shape = len(sequences), max(filled), geometry.width(modality)
+    decoded = {}
+    for decode, items in by_decoder.items():
+        _, _, lengths, data, draws = zip(*items)
+        decoded[decode] = decode(data, lengths, geometry, draws)
     if len(decoded) == 1 and min(filled) == max(filled):  # nothing to fill up: the decoder's own array will do
         return next(iter(decoded.values())).reshape(shape)
     out = np.empty(shape, np.float32)
     for row, end in enumerate(filled):
         out[row, end:] = 0
     for decode, items in by_decoder.items():
-        for value, (image, _, _) in zip(decoded[decode], items):
-            row, first, end = places[image]
-            out[row, first:end] = value
+        end = 0
+        for row, first, length, _, _ in items:
+            out[row, first:first + length] = decoded[decode][end:end + length]
+            end += length
     return out
 
 

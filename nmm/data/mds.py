@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from nmm.data.files import naming, write_json
-from nmm.data.formats import Geometry
+from nmm.data.formats import MODALITIES, Geometry
 from nmm.data.sequence import Sequence
 
 SCHEMES = {"s3": "s3", "gs": "gs", "az": "azure"}  # of a URL -> the library's name for it
 CACHE = Path("~/.cache/nmm")
 SHARD_BYTES = 64 << 20
 CHECKSUM = "xxh3_64"
-ROWS = "rows.npy"  # (n, 2) int32 beside the shards: tokens and image tokens of each row, so that mixing fetches no shard
+ROWS = "rows.npy"  # (n, 4) int32 beside the shards: tokens of each row, then of each modality but text; so mixing fetches none
 
 
 def is_url(path: str | Path) -> bool:
@@ -69,7 +69,8 @@ def export(corpus, out: Path) -> None:
                     with writer(out=str(partial), columns=columns, hashes=[CHECKSUM], size_limit=SHARD_BYTES) as sink:
                         for index in range(len(split)):
                             sink.write(_to_sample(split[index]))
-                    np.save(partial / ROWS, np.stack([split.tokens, split.image_tokens], 1).astype(np.int32))
+                    table = [split.tokens, *(split.tokens_of(modality) for modality in MODALITIES[1:])]
+                    np.save(partial / ROWS, np.stack(table, 1).astype(np.int32))
                     os.replace(partial, folder)
             shards = json.loads((folder / "index.json").read_text())["shards"]
             description["sources"][name][split_name]["shards"] = [{"rows": shard["samples"]} for shard in shards]
@@ -98,8 +99,8 @@ def upload(folder: Path, url: str) -> None:
 
 def _to_sample(sequence: Sequence) -> dict:
     slots = {"starts": sequence.starts.tolist(), "lengths": sequence.lengths.tolist(), "formats": list(sequence.formats),
-             "sizes": [len(data) for data in sequence.images]}
-    return {"tokens": sequence.tokens, "documents": sequence.documents, "slots": slots, "images": b"".join(sequence.images)}
+             "sizes": [len(data) for data in sequence.data]}
+    return {"tokens": sequence.tokens, "documents": sequence.documents, "slots": slots, "images": b"".join(sequence.data)}
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class MdsFolder:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """Tokens and image tokens of each row, (n, 2)."""
+        """Tokens of each row, all and by modality, (n, 4); (n, 2) where the corpus is of a time when there were images only."""
         return np.load(self.file(ROWS))
 
     def shards(self, rows: list[int]) -> list["MdsShard"]:
@@ -238,6 +239,7 @@ class MdsShard:
         """Positions of each row that are not padding, (rows,)."""
         return self.folder.table[self.first:self.first + self.rows, 0]
 
-    def image_tokens(self) -> np.ndarray:
-        """Image positions of each row, (rows,)."""
-        return self.folder.table[self.first:self.first + self.rows, 1]
+    def tokens_of(self, modality: str) -> np.ndarray:
+        """Positions of one modality other than text in each row, (rows,)."""
+        column, table = MODALITIES.index(modality), self.folder.table
+        return table[self.first:self.first + self.rows, column] if column < table.shape[1] else np.zeros(self.rows, np.int32)

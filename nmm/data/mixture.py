@@ -173,8 +173,10 @@ class Mixture:
         rows = {}
         for number, (name, split) in enumerate(zip(self.names, self.splits)):
             mine = source == number
-            tokens, image = int(split.tokens[index[mine]].sum()), int(split.image_tokens[index[mine]].sum())
-            rows[name] = {"tokens": tokens, "text_tokens": tokens - image, "image_tokens": image,
+            tokens = int(split.tokens[index[mine]].sum())
+            spans = {f"{modality}_tokens": int(split.tokens_of(modality)[index[mine]].sum())
+                     for modality in self.corpus.geometry.modalities}
+            rows[name] = {"tokens": tokens, "text_tokens": tokens - sum(spans.values()), **spans,
                           "padding": int(mine.sum()) * self.corpus.context - tokens,
                           "epochs": int(epoch[mine].max(initial=-1)) + 1}
         total = sum(row["tokens"] for row in rows.values())

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmm.data.documents import Document, Span
+from nmm.data.documents import WHOLE, Document, Span
+from nmm.data.formats import known
 from nmm.data.tokenizer import Tokenizer
 
 WINDOW = 1024     # documents sorted together [documents]
@@ -21,21 +22,21 @@ SHORTEST = 1 / 64  # no piece of a cut document is shorter, and less room than t
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A document, or a piece of one, in token positions. Positions of an image hold 0."""
+    """A document, or a piece of one, in token positions. Positions of an image, a clip or a video (a span) hold 0."""
 
     tokens: np.ndarray         # (T,) int32
-    starts: np.ndarray         # (M,) int64: first position of each image; `<|image|>` is the position before it
-    lengths: np.ndarray        # (M,) int64: positions of each image
-    images: tuple[Span, ...]  # M of them
+    starts: np.ndarray         # (M,) int64: first position of each span; its marker, as `<|image|>`, is the one before
+    lengths: np.ndarray        # (M,) int64: positions of each span
+    spans: tuple[Span, ...]    # M of them
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def cut(self, room: int) -> int:
-        """The largest number of positions <= `room` that ends inside no image; a whole image counts its `<|image|>`."""
+        """The largest number of positions <= `room` that ends inside no span; a whole span counts its marker."""
         if room >= len(self.tokens):
             return len(self.tokens)
-        last = int(np.searchsorted(self.starts - 1, room)) - 1  # the last image whose <|image|> is before `room`
+        last = int(np.searchsorted(self.starts - 1, room)) - 1  # the last span whose marker is before `room`
         if last >= 0 and room < self.starts[last] + self.lengths[last]:
             return int(self.starts[last]) - 1
         return room
@@ -43,29 +44,35 @@ class Encoded:
     def split(self, at: int) -> tuple["Encoded", "Encoded"]:
         """The first `at` positions and the rest; `at` comes from `cut`."""
         k = int(np.searchsorted(self.starts, at))
-        return (Encoded(self.tokens[:at], self.starts[:k], self.lengths[:k], self.images[:k]),
-                Encoded(self.tokens[at:], self.starts[k:] - at, self.lengths[k:], self.images[k:]))
+        return (Encoded(self.tokens[:at], self.starts[:k], self.lengths[:k], self.spans[:k]),
+                Encoded(self.tokens[at:], self.starts[k:] - at, self.lengths[k:], self.spans[k:]))
 
 
-def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_image: int) -> list[Encoded]:
-    """Token positions of documents: text as it is, `<|image|>` and zeros for an image, `<|endofdocument|>` at the end.
+def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_image: int | None) -> list[Encoded]:
+    """Token positions of documents: text as it is, a marker and zeros for each span, `<|endofdocument|>` at the end.
 
+    Args:
+        patches_per_image: positions of a span that does not say how many it has; None: each must say so.
     Raises:
-        ValueError: a document carries ids outside the vocabulary.
+        ValueError: a document carries ids outside the vocabulary, or a span of unknown length or without a marker.
     """
     texts = [s.text for d in documents for s in d.segments if not isinstance(s, Span) and s.text is not None]
     encoded_texts = iter(tokenizer.encode(texts) if texts else ())
-    slot = np.zeros(1 + patches_per_image, np.int32)
-    slot[0] = tokenizer.image
     end = np.array([tokenizer.end], np.int32)
     result = []
     for document in documents:
-        parts, starts, images, position = [], [], [], 0
+        parts, starts, lengths, spans, position = [], [], [], [], 0
         for segment in document.segments:
             if isinstance(segment, Span):
-                part = slot
+                length = segment.positions or patches_per_image
+                if length is None:
+                    raise ValueError(f"document {document.name}: an image without its number of patches, in a corpus with "
+                                     "images of several sizes")
+                part = np.zeros(1 + length, np.int32)
+                part[0] = tokenizer.marker(known(segment.format).modality)
                 starts.append(position + 1)
-                images.append(segment)
+                lengths.append(length)
+                spans.append(segment)
             elif segment.text is not None:
                 part = next(encoded_texts)
             else:
@@ -76,8 +83,7 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
             parts.append(part)
             position += len(part)
         parts.append(end)
-        result.append(Encoded(np.concatenate(parts), np.array(starts, np.int64),
-                              np.full(len(starts), patches_per_image, np.int64), tuple(images)))
+        result.append(Encoded(np.concatenate(parts), np.array(starts, np.int64), np.array(lengths, np.int64), tuple(spans)))
     return result
 
 
@@ -167,8 +173,8 @@ class SplitPacker:
 
 
 def packer(kind: str, context: int) -> WholePacker | SplitPacker:
-    """The packer of a kind of source: captions stay whole, interleaved and text documents are cut."""
-    return WholePacker(context) if kind == "caption" else SplitPacker(context)
+    """The packer of a kind of source: captioned images, clips and videos stay whole, other documents are cut."""
+    return WholePacker(context) if kind in WHOLE else SplitPacker(context)
 
 
 def best_fit_decreasing(lengths: Sequence[int], context: int) -> list[list[int]]:

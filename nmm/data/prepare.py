@@ -6,17 +6,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nmm.data import mds, store
-from nmm.data.documents import KINDS, Text
+from nmm.data.documents import Text
 from nmm.data.files import write_text
 from nmm.data.jobs import Job, run
-from nmm.data.readers import ImageRoot, files_of, read
+from nmm.data.readers import READERS, ImageRoot, files_of, read
 from nmm.data.rejects import Rejects
 from nmm.data.tokenizer import Tokenizer
 from nmm.data.write import Layout, assemble, begin, locked, parts_folder
@@ -37,15 +37,15 @@ def parse_source(text: str) -> tuple[str, str, Path]:
     left, equals, path = text.partition("=")
     kind, _, name = left.partition(":")
     name = name or kind
-    if not equals or not path or kind not in KINDS:
-        raise ValueError(f"source {text!r} is not KIND=PATH or KIND:NAME=PATH with KIND one of {', '.join(KINDS)}")
+    if not equals or not path or kind not in READERS:
+        raise ValueError(f"source {text!r} is not KIND=PATH or KIND:NAME=PATH with KIND one of {', '.join(READERS)}")
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"source name {name!r}: letters, digits, - and _ only")
     return kind, name, Path(path)
 
 
 def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image_root: str | Path | None = None,
-            context: int = 1024, image_size: int = 224, patch: int = 14, vocab_size: int | None = None,
+            context: int = 1024, image_size: int | Sequence[int] = 224, patch: int = 14, vocab_size: int | None = None,
             tokenizer: str | Path | None = None, validation: float = 0.05, max_images: int = 30,
             max_rejects: float = 0.05, processes: int | None = None, part_bytes: int = PART_BYTES,
             store_kind: str = "arrow", upload: str | None = None, progress: bool = True) -> dict:
@@ -58,7 +58,7 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         out: the corpus folder.
         image_root: folder or tar of the interleaved images; default: `images` beside the parquet files.
         context: positions of a sequence [tokens].
-        image_size, patch: [pixels].
+        image_size, patch: [pixels]. Several image sizes: an image gets the largest that is not above its short side.
         vocab_size: of a byte-level BPE trained on the corpus; default `VOCABULARY`.
         tokenizer: a `tokenizer.json` to use instead.
         validation: held-out share of each source's documents, by content hash.
@@ -152,7 +152,7 @@ class Plan:
         listed = [(kind, name, [(str(f.relative_to(path)) if f != path else f.name, f.stat().st_size)
                                 for f in self.files[name]]) for kind, name, path in self.sources]
         tokenizer = self.tokenizer.hash if self.tokenizer else self.vocab_size
-        text = json.dumps([CLEANING, listed, asdict(self.layout), self.max_images, self.part_bytes, tokenizer])
+        text = json.dumps([CLEANING, listed, self.layout.settings, self.max_images, self.part_bytes, tokenizer])
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def jobs(self, out: Path) -> list[Job]:

@@ -17,10 +17,10 @@ class Sequence:
 
     tokens: np.ndarray             # (context,) int32
     documents: np.ndarray          # (context,) int16
-    starts: np.ndarray             # (M,) int32
-    lengths: np.ndarray            # (M,) int32
-    formats: SequenceABC[str]      # M
-    images: SequenceABC[bytes]     # M
+    starts: np.ndarray             # (M,) int32, first position of each span (image, clip, video)
+    lengths: np.ndarray            # (M,) int32, positions of each span
+    formats: SequenceABC[str]      # M, see `nmm.data.formats`
+    data: SequenceABC[bytes]       # M
     geometry: Geometry
     draw: tuple[int, ...] | None = None
 
@@ -35,10 +35,10 @@ def to_sequence(pieces: list[Encoded], context: int, pad: int, geometry: Geometr
         documents[position:position + len(piece)] = number
         starts.append(piece.starts + position)
         position += len(piece)
-    images = [image for piece in pieces for image in piece.images]
+    spans = [span for piece in pieces for span in piece.spans]
     return Sequence(tokens, documents, np.concatenate(starts).astype(np.int32),
                     np.concatenate([piece.lengths for piece in pieces]).astype(np.int32),
-                    [image.format for image in images], [image.data for image in images], geometry)
+                    [span.format for span in spans], [span.data for span in spans], geometry)
 
 
 def content_hash(rows: Iterable[Sequence]) -> str:
@@ -47,7 +47,7 @@ def content_hash(rows: Iterable[Sequence]) -> str:
     for row in rows:
         for array in (row.tokens, row.documents, row.starts, row.lengths):
             state.update(np.ascontiguousarray(array).tobytes())
-        for name, data in zip(row.formats, row.images):
+        for name, data in zip(row.formats, row.data):
             state.update(name.encode() + len(data).to_bytes(8, "little"))
             state.update(data)
     return state.hexdigest()

@@ -7,7 +7,11 @@ import io
 import numpy as np
 from PIL import Image as Pillow
 
-from nmm.data.formats import Geometry
+from nmm.data.formats import MODALITIES, Geometry, known
+from nmm.data.generated import PATCH
+from nmm.data.generated import picture as scene
+from nmm.data.generated_audio import spectrogram
+from nmm.data.generated_video import frames
 from nmm.data.images import decode, to_pixels
 from nmm.data.store import Corpus, Sequence
 
@@ -18,18 +22,21 @@ overflow-wrap:anywhere}.nmm-sample img{height:7em;vertical-align:middle;margin:.
 
 def report_table(report: dict) -> str:
     """The report as lines of text: one row a source, then what was rejected."""
-    head = ("source", "kind", "documents", "images", "text tokens", "image tokens", "waste", "B/token", "held out")
+    modalities = [name for name in MODALITIES if any(name in source["tokens"] for source in report["sources"].values())]
+    head = ("source", "kind", "documents", "images", *(f"{name} tokens" for name in modalities), "waste",
+            *(f"B/{name} token" for name in modalities), "held out")
     rows = [head]
     for name, source in report["sources"].items():
-        rate = source["bytes_per_token"]["text"]
+        rates = [source["bytes_per_token"].get(modality) for modality in modalities]
         rows.append((name, source["kind"], f"{source['documents']:,}", f"{source['images']:,}",
-                     f"{source['tokens']['text']:,}", f"{source['tokens']['image']:,}",
-                     f"{source['packing_waste']:.2%}", f"{rate:.2f}" if rate else "-",
+                     *(f"{source['tokens'].get(modality, 0):,}" for modality in modalities),
+                     f"{source['packing_waste']:.2%}", *(f"{rate:.2f}" if rate else "-" for rate in rates),
                      f"{source['validation_documents']:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(w) if n < 2 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths)))
              for row in rows]
-    lines.append(f"context {report['context']}, images of {report['image_size']} px in patches of {report['patch']} px, "
+    sizes = Geometry(image_size=report["image_size"], patch=report["patch"]).sizes
+    lines.append(f"context {report['context']}, images of {', '.join(map(str, sizes))} px in patches of {report['patch']} px, "
                  f"vocabulary {report['vocab_size']:,}")
     for name, source in report["sources"].items():
         for reason, entry in source["rejected"].items():
@@ -61,10 +68,10 @@ def _document_html(corpus: Corpus, sequence: Sequence, number: int, characters: 
     inside = np.flatnonzero(sequence.documents == number)
     position, end = int(inside[0]), int(inside[-1]) + 1
     parts = []
-    for image, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
+    for span, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
         if position <= start < end:
-            parts += [_text(corpus, sequence.tokens[position:start], characters),
-                      _picture(sequence.images[image], sequence.formats[image], corpus.geometry)]
+            drawn = picture(sequence.data[span], sequence.formats[span], corpus.geometry, length)
+            parts += [_text(corpus, sequence.tokens[position:start], characters), _img(drawn, known(sequence.formats[span]).modality)]
             position = start + length
     parts.append(_text(corpus, sequence.tokens[position:end], characters))
     return "".join(parts)
@@ -75,23 +82,37 @@ def _text(corpus: Corpus, ids: np.ndarray, characters: int) -> str:
     return html.escape(text[:characters] + (" [...]" if len(text) > characters else ""))
 
 
-def picture(data: bytes, name: str, geometry: Geometry) -> np.ndarray:
-    """An image of a corpus as RGB pixels, enlarged, its patches drawn apart, uint8 (side, side, 3)."""
-    if name == "scene":
-        from nmm.data.generated import picture as scene_picture
+def picture(data: bytes, name: str, geometry: Geometry, positions: int | None = None) -> np.ndarray:
+    """An image, a clip or a video of a corpus as RGB pixels, enlarged, uint8 (height, width, 3).
 
-        pixels = scene_picture(data)
-    else:
-        pixels = to_pixels(decode([data], geometry, [None]), geometry)[0]
+    Images have their patches drawn apart; audio is a spectrogram, low below, a gap between tokens; video has its frames side
+    by side.
+
+    Args:
+        data, name: the bytes and their storage format.
+        positions: of the span in its sequence; default: those of the corpus's largest image.
+    """
+    if name == "notes":
+        return spectrogram(data)
+    if name == "film":
+        return np.concatenate([_tiled(frame, PATCH) for frame in frames(data)], axis=1)
+    positions = positions or geometry.patches_per_image
+    if name == "scene":
+        return _tiled(scene(data, positions), PATCH)
+    return _tiled(to_pixels(decode([data], [positions], geometry, [None])[None], geometry)[0], geometry.patch)
+
+
+def _tiled(pixels: np.ndarray, patch: int) -> np.ndarray:
+    """A square image enlarged, with grey lines around its patches."""
     factor = max(1, 256 // len(pixels))
-    n, step = geometry.image_size // geometry.patch, geometry.patch * factor
+    n, step = len(pixels) // patch, patch * factor
     gap = max(1, step // 12)
     sheet = np.full((n, step + gap, n, step + gap, 3), 136, np.uint8)
     sheet[:, gap:, :, gap:] = pixels.repeat(factor, 0).repeat(factor, 1).reshape(n, step, n, step, 3)
     return np.pad(sheet.reshape(n * (step + gap), n * (step + gap), 3), ((0, gap), (0, gap), (0, 0)), constant_values=136)
 
 
-def _picture(data: bytes, name: str, geometry: Geometry) -> str:
+def _img(pixels: np.ndarray, modality: str) -> str:
     file = io.BytesIO()
-    Pillow.fromarray(picture(data, name, geometry)).quantize(64).save(file, "PNG", optimize=True)
-    return f'<img alt="image" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    Pillow.fromarray(pixels).quantize(64).save(file, "PNG", optimize=True)
+    return f'<img alt="{modality}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'

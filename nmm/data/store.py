@@ -34,7 +34,7 @@ class Rows(Protocol):
 
     def tokens(self) -> np.ndarray: ...
 
-    def image_tokens(self) -> np.ndarray: ...
+    def tokens_of(self, modality: str) -> np.ndarray: ...
 
 
 class Split:
@@ -67,15 +67,19 @@ class Split:
         """Positions of each sequence that are not padding, int64 (n,)."""
         return np.concatenate([np.zeros(0, np.int64), *(shard.tokens() for shard in self.shards)])
 
+    def tokens_of(self, modality: str) -> np.ndarray:
+        """Positions of one modality other than text in each sequence, int64 (n,)."""
+        return np.concatenate([np.zeros(0, np.int64), *(shard.tokens_of(modality) for shard in self.shards)])
+
     @cached_property
     def image_tokens(self) -> np.ndarray:
         """Image positions of each sequence, int64 (n,)."""
-        return np.concatenate([np.zeros(0, np.int64), *(shard.image_tokens() for shard in self.shards)])
+        return self.tokens_of("image")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One named source of a corpus: its kind (caption, interleaved or text) and its two splits."""
+    """One named source of a corpus: its kind (see `nmm.data.documents.KINDS`) and its two splits."""
 
     name: str
     kind: str
@@ -89,9 +93,11 @@ class Corpus:
     def __init__(self, folder: Path, description: dict, url: str | None = None) -> None:
         self.folder, self.description, self.url = folder, description, url
         self.context: int = description["context"]
-        self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"])
-        self.image_size, self.patch = self.geometry.image_size, self.geometry.patch
+        self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"],
+                                 audio_dim=description.get("audio_dim", 0), video_dim=description.get("video_dim", 0))
+        self.image_size, self.patch = self.geometry.sizes[-1], self.geometry.patch  # of the largest images, if sizes differ
         self.patches_per_image, self.patch_dim = self.geometry.patches_per_image, self.geometry.patch_dim
+        self.audio_dim, self.video_dim = self.geometry.audio_dim, self.geometry.video_dim
         self.vocab_size: int = description["vocab_size"]
         self.hash: str = description["hash"]
         self.sources: dict[str, Source] = {}

@@ -12,6 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 END = "<|endofdocument|>"  # after every document
 IMAGE = "<|image|>"        # before the patches of every image
 PAD = "<|padding|>"
+MARKERS = {"image": IMAGE, "audio": "<|audio|>", "video": "<|video|>"}  # before what is not text
 SPECIAL = (END, IMAGE, PAD)
 MIN_VOCABULARY = 256 + len(SPECIAL)
 
@@ -29,9 +30,19 @@ class Tokenizer:
         inner.no_padding()
         self.inner = inner
         self.end = inner.token_to_id(END)
-        self.image = inner.token_to_id(IMAGE)
+        self.markers = {modality: inner.token_to_id(token) for modality, token in MARKERS.items()}
         self.pad = inner.token_to_id(PAD)
         self.vocab_size = max(inner.get_vocab(with_added_tokens=True).values()) + 1
+
+    def marker(self, modality: str) -> int:
+        """The id of the token before a span of a modality.
+
+        Raises:
+            ValueError: the vocabulary has none.
+        """
+        if self.markers[modality] is None:
+            raise ValueError(f"the tokenizer has no {MARKERS[modality]}, which stands before {modality}: add it to the vocabulary")
+        return self.markers[modality]
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

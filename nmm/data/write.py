@@ -12,13 +12,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceABC
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nmm.data.documents import KINDS, Document, Span
+from nmm.data.documents import KINDS, WHOLE, Document, Span
 from nmm.data.files import naming, write_json, write_text
-from nmm.data.formats import Geometry
+from nmm.data.formats import Geometry, known
 from nmm.data.packing import Encoded, better_context, encode, packer
 from nmm.data.rejects import Rejects
 from nmm.data.sequence import to_sequence
@@ -36,14 +37,17 @@ class Layout:
     """The shape of a corpus's sequences and its held-out part."""
 
     context: int               # positions of a sequence [tokens]
-    image_size: int            # [pixels]
+    image_size: int | tuple[int, ...]  # several: see `Geometry` [pixels]
     patch: int                 # [pixels]
     validation: float          # held out: below 1 a share by content hash, else the first so many documents
+    audio_dim: int = 0         # numbers at one position of audio; 0: there is none
+    video_dim: int = 0         # and of video
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", self.geometry.image_size)
         if self.geometry.patches_per_image + 2 > self.context:
             raise ValueError(
-                f"an image of {self.geometry.patches_per_image} patches (size {self.image_size}, patch {self.patch}) does "
+                f"an image of {self.geometry.patches_per_image} patches (size {self.geometry.sizes[-1]}, patch {self.patch}) does "
                 f"not fit the context of {self.context} positions: raise the context or lower the image size"
             )
         if not self.validation > 0 or (self.validation >= 1 and int(self.validation) != self.validation):
@@ -51,7 +55,17 @@ class Layout:
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry(image_size=self.image_size, patch=self.patch)
+        return Geometry(image_size=self.image_size, patch=self.patch, audio_dim=self.audio_dim, video_dim=self.video_dim)
+
+    @property
+    def settings(self) -> dict:
+        """As JSON values, for reports and hashes; without modalities that there are none of."""
+        return {name: value for name, value in asdict(self).items() if name not in ("audio_dim", "video_dim") or value}
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """What is counted of each split."""
+        return *COUNTS, *(f"{modality}_{what}" for modality in self.geometry.modalities[1:] for what in ("spans", "tokens", "raw_bytes"))
 
     def split_of(self, document: Document, number: int) -> str:
         """The split of document `number` of a source. By content hash, equal documents never part."""
@@ -67,7 +81,7 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     writers = {split: Writer(partial / split, layout.context) for split in SPLITS}
     packers = {split: packer(kind, layout.context) for split in SPLITS}
-    counts = {split: dict.fromkeys(COUNTS, 0) for split in SPLITS}
+    counts = {split: dict.fromkeys(layout.counts, 0) for split in SPLITS}
 
     def write(split: str, sequences: Iterable[list[Encoded]]) -> None:
         for pieces in sequences:
@@ -75,12 +89,13 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
             counts[split]["sequences"] += 1
 
     number = 0
+    same_size = layout.geometry.patches_per_image if len(layout.geometry.sizes) == 1 else None
     lengths = Counter()  # positions of a whole document -> how many there are
     for batch in _batches(documents, BATCH):
-        for document, encoded in zip(batch, encode(batch, tokenizer, layout.geometry.patches_per_image)):
+        for document, encoded in zip(batch, encode(batch, tokenizer, same_size)):
             split = layout.split_of(document, number)
             number += 1
-            if kind == "caption" and len(encoded) > layout.context:
+            if kind in WHOLE and len(encoded) > layout.context:
                 rejects.add("longer than the context", document.name)
                 continue
             lengths[len(encoded)] += 1
@@ -90,21 +105,27 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
         write(split, packers[split].finish())
     part = {split: {**counts[split], "shards": writers[split].close()} for split in SPLITS}
     part["rejects"] = rejects.to_dict()
-    part["lengths"] = sorted(lengths.items()) if kind == "caption" else []
+    part["lengths"] = sorted(lengths.items()) if kind in WHOLE else []
     write_json(partial / "part.json", part)
     os.replace(partial, folder)
     return part
 
 
 def _count(counts: dict[str, int], document: Document, encoded: Encoded, tokenizer: Tokenizer, geometry: Geometry) -> None:
-    images = [s for s in document.segments if isinstance(s, Span)]
-    image_tokens = int(encoded.lengths.sum())
     counts["documents"] += 1
-    counts["images"] += len(images)
-    counts["image_tokens"] += image_tokens
-    counts["text_tokens"] += len(encoded) - image_tokens
-    counts["image_bytes"] += sum(len(image.data) for image in images)
-    counts["pixel_bytes"] += 3 * geometry.image_size**2 * len(images)
+    counts["text_tokens"] += len(encoded) - int(encoded.lengths.sum())
+    for span, length in zip(encoded.spans, encoded.lengths.tolist()):
+        form = known(span.format)
+        if not geometry.width(form.modality):
+            raise ValueError(f"document {document.name} has {form.modality}, and the corpus is written without it: give "
+                             f"{form.modality}_dim")
+        raw = length * (form.raw_bytes or geometry.width(form.modality))
+        if form.modality == "image":
+            added = {"images": 1, "image_tokens": length, "image_bytes": len(span.data), "pixel_bytes": raw}
+        else:
+            added = {f"{form.modality}_spans": 1, f"{form.modality}_tokens": length, f"{form.modality}_raw_bytes": raw}
+        for name, number in added.items():
+            counts[name] += number
     for segment in document.segments:
         if not isinstance(segment, Span):
             counts["text_bytes"] += int(tokenizer.word_bytes[segment.ids].sum()) if segment.text is None \
@@ -133,12 +154,12 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
     for name, kind in kinds.items():
         sources[name] = {"kind": kind}
         for split in SPLITS:
-            total = {count: sum(part[split][count] for part in parts[name]) for count in COUNTS}
+            total = {count: sum(part[split][count] for part in parts[name]) for count in layout.counts}
             sources[name][split] = {**total, "shards": [s for part in parts[name] for s in part[split]["shards"]]}
         rejects = Rejects.merge(part["rejects"] for part in parts[name])
         lengths = [length for part in parts[name] for length, count in part["lengths"] for _ in range(count)]
         reports[name] = source_report(sources[name], layout, rejects, sorted(lengths))
-    write_json(out / "report.json", {**asdict(layout), "vocab_size": tokenizer.vocab_size, "sources": reports})
+    write_json(out / "report.json", {**layout.settings, "vocab_size": tokenizer.vocab_size, "sources": reports})
     for name, report in reports.items():
         _accept(name, report, out, max_rejects)
     for name in kinds:
@@ -156,6 +177,7 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
     description = {
         "format": FORMAT_VERSION, "context": layout.context, "image_size": layout.image_size, "patch": layout.patch,
         "patches_per_image": layout.geometry.patches_per_image, "patch_dim": layout.geometry.patch_dim,
+        **{f"{modality}_dim": layout.geometry.width(modality) for modality in layout.geometry.modalities[1:]},
         "vocab_size": tokenizer.vocab_size, "tokenizer_hash": tokenizer.hash, "sources": sources,
     }
     description["hash"] = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -169,20 +191,25 @@ def source_report(source: dict, layout: Layout, rejects: Rejects, lengths: list[
 
     `lengths` are the positions of each document that is packed whole (captions), sorted.
     """
-    total = {count: sum(source[split][count] for split in SPLITS) for count in COUNTS}
-    tokens, positions = total["text_tokens"] + total["image_tokens"], total["sequences"] * layout.context
+    total = {count: sum(source[split][count] for split in SPLITS) for count in layout.counts}
+    others = [modality for modality in layout.geometry.modalities[1:] if total[f"{modality}_spans"]]
+    by_modality = {modality: total[f"{modality}_tokens"] for modality in ("text", "image", *others)}
+    tokens, positions = sum(by_modality.values()), total["sequences"] * layout.context
     seen = total["documents"] + rejects.documents
     waste = 1 - tokens / positions if positions else None
     return {
         "kind": source["kind"], "documents": total["documents"], "images": total["images"], "sequences": total["sequences"],
-        "tokens": {"text": total["text_tokens"], "image": total["image_tokens"], "total": tokens},
+        "tokens": {**by_modality, "total": tokens},
         "packing_waste": waste, "notes": _waste_notes(waste, lengths, layout.context),
-        # Sun & Guo 2024: raw bytes that one token stands for. Images: RGB pixels as the model sees them, and as stored.
+        # Sun & Guo 2024: raw bytes that one token stands for. Images: RGB pixels as the model sees them, and as stored;
+        # audio: 16-bit PCM samples; video: RGB pixels.
         "bytes_per_token": {
             "text": _ratio(total["text_bytes"], total["text_tokens"]),
             "image": _ratio(total["pixel_bytes"], total["image_tokens"]),
             "image_stored": _ratio(total["image_bytes"], total["image_tokens"]),
+            **{modality: _ratio(total[f"{modality}_raw_bytes"], total[f"{modality}_tokens"]) for modality in others},
         },
+        **{f"tokens_per_{modality}": _ratio(total[f"{modality}_tokens"], total[f"{modality}_spans"]) for modality in others},
         "tokens_per_image": _ratio(total["image_tokens"], total["images"]),
         "validation_documents": source["validation"]["documents"],
         "validation_sequences": source["validation"]["sequences"],
@@ -196,7 +223,7 @@ def _waste_notes(waste: float | None, lengths: list[int], context: int) -> list[
     if not lengths or waste <= MAX_WASTE:
         return []
     mean = sum(lengths) / len(lengths)
-    note = (f"{waste:.1%} of the positions are empty: captions are kept whole, and about {context // mean:.0f} of {mean:.0f} "
+    note = (f"{waste:.1%} of the positions are empty: these documents are kept whole, and about {context // mean:.0f} of {mean:.0f} "
             f"positions fit into a context of {context}")
     better = better_context(lengths, context, MAX_WASTE)
     return [note + (f"; a context of {better[0]} would waste {better[1]:.1%}" if better else "")]
@@ -260,20 +287,23 @@ def finished_part(folder: Path) -> dict | None:
 
 
 def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: str | Path, tokenizer: Tokenizer, *,
-                 context: int, image_size: int, patch: int, validation: float, identity: str) -> Corpus:
+                 context: int, image_size: int | SequenceABC[int], patch: int, validation: float, identity: str,
+                 audio_dim: int = 0, video_dim: int = 0) -> Corpus:
     """Write documents held in memory or generated, `{source name: (kind, documents)}`, as a corpus; and open it.
 
     A finished corpus of the same identity is opened and no document is read; finished sources of a killed call are kept.
 
     Args:
         out: the corpus folder.
+        image_size, patch, audio_dim, video_dim: see `Geometry`.
         validation: below 1 a share of documents, by content hash; else the first so many documents of each source.
         identity: a hash of all that decides the documents, as seeds and sizes.
     Raises:
         ValueError: an unknown kind, a caption longer than the context, no validation documents, or another corpus in `out`.
     """
     out = Path(out)
-    layout = Layout(context=context, image_size=image_size, patch=patch, validation=validation)
+    layout = Layout(context=context, image_size=image_size, patch=patch, validation=validation, audio_dim=audio_dim,
+                    video_dim=video_dim)
     for name, (kind, _) in documents.items():
         if kind not in KINDS:
             raise ValueError(f"source {name!r} has kind {kind!r}: one of {', '.join(KINDS)}")

@@ -21,6 +21,11 @@ def encoded(image: Pillow.Image, fmt: str, **options) -> bytes:
     return file.getvalue()
 
 
+def seen(blobs: list[bytes], draws: list) -> np.ndarray:
+    """Patches of images that are all seen at 32 pixels, (n, 16, 192)."""
+    return decode(blobs, [16] * len(blobs), GEOMETRY, draws).reshape(-1, 16, 192)
+
+
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
 def test_plain_images_are_kept_byte_for_byte(fmt):
     data = image_bytes(1, fmt=fmt)
@@ -66,7 +71,7 @@ def test_random_damage_never_escapes_the_check():
             stored, _, _ = check(data, GEOMETRY)
         except BadImage:
             continue
-        assert decode([stored], GEOMETRY, [(0,)]).shape == (1, 16, 192)
+        assert seen([stored], [(0,)]).shape == (1, 16, 192)
 
 
 @pytest.mark.parametrize(("mode", "fmt"), [
@@ -105,7 +110,7 @@ def test_large_images_are_made_smaller_when_stored():
 
 def test_patches_are_row_major_channels_last_and_normalised():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    patches = decode([encoded(Pillow.fromarray(pixels), "PNG")], GEOMETRY, [None])
+    patches = seen([encoded(Pillow.fromarray(pixels), "PNG")], [None])
     assert patches.shape == (1, 16, 192) and patches.dtype == np.float32
     expected = (pixels[8:16, 16:24].reshape(-1, 3) / 255 - MEAN) / STD  # second row, third column
     assert np.allclose(patches[0, 6], expected.reshape(-1), atol=1e-5)
@@ -115,16 +120,16 @@ def test_patches_are_row_major_channels_last_and_normalised():
 def test_validation_crops_the_centre():
     wide = np.zeros((32, 96, 3), np.uint8)
     wide[:, 32:64] = 200
-    patches = decode([encoded(Pillow.fromarray(wide), "PNG")], GEOMETRY, [None])
+    patches = seen([encoded(Pillow.fromarray(wide), "PNG")], [None])
     assert to_pixels(patches, GEOMETRY).min() > 190
 
 
 def test_augmentation_is_a_function_of_its_draw_alone():
     data = image_bytes(0, (60, 48))
     draws = [(0, 1, 2, 3, 0), (0, 1, 2, 4, 0), (1, 1, 2, 3, 0), (0, 1, 2, 3, 1)]
-    together = decode([data] * 4, GEOMETRY, draws)
+    together = seen([data] * 4, draws)
     for k, draw in enumerate(draws):
-        assert np.array_equal(decode([data], GEOMETRY, [draw])[0], together[k])
+        assert np.array_equal(seen([data], [draw])[0], together[k])
     assert len({patches.tobytes() for patches in together}) == 4
 
 
@@ -132,7 +137,7 @@ def test_crops_have_the_scales_and_flips_of_the_paper():
     """A picture whose red is its x and green its y shows which box was cut and whether it was flipped."""
     y, x = np.mgrid[:200, :200]
     data = encoded(Pillow.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8)), "PNG")
-    pixels = to_pixels(decode([data] * 400, GEOMETRY, [(7, k) for k in range(400)]), GEOMETRY).astype(float)
+    pixels = to_pixels(seen([data] * 400, [(7, k) for k in range(400)]), GEOMETRY).astype(float)
     red, green = pixels[:, 16, :, 0], pixels[:, :, 16, 1]
     flipped = red[:, -1] < red[:, 0]
     width, height = (np.abs(side[:, -1] - side[:, 0]) * 32 / 31 for side in (red, green))
@@ -148,6 +153,6 @@ def test_scaled_decoding_of_large_jpegs_is_close_to_the_exact_one():
     smooth = np.stack([x / 4, y / 3, 120 + 100 * np.sin(x / 60) * np.sin(y / 45)], -1).astype(np.uint8)
     image = Pillow.fromarray(smooth)
     for draw in (None, (3,), (4,)):
-        fast = to_pixels(decode([encoded(image, "JPEG", quality=95)], GEOMETRY, [draw]), GEOMETRY).astype(int)
-        exact = to_pixels(decode([encoded(image, "PNG")], GEOMETRY, [draw]), GEOMETRY).astype(int)
+        fast = to_pixels(seen([encoded(image, "JPEG", quality=95)], [draw]), GEOMETRY).astype(int)
+        exact = to_pixels(seen([encoded(image, "PNG")], [draw]), GEOMETRY).astype(int)
         assert np.abs(fast - exact).mean() < 2, (draw, np.abs(fast - exact).mean())

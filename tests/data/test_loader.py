@@ -11,7 +11,7 @@ import torch
 
 from nmm.data import store
 from nmm.data.documents import Document, Span, Text
-from nmm.data.formats import DECODERS, decoder
+from nmm.data.formats import FORMATS, Format, known
 from nmm.data.generated import render
 from nmm.data.loader import IGNORE, collate, train_batches, validation_batches
 from nmm.data.mixture import Mixture
@@ -45,11 +45,11 @@ def test_collate_against_the_reference(generated):
     assert {name: str(value.dtype) for name, value in batch.items()} == {
         "input_ids": "torch.int64", "labels": "torch.int64", "document_ids": "torch.int64", "span_ids": "torch.int64",
         "modality": "torch.int64", "patches": "torch.float32"}
-    assert batch["patches"].shape == (21, 16 * max(len(row.images) for row in rows), 192)
+    assert batch["patches"].shape == (21, 16 * max(len(row.data) for row in rows), 192)
     for k, row in enumerate(rows):
         for name, expected in reference(row).items():
             assert np.array_equal(batch[name][k].numpy(), expected), (k, name)
-        own = render(row.images).reshape(-1, 192) if row.images else np.zeros((0, 192), np.float32)
+        own = render(row.data).reshape(-1, 192) if row.data else np.zeros((0, 192), np.float32)
         assert np.array_equal(batch["patches"][k, :len(own)].numpy(), own)
         assert not batch["patches"][k, len(own):].any()
 
@@ -58,7 +58,7 @@ def test_what_is_predicted(generated):
     row = generated.sources["caption"].train[0]
     batch = collate([row])
     labels, images = batch["labels"][0], batch["span_ids"][0]
-    end, begin = generated.tokenizer.end, generated.tokenizer.image
+    end, begin = generated.tokenizer.end, generated.tokenizer.marker("image")
     assert images[:18].tolist() == [-1] + [0] * 16 + [-1]
     assert labels[:16].tolist() == [IGNORE] * 16, "image tokens are no targets"
     assert labels[16] == row.tokens[17], "the last patch predicts the first word"
@@ -79,26 +79,26 @@ def test_mixed_formats_are_decoded_once_each(tmp_path, monkeypatch):
     corpus = write_corpus({"web": ("interleaved", documents)}, tmp_path, tokenizer, context=200, image_size=16, patch=8,
                           validation=2, identity="x")
     calls = []
-    decode = DECODERS["png"]
+    decode = FORMATS["png"].decode
 
-    def counting(blobs, geometry, draws):
+    def counting(blobs, positions, geometry, draws):
         calls.append(len(blobs))
-        return decode(blobs, geometry, draws)
+        return decode(blobs, positions, geometry, draws)
 
     for name in ("jpeg", "png", "webp"):
-        monkeypatch.setitem(DECODERS, name, counting)
+        monkeypatch.setitem(FORMATS, name, Format("image", counting))
     split = corpus.sources["web"].train
     rows = [split.augmented(k, 0, 0) for k in range(len(split))]
     batch = collate(rows)
-    assert calls == [sum(len(row.images) for row in rows)]
+    assert calls == [sum(len(row.data) for row in rows)]
     row = rows[1]
-    expected = decode(row.images, corpus.geometry, [(*row.draw, n) for n in range(len(row.images))]).reshape(-1, 192)
+    expected = decode(row.data, row.lengths, corpus.geometry, [(*row.draw, n) for n in range(len(row.data))])
     assert np.array_equal(batch["patches"][1, :len(expected)].numpy(), expected)
 
 
 def test_an_unknown_format_is_named():
-    with pytest.raises(ValueError, match="unknown image format 'tiff'"):
-        decoder("tiff")
+    with pytest.raises(ValueError, match="unknown format 'tiff'"):
+        known("tiff")
 
 
 @pytest.fixture(scope="module")

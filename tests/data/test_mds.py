@@ -110,7 +110,7 @@ def test_both_stores_hold_the_same_sequences(corpora):
             for k in range(len(one)):
                 for field in ("tokens", "documents", "starts", "lengths"):
                     assert np.array_equal(getattr(one[k], field), getattr(two[k], field)), (name, split, k, field)
-                assert list(one[k].formats) == list(two[k].formats) and one[k].images == two[k].images
+                assert list(one[k].formats) == list(two[k].formats) and one[k].data == two[k].data
 
 
 @pytest.mark.parametrize("workers", [0, 2])

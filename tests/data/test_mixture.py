@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nmm.data.formats import Geometry
 from nmm.data.mixture import MIXTURES, Mixture, resolve
 from nmm.data.store import Source
 
@@ -12,7 +13,9 @@ class Rows:
 
     def __init__(self, tokens):
         self.tokens = np.asarray(tokens, np.int64)
-        self.image_tokens = self.tokens // 2
+
+    def tokens_of(self, modality):
+        return self.tokens // 2
 
     def __len__(self):
         return len(self.tokens)
@@ -21,7 +24,7 @@ class Rows:
 class TableFive:
     """A corpus with the paper's five sources, as far as a mixture looks at it."""
 
-    folder, context = "five", 100
+    folder, context, geometry = "five", 100, Geometry(image_size=8, patch=4)
 
     def __init__(self, scale: int = 1):
         random = np.random.default_rng(0)

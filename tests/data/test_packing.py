@@ -63,7 +63,7 @@ def test_interleaved_documents_come_back_in_order_and_no_image_is_cut(seed):
         for piece in sequence:
             zeros = np.flatnonzero(piece.tokens == 0)
             inside = [p for start, length in zip(piece.starts, piece.lengths) for p in range(start, start + length)]
-            assert zeros.tolist() == inside and len(piece.images) == len(piece.starts)
+            assert zeros.tolist() == inside and len(piece.spans) == len(piece.starts)
             assert all(start >= 1 for start in piece.starts), "an image is cut from its <|image|> token"
     # Every document's tokens, taken in the order of the pieces' first numbers, are the whole document.
     pieces = [p for s in sequences for p in s]
@@ -72,7 +72,7 @@ def test_interleaved_documents_come_back_in_order_and_no_image_is_cut(seed):
         mine = [p for p in pieces if np.shares_memory(p.tokens, document.tokens)]  # pieces are views
         mine.sort(key=lambda p: p.tokens[p.tokens > 0][0])
         assert np.array_equal(np.concatenate([p.tokens for p in mine]), document.tokens)
-        assert [i for p in mine for i in p.images] == list(document.images)
+        assert [i for p in mine for i in p.spans] == list(document.spans)
 
 
 @pytest.mark.parametrize(("context", "patches", "text", "images"), [
@@ -106,7 +106,7 @@ def test_encoding_marks_images_and_ends():
     document = Document((Text("ab"), Span(b"1", "jpeg"), Text("c")), "d")
     encoded = encode([document], tokenizer, 4)[0]
     first = tokenizer.encode(["ab"])[0].tolist()
-    assert encoded.tokens.tolist() == [*first, tokenizer.image, 0, 0, 0, 0, *tokenizer.encode(["c"])[0], tokenizer.end]
+    assert encoded.tokens.tolist() == [*first, tokenizer.marker("image"), 0, 0, 0, 0, *tokenizer.encode(["c"])[0], tokenizer.end]
     assert encoded.starts.tolist() == [len(first) + 1] and encoded.lengths.tolist() == [4]
     with pytest.raises(ValueError, match="ids from 7 to 9999"):
         encode([Document((Text(ids=np.array([7, 9999])),), "bad")], tokenizer, 4)

@@ -287,7 +287,7 @@ def test_training_batches_of_a_prepared_corpus(prepared):
     batch = next(iter(train_batches(mixture, batch_size=4, steps=3)))
     assert batch["patches"].shape[2] == 192 and abs(float(batch["patches"].mean())) < 3
     for source in prepared.sources.values():
-        assert len(next(iter(validation_batches(source, 2)))["input_ids"]) >= 1
+        assert len(next(iter(validation_batches(source.validation, 2)))["input_ids"]) >= 1
 
 
 def test_the_command(files, tmp_path, capsys):
@@ -310,7 +310,7 @@ def test_the_command(files, tmp_path, capsys):
 def test_samples_of_the_generated_corpus(generated):
     page = samples_html(generated, 2)
     stories = [generated.sources["interleaved"].train[k] for k in range(2)]
-    assert page.count("data:image/png;base64,") == 2 + sum(len(row.images) for row in stories) and "&lt;|endofdocument|&gt;" in page
+    assert page.count("data:image/png;base64,") == 2 + sum(len(row.data) for row in stories) and "&lt;|endofdocument|&gt;" in page
 
 
 def test_real_files(real_mini, tmp_path):

@@ -29,6 +29,11 @@ def good_documents(path, kind, rejects, images=None, max_images=30) -> list[Docu
     return [document for document in cleaned if document is not None]
 
 
+def seen(number: int) -> Span:
+    """An image of `image_bytes` after cleaning: 4 x 4 patches."""
+    return Span(image_bytes(number), "jpeg", 16)
+
+
 def reasons(rejects: Rejects) -> dict[str, int]:
     return {reason: entry["count"] for reason, entry in rejects.reasons.items()}
 
@@ -100,7 +105,7 @@ def test_img2dataset_tars(tmp_path):
     rejects = Rejects()
     documents = good_documents(tmp_path / "00000.tar", "caption", rejects)
     assert not rejects.reasons and len(documents) == 12
-    assert documents[3].segments == (Span(image_bytes(3), "jpeg"), Text(sentence(3)))
+    assert documents[3].segments == (seen(3), Text(sentence(3)))
     assert documents[3].name == "00000.tar:00003"
 
 
@@ -169,7 +174,7 @@ def test_caption_tables(tmp_path, struct):
                    tmp_path / "c.parquet")
     rejects = Rejects()
     documents = good_documents(tmp_path / "c.parquet", "caption", rejects)
-    assert [d.segments for d in documents] == [(Span(image_bytes(k), "jpeg"), Text(sentence(k))) for k in (0, 2)]
+    assert [d.segments for d in documents] == [(seen(k), Text(sentence(k))) for k in (0, 2)]
     assert reasons(rejects) == {"no caption": 1, "no image": 1}
 
 
@@ -199,7 +204,7 @@ def test_obelics_tables_keep_their_order(tmp_path, image_root):
     path = interleaved_table(tmp_path / "o.parquet", [([None, "0.jpg", None, "1.jpg", None],
                                                        ["one", None, "two", None, "three"])])
     document, = good_documents(path, "interleaved", Rejects(), ImageRoot(image_root))
-    assert document.segments == (Text("one"), Span(image_bytes(0), "jpeg"), Text("two"), Span(image_bytes(1), "jpeg"),
+    assert document.segments == (Text("one"), seen(0), Text("two"), seen(1),
                                  Text("three"))
 
 
@@ -239,14 +244,14 @@ def test_images_from_tars_and_from_columns(tmp_path, image_root):
         table = pa.table({"images": pa.array([values], pa.list_(kind)), "texts": [[None, "y"]]})
         pq.write_table(table, tmp_path / "b.parquet")
         document, = good_documents(tmp_path / "b.parquet", "interleaved", Rejects())
-        assert document.segments == (Span(image_bytes(2), "jpeg"), Text("y"))
+        assert document.segments == (seen(2), Text("y"))
 
 
 def test_the_cap_on_images_and_joined_texts(tmp_path, image_root):
     path = interleaved_table(tmp_path / "o.parquet", [(["0.jpg", "1.jpg", "2.jpg", None, None], [None, None, None, "a", "b"])])
     rejects = Rejects()
     document, = good_documents(path, "interleaved", rejects, ImageRoot(image_root), max_images=2)
-    assert document.segments == (Span(image_bytes(0), "jpeg"), Span(image_bytes(1), "jpeg"), Text("a\n\nb"))
+    assert document.segments == (seen(0), seen(1), Text("a\n\nb"))
     assert reasons(rejects) == {"image beyond the cap of 2 in a document": 1} and rejects.images == 0
 
 

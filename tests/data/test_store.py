@@ -42,7 +42,7 @@ def test_rows_come_back_across_shards(tmp_path):
         read = split[k]
         for name in ("tokens", "documents", "starts", "lengths"):
             assert np.array_equal(getattr(read, name), getattr(row, name)), (k, name)
-        assert list(read.formats) == list(row.formats) and list(read.images) == list(row.images)
+        assert list(read.formats) == list(row.formats) and list(read.data) == list(row.data)
     assert split.tokens.tolist() == [int((row.documents >= 0).sum()) for row in rows]
     assert split.image_tokens.tolist() == [int(row.lengths.sum()) for row in rows]
     with pytest.raises(IndexError):
@@ -64,7 +64,7 @@ def test_the_content_hash_sees_every_byte(tmp_path):
     first = hash_of(sequences(9), "a")
     assert first == hash_of(sequences(9), "b")
     changed = sequences(9)
-    changed[5].images[0] = changed[5].images[0][:-1] + b"\x00\x01"
+    changed[5].data[0] = changed[5].data[0][:-1] + b"\x00\x01"
     assert first != hash_of(changed, "c")
 
 
@@ -72,7 +72,7 @@ def test_a_corpus_survives_pickling_for_worker_processes(generated):
     split = generated.sources["caption"].train
     before = split[3]
     copy = pickle.loads(pickle.dumps(generated)).sources["caption"].train
-    assert np.array_equal(copy[3].tokens, before.tokens) and copy[3].images == before.images
+    assert np.array_equal(copy[3].tokens, before.tokens) and copy[3].data == before.data
 
 
 def test_the_generated_corpus_and_its_report(generated, world):

@@ -19,7 +19,7 @@ def test_round_trip_of_any_text_and_the_vocabulary_asked_for():
 def test_text_that_spells_a_special_token_is_plain_text():
     tokenizer = Tokenizer.train(TEXTS, 320)
     ids = tokenizer.encode([f"a {END} b {IMAGE}{PAD}"])[0]
-    assert not {tokenizer.end, tokenizer.image, tokenizer.pad} & set(ids.tolist())
+    assert not {tokenizer.end, tokenizer.marker("image"), tokenizer.pad} & set(ids.tolist())
     assert tokenizer.decode(ids) == f"a {END} b {IMAGE}{PAD}"
 
 
@@ -35,7 +35,7 @@ def test_a_foreign_tokenizer_gains_the_special_tokens(tmp_path):
     foreign = HfTokenizer(models.WordLevel({"a": 0, "b": 1, "<unk>": 2}, unk_token="<unk>"))
     foreign.save(str(tmp_path / "t.json"))
     tokenizer = Tokenizer.load(tmp_path / "t.json")
-    assert tokenizer.vocab_size == 6 and len({tokenizer.end, tokenizer.image, tokenizer.pad, 0, 1, 2}) == 6
+    assert tokenizer.vocab_size == 6 and len({tokenizer.end, tokenizer.marker("image"), tokenizer.pad, 0, 1, 2}) == 6
 
 
 def test_bad_tokenizers_are_refused(tmp_path):

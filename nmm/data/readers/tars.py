@@ -1,4 +1,4 @@
-"""Span-caption pairs in WebDataset tars, as img2dataset writes them: KEY.jpg|png|webp with KEY.txt or KEY.json."""
+"""Image-caption pairs in WebDataset tars, as img2dataset writes them: KEY.jpg|png|webp with KEY.txt or KEY.json."""
 
 import json
 import tarfile
