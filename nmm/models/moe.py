@@ -4,6 +4,8 @@ Shape suffixes: B batch, L sequence, D width, T = B * L tokens, E experts, K exp
 M kinds of tokens: text, and all else.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -156,3 +158,23 @@ class SparseEarlyFusion(EarlyFusion):
         self.balance_loss = torch.stack(balances).mean()
         self.routed = torch.stack(counts).long()
         return x_BLD
+
+
+@torch.no_grad()
+def routing_counts(model: SparseEarlyFusion, batches: Iterable[dict[str, Tensor]]) -> Tensor:
+    """How many tokens of each kind each expert takes over some batches, (n_layers, E, M) int64: text, and all else.
+
+    For a model whose weights were loaded, say: `nmm.specialisation` has the scores. Training runs count by themselves.
+
+    Raises:
+        ValueError: there is no batch, or the model is no mixture.
+    """
+    if model.config.arch != MoEConfig.arch:
+        raise ValueError(f"only a mixture of experts routes tokens: got a model of arch {model.config.arch!r}")
+    total = None
+    for batch in batches:
+        model(batch)
+        total = model.routed if total is None else total + model.routed
+    if total is None:
+        raise ValueError("no routing without tokens: there is no batch")
+    return total
