@@ -1,6 +1,6 @@
 """Named models and studies: the paper's sizes, and the sweeps that a laptop can train."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, ModelConfig, MoEConfig
@@ -105,7 +105,7 @@ class Arm:
         Raises:
             ValueError: no architecture has the arm's name.
         """
-        settings = {name: getattr(early, name) for name in early.__dataclass_fields__}
+        settings = {item.name: getattr(early, item.name) for item in fields(early)}
         if self.arch == "early":
             return early
         if self.arch == "moe":
@@ -140,11 +140,12 @@ class Study:
     validation_sequences: int = 256
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out
+    corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
 
     @property
     def max_tokens(self) -> int:
-        """The largest budget: what a corpus must hold to be read once [tokens]."""
-        return max(self.budgets)
+        """The budget that the generated corpus is made for: studies with the same one read the same corpus [tokens]."""
+        return max(self.corpus_tokens, *self.budgets)
 
     def learning_rate(self, width: int, arm: Arm | None = None) -> float:
         """Peak learning rate of one width, of the first arm unless another is named."""
@@ -186,6 +187,15 @@ class Study:
         return {run.id: run for run in runs}
 
 
+RATES = (0.005, 0.01, 0.02)
+SPARSE_BY_MODALITY = {"arch": "moe", "n_experts": 2, "routing": "modality"}
+TUNING = (      # three rates for every arm, and three scales of the encoder's and the experts' rate
+    *(Arm(lr=lr) for lr in RATES),
+    *(Arm(arch="late", lr=lr, encoder_lr_scale=scale) for lr in RATES for scale in (0.5, 1.0, 2.0)),
+    *(Arm(arch="moe", lr=lr, expert_lr_scale=scale) for lr in RATES for scale in (0.25, 0.5, 1.0)),
+    *(Arm(lr=lr, expert_lr_scale=scale, **SPARSE_BY_MODALITY) for lr in RATES for scale in (0.25, 0.5, 1.0)),
+)
+
 LAPTOP = Study(name="laptop", widths=(24, 32, 48, 64, 80), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1))
 STUDIES = {
     study.name: study
@@ -193,6 +203,7 @@ STUDIES = {
         LAPTOP,
         replace(LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
                 validation_sequences=32),
+        replace(LAPTOP, name="tuning", widths=(32,), budgets=(500_000,), seeds=(0, 1), arms=TUNING, corpus_tokens=LAPTOP.max_tokens),
         # For a folder of real data about as small as a few thousand samples, read several times
         replace(LAPTOP, name="real-mini", widths=(16, 32, 48, 64), budgets=(64_000, 128_000, 256_000, 512_000), seeds=(0,),
                 rope_base=1000.0, warmup_tokens=16_000, max_epochs=16),
