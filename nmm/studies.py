@@ -72,6 +72,7 @@ def run_study(
     max_epochs: int | None = None,
     jobs: int = 2,
     retry_failed: bool = False,
+    branch: bool = True,
     work: Path = WORK,
 ) -> tuple[Outcome, Path]:
     """Train what is missing of a study.
@@ -84,6 +85,7 @@ def run_study(
         max_epochs: how often the data may be repeated; default: the preset's.
         jobs: worker processes.
         retry_failed: train failed runs again.
+        branch: let budgets of one model share a trunk.
         work: folder for corpora and records.
     Returns:
         What happened, and the folder of the records.
@@ -100,5 +102,6 @@ def run_study(
     outcome = sweep(
         plan.grid(corpus), corpus=corpus.folder, runs_dir=runs_dir, preset=preset,
         entropy=generated.World(WORLD_SEED).entropy() if data is None else None, jobs=jobs, retry_failed=retry_failed,
+        branch=branch,
     )
     return outcome, Path(runs_dir)

@@ -14,6 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-epochs", type=int, help="how often the data may be repeated (default: the preset's)")
     parser.add_argument("--jobs", "-j", type=int, default=2, help="training processes, one thread each (default: 2)")
     parser.add_argument("--retry-failed", action="store_true", help="train failed runs again")
+    parser.add_argument("--no-branch", action="store_true",
+                        help="train every budget from its start, not as a branch of the longest one's trunk; the losses are the same")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     outcome, runs_dir = run_study(
         args.preset, runs_dir=args.runs_dir, data=args.data, corpus_dir=args.corpus_dir, max_epochs=args.max_epochs, jobs=args.jobs,
-        retry_failed=args.retry_failed,
+        retry_failed=args.retry_failed, branch=not args.no_branch,
     )
     print(outcome)
     print(f"records: {runs_dir}")
