@@ -207,7 +207,8 @@ def load(folder: str | Path) -> pd.DataFrame:
         C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
         L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
-        wall_seconds [s], tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
+        wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
+        tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
     Raises:
         FileNotFoundError: there is no such folder.
     """
@@ -256,12 +257,12 @@ COLUMNS = [
     "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
     "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
     "L", "L_caption", "L_interleaved", "L_text", "E_true", "E_caption", "E_interleaved", "E_text",
-    "wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
+    "wall_seconds", "own_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
 ]
 
 MEASURED = [
     name for name in COLUMNS
-    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "tokens_per_second", "mfu", "memory_bytes",
+    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "own_seconds", "tokens_per_second", "mfu", "memory_bytes",
                 "d_vision", "encoder_lr_scale", "n_experts", "top_k", "expert_lr_scale")
     or name[:2] in ("L_", "E_")
 ]
@@ -272,6 +273,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     model, optim = config.model, config.optim
     losses, entropy, tokens = record.losses or {}, record.entropy or {}, record.tokens or {}
     has_entropy = all(task in entropy for task in TASKS)
+    alone = 1 - (record.branched_at or 0) / record.D if record.D else None      # share of the tokens that no longer run trained
     compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
     return {
         "run": config.id, "preset": record.preset, "arch": model.arch, "size": record.size,
@@ -288,5 +290,6 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
         "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if has_entropy else None,
         **{f"E_{task}": entropy.get(task) for task in TASKS},
+        "own_seconds": record.wall_seconds * alone if record.wall_seconds and alone else None,
         **{name: getattr(record, name) for name in ("wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes")},
     }
