@@ -45,7 +45,7 @@ def curves(table: pd.DataFrame) -> alt.FacetChart:
         tooltip=["part", "model", alt.Tooltip("D:Q", format=",d"), alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("loss:Q", format=".3f")],
     )
     layers = alt.layer(base.mark_line(strokeWidth=1.4).encode(detail="seed:N"), base.mark_point(size=50, filled=True, opacity=1))
-    return layers.properties(width=165, height=240).facet(column=alt.Column("part:N", sort=order, title=None))
+    return layers.properties(width=165, height=240).facet(alt.Facet("part:N", sort=order, title=None), columns=len(order))
 
 
 def gaps(table: pd.DataFrame) -> alt.LayerChart:

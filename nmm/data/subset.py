@@ -1,5 +1,6 @@
 """A part of a corpus: fewer training documents, the same held-out ones. What the worth of repeated data is measured with."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def training_tokens(corpus: store.Corpus) -> dict[str, int]:
         name: sum(count for key, count in source["train"].items() if key.endswith("_tokens"))
         for name, source in corpus.description["sources"].items()
     }
+
+
+def save_description(corpus: store.Corpus, folder: str | Path) -> None:
+    """Copy all of a corpus but its data, a few kilobytes: `store.open(folder)` has its hash, its report and its counts.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in ("corpus.json", "report.json"):
+        shutil.copyfile(corpus.folder / name, Path(folder) / name)
 
 
 def _kept(plan: Plan, name: str, share: float) -> Iterator[Document]:

@@ -10,6 +10,7 @@ from nmm.laws.law import Law, PowerSum, Term, coefficient, exponent
 from nmm.laws.losses import Loss
 from nmm.laws.parametric import fit_parametric
 
+PUBLISHED_R = 15.4  # of text from the web, Muennighoff et al. 2023 [repetitions]
 STARTS = (1.0, 4.0, 16.0, 64.0)  # values of R* from which the fit begins
 LIMITS = (0.01, 1e4)  # of R*: below, a second reading is worth nothing; above, as much as the first
 

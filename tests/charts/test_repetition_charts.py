@@ -40,7 +40,7 @@ def test_gaps_are_against_the_same_run_on_all_of_the_data(table):
 def test_a_panel_a_part_and_no_gap_of_the_whole_to_itself(table):
     rows = draw.by_type(table, UNIQUE, WEIGHTS)
     panels = draw.curves(rows[rows["kind"] == "caption"]).to_dict()
-    assert panels["facet"]["column"]["sort"] == ["100% of the data", "50% of the data"]
+    assert panels["facet"]["sort"] == ["100% of the data", "50% of the data"]
     chart = draw.gaps(rows).to_dict()
     drawn = chart["datasets"][chart["layer"][1]["data"]["name"]]
     assert {row["share"] for row in drawn} == {0.5}

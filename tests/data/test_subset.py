@@ -6,7 +6,7 @@ import pytest
 from nmm.data import store
 from nmm.data.examples import write_examples
 from nmm.data.prepare import prepare
-from nmm.data.subset import subset, training_tokens
+from nmm.data.subset import save_description, subset, training_tokens
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,15 @@ def test_a_smaller_share_is_part_of_a_larger_one(whole, half, sources, tmp_path)
 def test_training_tokens_are_those_of_the_shards(whole, half):
     for corpus in (whole, half):
         assert training_tokens(corpus) == {name: int(source.train.tokens.sum()) for name, source in corpus.sources.items()}
+
+
+def test_a_description_is_a_corpus_without_its_data(half, tmp_path):
+    save_description(half, tmp_path / "corpus")
+    kept = store.open(tmp_path / "corpus")
+    assert (kept.hash, kept.report) == (half.hash, half.report)
+    assert training_tokens(kept) == training_tokens(half)
+    with pytest.raises(OSError, match="00000.arrow"):
+        kept.sources["text"].train[0]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
