@@ -16,7 +16,6 @@ import torch
 from composer.utils import reproducibility
 from torch.nn import functional as F
 
-from nmm import train as trainer
 from nmm.config import RunConfig
 from nmm.data.embedded import embedded_corpus
 from nmm.data.loader import train_batches
@@ -24,7 +23,10 @@ from nmm.data.plan import plan
 from nmm.data.store import Corpus
 from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
+from nmm.objective import targets
+from nmm.optimisation import schedule
 from nmm.presets import MIXTURE, study
+from nmm.train import make_trainer
 
 
 def bare(config: RunConfig, corpus: Corpus) -> float:
@@ -34,10 +36,10 @@ def bare(config: RunConfig, corpus: Corpus) -> float:
     model = build(config.model)
     optim = config.optim
     optimizer = FusedDecoupledAdamW(model.parameters(), lr=optim.lr, betas=(optim.beta1, optim.beta2), weight_decay=optim.weight_decay)
-    scheduler = trainer.schedule(optimizer, config, seen)
+    scheduler = schedule(optimizer, config, seen)
     for batch in train_batches(mixture, batch_size=config.data.batch_sequences, steps=len(seen)):
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(batch), trainer.targets(batch))
+        loss = F.cross_entropy(model(batch), targets(batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
         optimizer.step()
@@ -47,7 +49,7 @@ def bare(config: RunConfig, corpus: Corpus) -> float:
 
 def ours(config: RunConfig, corpus: Corpus) -> float:
     """The same run by Composer, without evaluation; gives the last loss."""
-    fitted = trainer.make_trainer(config, corpus)
+    fitted = make_trainer(config, corpus)
     fitted.trainer.fit()
     return float(fitted.trainer.state.loss)
 

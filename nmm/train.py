@@ -1,4 +1,9 @@
-"""One run: a RunConfig in, a RunRecord out, trained by Composer. It, `nmm.lean` and `nmm.checkpoints` alone import Composer: 12 s of CPU."""
+"""One run: a RunConfig in, a RunRecord out, trained by Composer.
+
+    composer -n 8 -m nmm.train CONFIG.json
+
+trains one run in several processes, see `nmm.launch`. Importing this takes 12 s of CPU: Composer.
+"""
 
 import atexit
 import math
@@ -10,125 +15,31 @@ from pathlib import Path
 from typing import Any
 
 import composer
-import numpy as np
 import torch
-from composer import Callback, DataSpec, Evaluator, State, Trainer
+from composer import DataSpec, Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.core.engine import Engine
-from composer.loggers import Logger
-from composer.metrics.nlp import LanguageCrossEntropy
-from composer.models import ComposerModel
-from composer.utils import reproducibility
+from composer.utils import dist, reproducibility
 from torch import Tensor
-from torch.nn import functional as F
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 import nmm
-from nmm import checkpoints
-from nmm.config import MODALITIES, OptimConfig, RunConfig
+from nmm import checkpoints, devices, execution
+from nmm.callbacks import Routing
+from nmm.config import MODALITIES, RunConfig
 from nmm.data.loader import IGNORE, train_batches, validation_batches
 from nmm.data.mixture import Mixture
 from nmm.data.plan import plan, validation_sources
 from nmm.data.store import Corpus
+from nmm.execution import HeldOutShare, Place
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW, Shared, call_listeners_only
 from nmm.models import build
 from nmm.models.moe import SparseEarlyFusion
+from nmm.objective import Curve, Diverged, LanguageModel, Progress
+from nmm.optimisation import Rates, cooldown_step, parameter_groups, schedule
 from nmm.runs import TOKENS, RunRecord
-from nmm.schedule import lr_factor
 
-CURVE_GROWTH = 1.05         # a point of the training curve whenever the tokens seen have grown by this much
-PROGRESS_REPORTS = 50       # in a run
 EVAL_BATCH = 32             # held-out sequences in a batch
-
-Progress = Callable[[int], None]
-
-
-class Diverged(RuntimeError):
-    """The training loss is no longer finite."""
-
-
-class LanguageModel(ComposerModel):
-    """What Composer needs to know of a model that returns logits at its targets."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.module(batch)
-
-    def loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean cross-entropy over text targets [nats], and a mixture's weighted balancing loss."""
-        loss = F.cross_entropy(outputs, targets(batch))
-        if isinstance(self.module, SparseEarlyFusion):
-            loss = loss + self.module.config.load_balance * self.module.balance_loss
-        return loss
-
-    def get_metrics(self, is_train: bool = False) -> dict[str, LanguageCrossEntropy]:
-        return {} if is_train else {"L": LanguageCrossEntropy()}
-
-    def eval_forward(self, batch: dict[str, Tensor], outputs: Tensor | None = None) -> Tensor:
-        return self(batch) if outputs is None else outputs
-
-    def update_metric(self, batch: dict[str, Tensor], outputs: Tensor, metric: LanguageCrossEntropy) -> None:
-        metric.update(outputs, targets(batch))
-
-
-def targets(batch: dict[str, Tensor]) -> Tensor:
-    """Labels of the positions that have one, (T,)."""
-    labels = batch["labels"]
-    return labels[labels != IGNORE]
-
-
-class Curve(Callback):
-    """Records the mean training loss of each stretch of tokens, counts targets, reports progress, stops at NaN.
-
-    Stretches grow with the tokens seen and not with the budget, so that a branch has the curve of a run trained alone; the
-    callback's state travels with checkpoints, so that a resumed run has the curve of an undisturbed one.
-    """
-
-    def __init__(self, total_tokens: int, branched_at: int, progress: Progress | None) -> None:
-        self.total, self.reported, self.progress = total_tokens, branched_at, progress
-        self.points: list[list[float]] = []
-        self.sum, self.steps, self.targets = torch.zeros(1), 0, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"points": self.points, "sum": self.sum, "steps": self.steps, "targets": self.targets}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.points, self.sum, self.steps, self.targets = (state[name] for name in ("points", "sum", "steps", "targets"))
-
-    def after_loss(self, state: State, logger: Logger) -> None:
-        self.targets += len(state.outputs)
-
-    def batch_end(self, state: State, logger: Logger) -> None:
-        self.sum = self.sum.to(state.loss.device) + state.loss.detach()
-        self.steps += 1
-        seen = state.timestamp.token.value
-        if self.progress and (seen - self.reported >= self.total / PROGRESS_REPORTS or seen >= self.total):
-            self.progress(seen - self.reported)
-            self.reported = seen
-        if self.points and seen < min(CURVE_GROWTH * self.points[-1][0], self.total):
-            return
-        mean = self.sum.item() / self.steps
-        if not math.isfinite(mean):
-            raise Diverged(f"the training loss became {mean} within the {self.steps} steps before {seen:,} tokens")
-        self.points.append([seen, mean])
-        self.sum, self.steps = torch.zeros_like(self.sum), 0
-
-
-class Rates(Callback):
-    """Sets the rates of the next step when a run goes on: those in a checkpoint of a longer run are the longer run's."""
-
-    def __init__(self, scheduler: LambdaLR) -> None:
-        self.scheduler = scheduler
-
-    def fit_start(self, state: State, logger: Logger) -> None:
-        rates = [base * factor(self.scheduler.last_epoch) for base, factor in zip(self.scheduler.base_lrs, self.scheduler.lr_lambdas)]
-        for group, rate in zip(self.scheduler.optimizer.param_groups, rates):
-            group["lr"] = rate
 
 
 @dataclass(frozen=True)
@@ -136,7 +47,10 @@ class Fitted:
     """A Trainer with what a record needs besides it."""
 
     trainer: Trainer
+    model: LanguageModel        # as it was built: the Trainer wraps it for several processes
+    place: Place
     curve: Curve
+    routing: Routing | None
     mixture: Mixture
     steps: int
     branched_at: int | None     # tokens at which it left a longer run; None: trained alone
@@ -148,35 +62,31 @@ def make_trainer(
 ) -> Fitted:
     """Composer's Trainer for a run, seeded and ready to fit; arguments and errors as for `train`."""
     mixture, seen = plan(config, corpus)
-    batch_size = config.data.batch_sequences
+    place, peak = execution.start(config), config.optim
     reproducibility.seed_all(config.seed)
-    model = LanguageModel(build(config.model))
+    module = build(config.model)
+    execution.prepare(module, config.execution, place.device)
+    model = LanguageModel(module, config.execution.precision)
+    routing = Routing(module) if isinstance(module, SparseEarlyFusion) else None
     branched_at = None
     if scratch is not None and checkpoints.forked(scratch):
-        branched_at = int(seen[cooldown_step(seen, config.tokens, config.optim.cooldown) - 1])
+        branched_at = int(seen[cooldown_step(seen, config.tokens, peak.cooldown) - 1])
     curve = Curve(config.tokens, branched_at or 0, progress)
-    peak = config.optim
     optimizer = FusedDecoupledAdamW(
         parameter_groups(model, peak), lr=peak.lr, betas=(peak.beta1, peak.beta2), weight_decay=peak.weight_decay
     )
     scheduler = schedule(optimizer, config, seen)
-    callbacks, resume = [curve, Rates(scheduler)], {}
+    callbacks, resume = [curve, Rates(scheduler), *([routing] if routing else [])], {}
     if scratch is not None:
-        checkpoints.settle(scratch)
+        execution.agreed(lambda: checkpoints.settle(scratch))
         forks = {folder: cooldown_step(seen, tokens, peak.cooldown) for tokens, folder in (branches or {}).items()}
         callbacks += checkpoints.savers(scratch, checkpoint_seconds, forks)
         resume = {"save_folder": str(scratch), "autoresume": True}
     trainer = Trainer(
         model=model,
         run_name=config.id,
-        train_dataloader=_spec(train_batches(mixture, batch_size=batch_size, steps=len(seen))),
-        eval_dataloader=[
-            Evaluator(
-                label=task, dataloader=_spec(validation_batches(source, EVAL_BATCH, config.data.validation_sequences)),
-                metric_names=["L"], device_eval_microbatch_size=EVAL_BATCH,
-            )
-            for task, source in validation_sources(corpus).items()
-        ],
+        train_dataloader=_train_spec(config, mixture, len(seen), place),
+        eval_dataloader=_evaluators(config, corpus, place),
         eval_interval=0,
         max_duration=f"{config.tokens}tok",
         optimizers=optimizer,
@@ -185,16 +95,21 @@ def make_trainer(
         algorithms=[GradientClipping(clipping_type="norm", clipping_threshold=peak.clip)],
         callbacks=callbacks,
         seed=config.seed,
-        device="gpu" if torch.cuda.is_available() else "cpu",
-        device_train_microbatch_size=batch_size,
+        device="gpu" if place.device.type == "cuda" else "cpu",
+        precision="fp32",                   # the model casts itself, see LanguageModel
+        parallelism_config=execution.parallelism(config.execution),
+        device_train_microbatch_size=place.microbatch,
+        accumulate_train_batch_on_tokens=place.accumulates,
         progress_bar=False,
         **resume,
     )
+    if place.microbatch == "auto":          # Composer starts from the loader's batch_size, and ours loads whole batches
+        trainer.state.device_train_microbatch_size = place.batch_sequences
     if scratch is not None:
         checkpoints.name_failures(trainer)
-    atexit.unregister(Engine._close)     # it would keep every model of this process alive
+    atexit.unregister(Engine._close)        # it would keep every model of this process alive
     call_listeners_only(trainer)
-    return Fitted(trainer, curve, mixture, len(seen), branched_at)
+    return Fitted(trainer, model, place, curve, routing, mixture, len(seen), branched_at)
 
 
 def train(
@@ -209,7 +124,7 @@ def train(
     branches: Mapping[int, Path] | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
-    """Train one model from its seed and measure it.
+    """Train one model from its seed and measure it; in each of its processes, where there are several.
 
     Args:
         config: the run; its `data.corpus_id` must be the corpus's.
@@ -222,11 +137,12 @@ def train(
         branches: scratch folders of shorter runs of the same configuration, by their budget [tokens]: each is left a
             checkpoint from where its cooldown begins, and trained later it goes on from there, on CPU bit-identical to
             training it alone. Needs `scratch`.
-        progress: called with the tokens trained since the last call, about `PROGRESS_REPORTS` times a run.
+        progress: called with the tokens trained since the last call, about `objective.PROGRESS_REPORTS` times a run.
     Returns:
-        The record; its status is "failed", with the reason, if the loss diverged.
+        The record, the same in every process; its status is "failed", with the reason, if the loss diverged.
     Raises:
-        ValueError: the corpus is another one, lacks a data type, or is too small for the budget.
+        ValueError: the corpus is another one, lacks a data type, or is too small for the budget; the machine or the number of
+            processes does not suit `config.execution`.
     """
     try:
         fitted = make_trainer(
@@ -239,13 +155,14 @@ def train(
             f"the checkpoint in {scratch} does not fit the model ({error}); has the code changed since? Delete the folder to "
             "train this run from its start"
         ) from error
-    trainer, curve = fitted.trainer, fitted.curve
-    failed = {"config": config, "preset": preset, "size": size, "status": "failed", "entropy": entropy}
+    trainer, curve, place = fitted.trainer, fitted.curve, fitted.place
+    known = {"config": config, "preset": preset, "size": size, "entropy": entropy, "branched_at": fitted.branched_at,
+             "processes": place.world_size, "versions": versions(), "device": device_name()}
     try:
         if trainer.state.timestamp.token.value < config.tokens:     # else it was killed after its last step
             trainer.fit()
     except Diverged as error:
-        return RunRecord(**failed, reason=str(error), curve=curve.points, versions=versions(), device=device_name())
+        return RunRecord(**known, status="failed", reason=str(error), curve=curve.points)
     training = trainer.state.timestamp.total_wct.total_seconds()
     evaluation = time.perf_counter()
     trainer.eval()
@@ -253,40 +170,69 @@ def train(
     evaluation = time.perf_counter() - evaluation
     bad = [f"{task} {loss}" for task, loss in losses.items() if not math.isfinite(loss)]
     if bad:
-        return RunRecord(**failed, reason=f"held-out loss is not finite: {', '.join(bad)}", curve=curve.points,
-                         versions=versions(), device=device_name())
+        return RunRecord(**known, status="failed", reason=f"held-out loss is not finite: {', '.join(bad)}", curve=curve.points)
     realised = fitted.mixture.realised(fitted.steps * config.data.batch_sequences)
     modalities = {name: sum(row.get(f"{name}_tokens", 0) for row in realised.values()) for name in MODALITIES}
     tokens = {
         **{name: tokens for name, tokens in modalities.items() if tokens or name in TOKENS},
         "padding": sum(row["padding"] for row in realised.values()),
-        "target": curve.targets,
+        "target": curve.all_targets(),
     }
+    flops = exact_train_flops(
+        config.model, context=config.data.context, target_tokens=tokens["target"], patches_per_image=corpus.patches_per_image,
+        frozen_encoder=config.optim.encoder_lr_scale == 0, **{f"{name}_tokens": tokens for name, tokens in modalities.items()},
+    )
     return RunRecord(
-        config=config, preset=preset, size=size, status="finished", entropy=entropy,
+        **known, status="finished",
         tokens=tokens,
         share={name: row["share"] for name, row in realised.items()},
-        flops_exact=exact_train_flops(
-            config.model, context=config.data.context, target_tokens=tokens["target"], patches_per_image=corpus.patches_per_image,
-            frozen_encoder=config.optim.encoder_lr_scale == 0, **{f"{name}_tokens": tokens for name, tokens in modalities.items()},
-        ),
+        flops_exact=flops,
         losses=losses,
+        routing=fitted.routing.routing if fitted.routing else None,
         curve=curve.points,
-        branched_at=fitted.branched_at,
         wall_seconds=round(training + evaluation, 3),
         tokens_per_second=round(sum(modalities.values()) / training, 1),
-        versions=versions(), device=device_name(),
+        mfu=devices.mfu(flops, training, device=device_name(), precision=config.execution.precision, processes=place.world_size),
+        memory_bytes=_most_memory(place),
     )
 
 
-def _spec(loader: Any) -> DataSpec:
-    return DataSpec(
-        loader,
+def _train_spec(config: RunConfig, mixture: Mixture, steps: int, place: Place) -> DataSpec:
+    loader = train_batches(
+        mixture, batch_size=place.batch_sequences, steps=steps, num_workers=config.execution.workers, rank=place.rank,
+        world_size=place.world_size,
+    )
+    return _spec(loader, batch_transforms=execution.blank_slots(config.model) if place.world_size > 1 else None)
+
+
+def _evaluators(config: RunConfig, corpus: Corpus, place: Place) -> list[Evaluator]:
+    batch = min(EVAL_BATCH, config.execution.microbatch_sequences or EVAL_BATCH)
+    return [
+        Evaluator(
+            label=task, metric_names=["L"], device_eval_microbatch_size=batch,
+            dataloader=_spec(validation_batches(HeldOutShare(held_out, config.data.validation_sequences, place), batch)),
+        )
+        for task, held_out in validation_sources(corpus).items()
+    ]
+
+
+def _spec(loader: Any, batch_transforms: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None) -> DataSpec:
+    # Composer refuses a DataLoader without torch's DistributedSampler; ours gives each process batches of its own anyway.
+    spec = DataSpec(
+        loader.dataset,
+        batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: batch["input_ids"].shape[0],
-        get_num_tokens_in_batch=lambda batch: int((batch["document_ids"] >= 0).sum()),
+        get_num_tokens_in_batch=_tokens,
         split_batch=_split,
         microbatch_transforms=Shared,
     )
+    spec.dataloader = loader
+    return spec
+
+
+def _tokens(batch: dict[str, Tensor]) -> dict[str, int]:
+    """Tokens without padding, for the schedule; targets, by which microbatches and processes are weighted in their sum."""
+    return {"total": int((batch["document_ids"] >= 0).sum()), "loss_generating": int((batch["labels"] != IGNORE).sum())}
 
 
 def _split(batch: dict[str, Tensor], size: float) -> list[dict[str, Tensor]]:
@@ -295,45 +241,13 @@ def _split(batch: dict[str, Tensor], size: float) -> list[dict[str, Tensor]]:
     return [dict(zip(parts, tensors, strict=True)) for tensors in zip(*parts.values(), strict=True)]
 
 
-def schedule(optimizer: Optimizer, config: RunConfig, seen: np.ndarray) -> LambdaLR:
-    """The rate of every step from the tokens seen before it.
-
-    Not a ComposerScheduler: Composer asks those before it counts the batch, so they lag a step behind.
-    """
-    before = np.concatenate([[0], seen])
-    optim = config.optim
-
-    def factor(step: int) -> float:
-        return lr_factor(
-            before[step], config.data.batch_tokens, total=config.tokens, warmup=optim.warmup_tokens, cooldown=optim.cooldown
-        )
-
-    return LambdaLR(optimizer, factor)
-
-
-def cooldown_step(seen: np.ndarray, tokens: int, cooldown: float) -> int:
-    """Steps before the first one that the cooldown of a budget of `tokens` slows.
-
-    Args:
-        seen: tokens after each step of a run at least as long, (steps,).
-    """
-    return int(np.searchsorted(np.concatenate([[0], seen]), tokens * (1 - cooldown), side="right"))
-
-
-def parameter_groups(model: torch.nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
-    """Parameters with their peak rates: the vision encoder's and the experts' own, and that of all others.
-
-    A frozen encoder's parameters are taken out of training. (Tables 7 and 8: the encoder's rate.)
-    """
-    rates: dict[float, list[torch.nn.Parameter]] = {optim.lr: []}
-    for name, parameter in model.named_parameters():
-        path = name.split(".")
-        scale = optim.encoder_lr_scale if "vision" in path else optim.expert_lr_scale if "experts" in path else 1.0
-        if scale:
-            rates.setdefault(scale * optim.lr, []).append(parameter)
-        else:
-            parameter.requires_grad_(False)
-    return [{"params": parameters, "lr": lr} for lr, parameters in rates.items()]
+def _most_memory(place: Place) -> int | None:
+    """Most memory that one of the devices held [bytes]; None on a CPU, where nobody counts."""
+    if place.device.type != "cuda":
+        return None
+    most = torch.tensor(torch.cuda.max_memory_allocated(), device=place.device)
+    dist.all_reduce(most, reduce_operation="MAX")
+    return int(most)
 
 
 def versions() -> dict[str, str]:

@@ -23,9 +23,11 @@ from nmm.data.plan import plan
 from nmm.flops import exact_train_flops
 from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
+from nmm.objective import targets
+from nmm.optimisation import cooldown_step, parameter_groups, schedule
 from nmm.presets import MIXTURE, study
 from nmm.schedule import lr_factor
-from nmm.train import cooldown_step, make_trainer, parameter_groups, schedule, targets, train
+from nmm.train import make_trainer, train
 
 
 @pytest.fixture(autouse=True, scope="module")
