@@ -46,10 +46,10 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
     return path
 
 
-def caption_members(numbers: range) -> list[tuple[str, bytes]]:
-    """Good pairs in img2dataset's layout."""
+def caption_members(numbers: range, sizes: tuple[tuple[int, int], ...] = ((40, 32),)) -> list[tuple[str, bytes]]:
+    """Good pairs in img2dataset's layout; the sizes of their images take turns."""
     return [member for n in numbers for member in (
-        (f"{n:05d}.jpg", image_bytes(n)), (f"{n:05d}.txt", sentence(n).encode()),
+        (f"{n:05d}.jpg", image_bytes(n, sizes[n % len(sizes)])), (f"{n:05d}.txt", sentence(n).encode()),
         (f"{n:05d}.json", json.dumps({"caption": sentence(n), "key": f"{n:05d}"}).encode()))]
 
 
