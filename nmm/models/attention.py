@@ -5,12 +5,17 @@ Shape suffixes: B batch, L sequence, H heads, K head width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]     # queries, keys, values, each (B, H, L, K), to values of that shape
+
+BACKENDS = ("auto", "flex", "sdpa")
+FLEX_WIDTH = 16         # FlexAttention's kernels take no narrower heads: those are filled up with zeros
+RECOMPILATIONS = 256    # of one function in a process; torch's default of 8 is less than the sizes of a sweep
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,89 @@ class PackedMask:
         return ((causal | same_image) & same_document)[:, None]
 
 
+    def visible(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """The mask as FlexAttention's `mask_mod`: whether in sequence b, for any head, query row may see key column."""
+        document, image = self.document_ids.int(), self.span_ids.int()      # kernels read them once a score
+
+        def mask_mod(b: Tensor, h: Tensor, row: Tensor, column: Tensor) -> Tensor:
+            same_image = (image[b, row] == image[b, column]) & (image[b, row] >= 0)
+            return ((column <= row) | same_image) & (document[b, row] == document[b, column])
+
+        return mask_mod
+
+
 def sdpa(mask: PackedMask) -> Attend:
     """Scaled dot-product attention with the dense mask, for any device."""
     dense = mask.dense()
 
     def attend(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, attn_mask=dense)
+        dtype = v_BHLK.dtype        # under autocast norms leave queries and keys in float32
+        return F.scaled_dot_product_attention(q_BHLK.to(dtype), k_BHLK.to(dtype), v_BHLK, attn_mask=dense)
 
     return attend
 
 
-def attention(mask: PackedMask) -> Attend:
-    """The attention of one forward pass, with the backend for the mask's device.
+@cache
+def _flex_functions(compiled: bool) -> tuple[Callable, Callable]:
+    """`create_block_mask` and `flex_attention`; their import takes seconds, so it waits for the first use.
+
+    Compiled once: masks of the same shape share a kernel, and from the second shape on its batch and length are variables.
+    Within a compiled block the block's compilation takes them in.
+    """
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    if not compiled:
+        return create_block_mask, flex_attention
+    # Heads and their width are constants of a kernel. Past the limit torch would quietly run without compiling.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILATIONS)
+    return torch.compile(create_block_mask), torch.compile(flex_attention)
+
+
+def flex(mask: PackedMask, *, compiled: bool = True) -> Attend:
+    """FlexAttention (Dong et al. 2024): blocks of the scores that the mask empties are never computed.
+
+    Args:
+        mask: its block mask is made here, once for all layers.
+        compiled: False runs the same mask without kernels: slowly, and also where there is no CUDA.
+    """
+    create_block_mask, flex_attention = _flex_functions(compiled)
+    B, L = mask.document_ids.shape
+    blocks = create_block_mask(mask.visible(), B, None, L, L, device=mask.document_ids.device.type)
+
+    def attend(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor) -> Tensor:
+        width = q_BHLK.shape[-1]
+        q, k, v = (tensor.to(v_BHLK.dtype) for tensor in (q_BHLK, k_BHLK, v_BHLK))
+        if width < FLEX_WIDTH:
+            q, k, v = (F.pad(tensor, (0, FLEX_WIDTH - width)) for tensor in (q, k, v))
+        return flex_attention(q, k, v, block_mask=blocks, scale=width**-0.5)[..., :width]
+
+    return attend
+
+
+def require_backend(backend: str, device: torch.device) -> None:
+    """Check that a backend exists and runs on a device.
+
+    Raises:
+        ValueError: no backend has the name, or "flex" is asked for where there is no CUDA.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"attention must be one of {', '.join(BACKENDS)}: got {backend!r}")
+    if backend == "flex" and device.type != "cuda":
+        raise ValueError(f'attention="flex" needs a CUDA device, and the model is on {device.type}: take "auto" or "sdpa"')
+
+
+def attention(mask: PackedMask, backend: str = "auto") -> Attend:
+    """The attention of one forward pass.
 
     The mask is prepared once and shared by all layers. Returns a function of queries, keys and values, each
     (B, H, L, K), to the attended values (B, H, L, K).
+
+    Args:
+        mask: who may attend whom, on the model's device.
+        backend: "flex", "sdpa", or "auto": FlexAttention on CUDA, SDPA elsewhere.
+    Raises:
+        ValueError: see `require_backend`.
     """
-    return sdpa(mask)
+    device = mask.document_ids.device
+    require_backend(backend, device)
+    return flex(mask) if device.type == "cuda" and backend != "sdpa" else sdpa(mask)

@@ -19,6 +19,8 @@ class VisionEncoder(nn.Module):
     Positions count from 0 in every image, in the order of its patches.
     """
 
+    attention_backend = "auto"      # set by the model's `use_attention`
+
     def __init__(self, config: LateFusionConfig) -> None:
         super().__init__()
         self.head_dim, self.rope_base = config.vision_head_dim, config.rope_base
@@ -36,7 +38,7 @@ class VisionEncoder(nn.Module):
             filled_IJ: True where there is a patch; images shorter than the longest end with False.
         """
         image_IJ = torch.where(filled_IJ, 0, -1)
-        attend = attention(PackedMask(document_ids=image_IJ, span_ids=image_IJ))
+        attend = attention(PackedMask(document_ids=image_IJ, span_ids=image_IJ), self.attention_backend)
         rotary = rotary_table(patches_IJP.shape[1], self.head_dim, self.rope_base, patches_IJP.device)
         x_IJW = self.patch_projection(patches_IJP)
         for block in self.blocks:
