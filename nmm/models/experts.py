@@ -13,6 +13,7 @@ Product = Callable[[Tensor, Tensor, Tensor], Tensor]    # rows (R, I), weights (
 
 GROUPED = getattr(F, "grouped_mm", None)                # torch 2.7 has none
 GROUPED_BYTES = 16                                      # its kernels want rows that are whole multiples of this
+GROUPED_DTYPES = {"cuda": (torch.bfloat16,), "cpu": (torch.bfloat16, torch.float32)}    # where it is no slower than the loop
 
 
 class Experts(nn.Module):
@@ -53,15 +54,19 @@ def product(backend: str, device: torch.device, dtype: torch.dtype, *, widths: t
     """The function that multiplies each stretch of rows with the weights of its expert.
 
     "grouped" is torch's grouped matrix product, one kernel without waiting for the device; "loop" is one product per expert,
-    for any torch and device. "auto" takes the grouped one for bfloat16 on CUDA, where torch has it and the widths suit it.
+    for any torch and device. "auto" takes the grouped one where torch has it and it suits the numbers: bfloat16 on CUDA,
+    float32 as well on CPU.
 
     Args:
         backend: "auto", "grouped" or "loop".
         device, dtype: of the rows and the weights.
         widths: of the rows, in and out.
     Raises:
-        ValueError: grouped products are asked for and this torch has none, or they do not take these widths.
+        ValueError: another backend is named; grouped products are asked for and this torch has none, or they do not take
+            these widths.
     """
+    if backend not in ("auto", "grouped", "loop"):
+        raise ValueError(f"the products of experts are auto, grouped or loop: got {backend!r}")
     aligned = all(width * dtype.itemsize % GROUPED_BYTES == 0 for width in widths)
     if backend == "grouped":
         if GROUPED is None:
@@ -71,7 +76,7 @@ def product(backend: str, device: torch.device, dtype: torch.dtype, *, widths: t
             raise ValueError(f'experts="grouped" needs rows of multiples of {GROUPED_BYTES} bytes: got widths '
                              f'{", ".join(map(str, widths))} of {dtype}; take "loop" or "auto", or other widths')
         return grouped
-    suits = GROUPED is not None and aligned and device.type == "cuda" and dtype is torch.bfloat16
+    suits = GROUPED is not None and aligned and dtype in GROUPED_DTYPES.get(device.type, ())
     return grouped if backend == "auto" and suits else loop
 
 
