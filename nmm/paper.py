@@ -37,6 +37,10 @@ class Printed:
         """The largest number that is printed so."""
         return self.value + self.half_unit
 
+    def miss(self, value: float) -> float:
+        """How far the printed number is from a value beyond rounding, relative to the value; 0 where rounding explains it."""
+        return 0.0 if self.low <= value <= self.high else self.value / value - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class LawRow:

@@ -7,7 +7,7 @@ architectures differ, and so would favour the arm whose own runs lie at that C.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,17 +49,21 @@ class Interval:
 def interval(values: np.ndarray, level: float = 0.95) -> Interval:
     """Mean of one value a seed and its t-interval: seeds are independent and their scatter is taken as normal.
 
+    One seed says nothing of the scatter: its interval has no ends.
+
     Args:
         values: (seeds,), any unit.
         level: coverage, between 0 and 1.
     Raises:
-        ValueError: fewer than two values, one is not finite, or the level is out of range.
+        ValueError: no value, one that is not finite, or a level out of range.
     """
     values = np.asarray(values, dtype=float)
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1: got {level}")
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(f"an interval over seeds needs at least two finite values: got {values.tolist()}; train more seeds")
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"an interval over seeds needs finite values, one a seed: got {values.tolist()}")
+    if len(values) == 1:
+        return Interval(value=float(values[0]), low=-np.inf, high=np.inf, seeds=1)
     half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / len(values) ** 0.5
     return Interval(value=float(values.mean()), low=float(values.mean() - half), high=float(values.mean() + half), seeds=len(values))
 
@@ -113,8 +117,10 @@ def overall(differences: pd.DataFrame, level: float = 0.95) -> Interval:
     """The mean over all cells of `at_equal_compute` and its interval: one value a seed, since cells share runs.
 
     Raises:
-        ValueError: fewer than two seeds could be compared.
+        ValueError: nothing could be compared.
     """
+    if not len(differences):
+        raise ValueError("nothing to take a mean of: no C lies within the runs of both arms for the same size and seed")
     return interval(_complete(differences).mean(axis=1).to_numpy(), level)
 
 
@@ -131,6 +137,46 @@ def by_cell(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         rows.append({"size": size, "C": C, "value": found.value, "low": found.low, "high": found.high,
                      "seeds": found.seeds, "verdict": found.verdict})
     return pd.DataFrame(rows, columns=["size", "C", "value", "low", "high", "seeds", "verdict"])
+
+
+def compare(
+    table: pd.DataFrame, arm: str, reference: str, columns: Mapping[str, str], *, across_sizes: bool = False, level: float = 0.95
+) -> pd.DataFrame:
+    """The difference of several measures of two arms at equal compute, over all sizes, budgets and seeds.
+
+    Args:
+        columns: label -> column of the table; one without any value is left out.
+        table, arm, reference, across_sizes: as for `at_equal_compute`.
+    Returns:
+        A row a measure: comparison ("ARM - REFERENCE"), kind (the label), value, low, high [%], seeds, cells, verdict,
+        words (the finding as a clause). No row where nothing can be compared.
+    """
+    import pandas as pd
+
+    rows = []
+    for label, column in columns.items():
+        present = set(table.loc[table["C"].notna() & table[column].notna(), "arm"])
+        if not {arm, reference} <= present:
+            continue
+        found = at_equal_compute(table, arm, reference, column=column, across_sizes=across_sizes)
+        if len(found):
+            mean = overall(found, level)
+            value, low, high = (100 * np.expm1(x) for x in (mean.value, mean.low, mean.high))
+            rows.append({"comparison": f"{arm} - {reference}", "kind": label, "value": value, "low": low, "high": high,
+                         "seeds": mean.seeds, "cells": len(found) // mean.seeds, "verdict": mean.verdict,
+                         "words": words(mean)})
+    return pd.DataFrame(rows, columns=["comparison", "kind", "value", "low", "high", "seeds", "cells", "verdict", "words"])
+
+
+def words(found: Interval) -> str:
+    """A difference of logarithms as a clause: "1.2 % higher [0.4, 2.0]", or why it is unresolved."""
+    value, low, high = (100 * np.expm1(x) for x in (found.value, found.low, found.high))
+    if found.resolved:
+        low, high = sorted((abs(low), abs(high)))
+        return f"{abs(value):.1f} % {found.verdict} [{low:.1f}, {high:.1f}]"
+    ends = f"[{low:+.1f}, {high:+.1f}]" if found.seeds > 1 else "without an interval"
+    why = "" if found.seeds >= MIN_SEEDS else f", from fewer than {MIN_SEEDS} seeds"
+    return f"unresolved, {value:+.1f} % {ends}{why}"
 
 
 def _complete(differences: pd.DataFrame) -> pd.DataFrame:

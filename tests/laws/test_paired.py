@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, interval, overall
+from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, words
 
 LAW = {"E": 0.4, "A": 60.0, "B": 150.0, "alpha": 0.5, "beta": 0.42}
 
@@ -132,5 +132,42 @@ def test_bad_tables_are_named(change, words):
 
 
 def test_one_seed_has_no_interval():
-    with pytest.raises(ValueError, match="at least two finite values"):
-        overall(at_equal_compute(study({"a": (1.0, 1.0), "b": (1.0, 1.0)}, seeds=1), "b", "a"))
+    found = overall(at_equal_compute(study({"a": (1.0, 1.0), "b": (1.1, 1.0)}, seeds=1), "b", "a"))
+    assert (found.low, found.high, found.verdict) == (-np.inf, np.inf, "unresolved")
+    assert found.value == pytest.approx(np.log(1.1))
+
+
+def test_no_common_compute_is_said():
+    table = study({"a": (1.0, 1.0), "b": (1.0, 100.0)})
+    found = at_equal_compute(table, "b", "a")
+    assert found.empty
+    with pytest.raises(ValueError, match="no C lies within the runs of both"):
+        overall(found)
+    assert compare(table, "b", "a", {"mean": "L"}).empty
+
+
+def test_measures_are_compared_side_by_side_and_missing_ones_left_out():
+    table = study({"a": (1.0, 1.0), "b": (1.02, 1.0)}, noise=0.002, rng=np.random.default_rng(2))
+    table = table.assign(seconds=table["C"] * np.where(table["arm"] == "b", 2.0, 1.0) * 1e-9, memory=np.nan)
+    found = compare(table, "b", "a", {"loss": "L", "time": "seconds", "memory": "memory"}).set_index("kind")
+    assert list(found.index) == ["loss", "time"]
+    assert found.loc["time", "value"] == pytest.approx(100)
+    assert found.loc["loss", "low"] < 2 < found.loc["loss", "high"]
+    assert (found["cells"] == 9).all()
+    assert compare(table, "c", "a", {"loss": "L"}).empty
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ([0.01, 0.0101, 0.0099, 0.01], "1.0 % higher [1.0, 1.0]"),
+    ([-0.2, -0.21, -0.19, -0.2], "18.1 % lower [17.1, 19.2]"),
+    ([0.1, -0.1, 0.1, -0.1], "unresolved, +0.0 % [-16.8, +20.2]"),
+    ([0.1, 0.1, 0.1001], "unresolved, +10.5 % [+10.5, +10.5], from fewer than 4 seeds"),
+    ([0.1], "unresolved, +10.5 % without an interval, from fewer than 4 seeds"),
+])
+def test_a_finding_in_words(values, said):
+    assert words(interval(np.array(values))) == said
+
+
+def test_bad_values_have_no_interval():
+    with pytest.raises(ValueError, match="finite values, one a seed: got"):
+        interval(np.array([0.1, np.nan]))
