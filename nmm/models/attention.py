@@ -105,18 +105,6 @@ def flex(mask: PackedMask, *, compiled: bool = True) -> Attend:
     return attend
 
 
-def require_backend(backend: str, device: torch.device) -> None:
-    """Check that a backend exists and runs on a device.
-
-    Raises:
-        ValueError: no backend has the name, or "flex" is asked for where there is no CUDA.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"attention must be one of {', '.join(BACKENDS)}: got {backend!r}")
-    if backend == "flex" and device.type != "cuda":
-        raise ValueError(f'attention="flex" needs a CUDA device, and the model is on {device.type}: take "auto" or "sdpa"')
-
-
 def attention(mask: PackedMask, backend: str = "auto") -> Attend:
     """The attention of one forward pass.
 
@@ -127,8 +115,11 @@ def attention(mask: PackedMask, backend: str = "auto") -> Attend:
         mask: who may attend whom, on the model's device.
         backend: "flex", "sdpa", or "auto": FlexAttention on CUDA, SDPA elsewhere.
     Raises:
-        ValueError: see `require_backend`.
+        ValueError: no backend has the name, or "flex" is asked for where there is no CUDA.
     """
     device = mask.document_ids.device
-    require_backend(backend, device)
+    if backend not in BACKENDS:
+        raise ValueError(f"attention must be one of {', '.join(BACKENDS)}: got {backend!r}")
+    if backend == "flex" and device.type != "cuda":
+        raise ValueError(f'attention="flex" needs a CUDA device, and the batch is on {device.type}: take "auto" or "sdpa"')
     return flex(mask) if device.type == "cuda" and backend != "sdpa" else sdpa(mask)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nmm.architectures import EarlyFusionConfig
-from nmm.models.attention import Attend, PackedMask, attention, require_backend
+from nmm.models.attention import Attend, PackedMask, attention
 from nmm.models.layers import Block, RMSNorm, Rotary, initialise, rotary_table
 
 IGNORE = -100  # label of a position without a target
@@ -39,7 +39,7 @@ class EarlyFusion(nn.Module):
         config: widths and depth; `nmm.flops.count` gives its parameter groups.
     """
 
-    attention_backend = "auto"      # set by `use_attention`
+    attention_backend = "auto"      # or "flex" or "sdpa", of whoever runs the model: see `nmm.models.attention.attention`
 
     def __init__(self, config: EarlyFusionConfig) -> None:
         super().__init__()
@@ -61,19 +61,6 @@ class EarlyFusion(nn.Module):
     def block(self) -> nn.Module:
         """One block of the decoder."""
         return Block(self.config.d_model, self.config.n_heads, self.config.d_hidden)
-
-    def use_attention(self, backend: str, device: torch.device) -> None:
-        """Choose how attention is computed, for the device that the model will run on; "auto" unless this is called.
-
-        Args:
-            backend: "auto", "flex" or "sdpa", see `nmm.models.attention.attention`.
-        Raises:
-            ValueError: FlexAttention is asked for where it does not run.
-        """
-        require_backend(backend, device)
-        for module in self.modules():
-            if hasattr(module, "attention_backend"):
-                module.attention_backend = backend
 
     def project(self, entry: Input, batch: dict[str, Tensor]) -> Tensor:
         """Vectors of all slots of one modality, (B, S, D)."""
