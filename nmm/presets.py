@@ -189,11 +189,19 @@ class Study:
 
 RATES = (0.005, 0.01, 0.02)
 SPARSE_BY_MODALITY = {"arch": "moe", "n_experts": 2, "routing": "modality"}
-TUNING = (      # three rates for every arm, and three scales of the encoder's and the experts' rate
+# What `tuning` found: for each arm the lowest mean loss of two seeds, and the lower rate where a higher one is better by less
+# than the seeds differ. Late fusion at 0.02, and at 0.01 with an unscaled encoder, now and then does not learn to see.
+ARMS = {
+    "early": Arm(),
+    "late": Arm(arch="late", encoder_lr_scale=0.25),
+    "moe": Arm(arch="moe", expert_lr_scale=0.25),
+    "moe by modality": Arm(expert_lr_scale=0.25, **SPARSE_BY_MODALITY),
+}
+TUNING = (      # three rates for every arm, and scales of the encoder's and the experts' rate
     *(Arm(lr=lr) for lr in RATES),
-    *(Arm(arch="late", lr=lr, encoder_lr_scale=scale) for lr in RATES for scale in (0.5, 1.0, 2.0)),
-    *(Arm(arch="moe", lr=lr, expert_lr_scale=scale) for lr in RATES for scale in (0.25, 0.5, 1.0)),
-    *(Arm(lr=lr, expert_lr_scale=scale, **SPARSE_BY_MODALITY) for lr in RATES for scale in (0.25, 0.5, 1.0)),
+    *(Arm(arch="late", lr=lr, encoder_lr_scale=scale) for lr in RATES for scale in (0.1, 0.25, 0.5, 1.0, 2.0)),
+    *(Arm(arch="moe", lr=lr, expert_lr_scale=scale) for lr in RATES for scale in (0.125, 0.25, 0.5, 1.0)),
+    *(Arm(lr=lr, expert_lr_scale=scale, **SPARSE_BY_MODALITY) for lr in RATES for scale in (0.125, 0.25, 0.5, 1.0)),
 )
 
 LAPTOP = Study(name="laptop", widths=(24, 32, 48, 64, 80), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1))
@@ -204,6 +212,8 @@ STUDIES = {
         replace(LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
                 validation_sequences=32),
         replace(LAPTOP, name="tuning", widths=(32,), budgets=(500_000,), seeds=(0, 1), arms=TUNING, corpus_tokens=LAPTOP.max_tokens),
+        replace(LAPTOP, name="architectures", widths=(32, 48, 64), budgets=(250_000, 500_000, 1_000_000), seeds=(0, 1, 2, 3),
+                arms=tuple(ARMS.values()), corpus_tokens=LAPTOP.max_tokens),
         # For a folder of real data about as small as a few thousand samples, read several times
         replace(LAPTOP, name="real-mini", widths=(16, 32, 48, 64), budgets=(64_000, 128_000, 256_000, 512_000), seeds=(0,),
                 rope_base=1000.0, warmup_tokens=16_000, max_epochs=16),
