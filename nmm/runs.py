@@ -224,6 +224,28 @@ def load(folder: str | Path) -> pd.DataFrame:
     return table.sort_values(["arch", "N", "D", "seed"], na_position="last").reset_index(drop=True)
 
 
+def finished(table: pd.DataFrame, arch: str) -> pd.DataFrame:
+    """The finished runs of one architecture: what one law L(N, D) can be fitted to.
+
+    Args:
+        table: as `load` gives it.
+        arch: early, late or moe.
+    Raises:
+        ValueError: there is none, or they are of several kinds (experts, routing); what there is is listed.
+    """
+    done = table[table["status"] == "finished"]
+    mine = done[done["arch"] == arch]
+    if mine.empty:
+        there = ", ".join(f"{n} of {name}" for name, n in done["arch"].value_counts().items()) or "none of any"
+        raise ValueError(f"no finished run of architecture {arch!r} among these records: there are {there}")
+    kinds = mine[list(SPARSE)].drop_duplicates()
+    if len(kinds) > 1:
+        listed = "; ".join(", ".join(f"{name}={value}" for name, value in row.items()) for row in kinds.to_dict("records"))
+        raise ValueError(f"these records are of several kinds of {arch}, and one law does not hold for all ({listed}): put the "
+                         "records of one kind into a folder of their own")
+    return mine
+
+
 def curves(folder: str | Path) -> pd.DataFrame:
     """Training curves of a folder's runs, a row a point: run, size, N, D, tokens [tokens], loss [nats per target token].
 

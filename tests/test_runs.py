@@ -4,13 +4,14 @@ import copy
 import json
 import re
 import resource
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nmm import runs
+from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.config import TASKS, to_dict
 from nmm.data.generated import World
 from nmm.flops import count, train_flops
@@ -108,6 +109,45 @@ def test_an_empty_folder_is_an_empty_table(tmp_path):
 def test_a_missing_folder_says_how_to_get_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="no runs folder .*nowhere: run `python -m nmm sweep`"):
         runs.load(tmp_path / "nowhere")
+
+
+def test_one_law_is_for_one_kind_of_model(record, failed, tmp_path):
+    sparse = MoEConfig(**{item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)})
+    coarse = replace(record, config=replace(record.config, model=sparse))
+    aware = replace(record, config=replace(record.config, model=replace(sparse, n_experts=2, routing="modality")))
+    for one in (record, failed, coarse):
+        runs.write(one, tmp_path)
+    table = runs.load(tmp_path)
+    assert runs.finished(table, "early")["run"].tolist() == [record.config.id]
+    assert runs.finished(table, "moe")["run"].tolist() == [coarse.config.id]
+    with pytest.raises(ValueError, match="no finished run of architecture 'late' .*1 of early, 1 of moe"):
+        runs.finished(table, "late")
+    runs.write(aware, tmp_path)
+    with pytest.raises(ValueError, match=r"several kinds of moe.*n_experts=2.0, top_k=1.0, routing=modality"):
+        runs.finished(runs.load(tmp_path), "moe")
+
+
+def test_the_row_of_late_fusion(record, tmp_path):
+    shared = {item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)}
+    late = LateFusionConfig(d_vision=24, n_vision_layers=3, n_vision_heads=1, **shared)
+    runs.write(replace(record, config=replace(record.config, model=late), branched_at=32_000), tmp_path)
+    (row,) = runs.load(tmp_path).to_dict("records")
+    counts = count(late)
+    assert (row["N"], row["N_v"], row["n_active"]) == (counts.N, counts.N_v, counts.N + counts.N_v)
+    assert row["D_v"] == row["D_image"] > 0
+    assert row["C"] == 6 * (counts.N * row["D"] + counts.N_v * row["D_v"])
+    assert row["d_vision"] == 24 and row["encoder_lr_scale"] == 1.0
+    assert np.isnan(row["n_experts"]) and np.isnan(row["expert_lr_scale"])
+    assert row["own_seconds"] == pytest.approx(row["wall_seconds"] * (1 - 32_000 / 80_000))
+
+
+@pytest.mark.parametrize("routing", [{"caption": [[[1, 2]]]}, {"caption": 3}, {"speech": [[[1, 2]] * 8] * 3}, {"caption": [[[1, -2]] * 8] * 3}])
+def test_routing_of_another_shape_is_refused(record, routing):
+    sparse = MoEConfig(**{item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)})
+    config = replace(record.config, model=sparse)
+    assert replace(record, config=config, routing={"caption": [[[1, 2]] * 8] * 3}).routing
+    with pytest.raises(runs.RecordError, match=r"routing must hold whole numbers of shape \(3, 8, 2\)"):
+        replace(record, config=config, routing=routing)
 
 
 def test_curves(record, failed, tmp_path):
