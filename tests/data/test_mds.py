@@ -5,6 +5,7 @@ The S3 server is moto's, real HTTP on loopback.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,15 @@ import torch
 
 from nmm.cli import main
 from nmm.data import mds, store
-from nmm.data.loader import train_batches
+from nmm.data.documents import KINDS
+from nmm.data.embedded import embedded_corpus
+from nmm.data.loader import collate, train_batches
 from nmm.data.mixture import Mixture
 from nmm.data.prepare import prepare
 from tests.data.conftest import caption_members, sentence, write_jsonl, write_tar
 from tests.data.test_loader import equal
 
-SETTINGS = {"context": 112, "image_size": 32, "patch": 8, "vocab_size": 400, "validation": 0.1, "processes": 1,
+SETTINGS = {"context": 112, "image_size": (16, 32), "patch": 8, "vocab_size": 400, "validation": 0.1, "processes": 1,
             "progress": False}
 WEIGHTS = {"caption": 1, "text": 2}
 
@@ -37,7 +40,7 @@ def files(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("files")
     (root / "captions").mkdir()
     (root / "text").mkdir()
-    write_tar(root / "captions/0.tar", caption_members(range(90)))
+    write_tar(root / "captions/0.tar", caption_members(range(90), ((40, 32), (20, 30))))
     write_jsonl(root / "text/0.jsonl", [sentence(k, 60) for k in range(120)])
     return root
 
@@ -80,6 +83,27 @@ def s3(tmp_path_factory):
 def url(corpora, s3) -> str:
     mds.upload(corpora[1].folder, "s3://bucket/deep/corpus")
     return "s3://bucket/deep/corpus"
+
+
+def test_generated_audio_and_video_in_both_stores(corpora, tmp_path):
+    weights = {kind: 1.0 for kind in KINDS}
+    arrow = embedded_corpus(tmp_path / "arrow", tokens=5_000, weights=weights, kinds=KINDS)
+    (tmp_path / "mds").mkdir()
+    mds.export(arrow, tmp_path / "mds")
+    other = store.open(tmp_path / "mds")
+    assert Mixture(arrow, weights, 0).realised(60) == Mixture(other, weights, 0).realised(60)
+    for name, source in arrow.sources.items():
+        one, two = ([split[k] for k in range(9)] for split in (source.train, other.sources[name].train))
+        assert equal(collate(one), collate(two)), name
+
+
+def test_row_counts_of_a_corpus_from_a_time_of_images_only(corpora, tmp_path):
+    """Their table has two columns."""
+    shutil.copytree(corpora[1].folder, tmp_path / "old")
+    for table in (tmp_path / "old").rglob(mds.ROWS):
+        np.save(table, np.load(table)[:, :2])
+    old = store.open(tmp_path / "old").sources["caption"].train
+    assert np.array_equal(old.image_tokens, corpora[0].sources["caption"].train.image_tokens) and not old.tokens_of("audio").any()
 
 
 def losses(corpus: store.Corpus, workers: int = 0) -> list[float]:
