@@ -218,3 +218,12 @@ def test_the_seed_decides_the_weights():
         states.append(build(CONFIG).state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["connector.weight"], states[2]["connector.weight"])
+
+
+def test_the_encoder_has_its_backend_set(model, batch):
+    """Execution sets `attention_backend` of all parts that have one: the encoder is among them and heeds it."""
+    parts = [name for name, part in model.named_modules() if hasattr(part, "attention_backend")]
+    assert parts == ["", "vision"]
+    model.vision.attention_backend = "flex"
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        model(batch)
