@@ -57,6 +57,11 @@ def training_tokens(corpus: store.Corpus) -> dict[str, int]:
     }
 
 
+def part_folder(folder: str | Path, share: float) -> Path:
+    """Where the records of runs on a share of a data set are kept: in `folder` itself for all of it, else in a part of it."""
+    return Path(folder) if share == 1 else Path(folder) / f"part-{share:g}"
+
+
 def save_description(corpus: store.Corpus, folder: str | Path) -> None:
     """Copy all of a corpus but its data, a few kilobytes: `store.open(folder)` has its hash, its report and its counts.
 

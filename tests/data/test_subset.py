@@ -6,7 +6,7 @@ import pytest
 from nmm.data import store
 from nmm.data.examples import write_examples
 from nmm.data.prepare import prepare
-from nmm.data.subset import save_description, subset, training_tokens
+from nmm.data.subset import part_folder, save_description, subset, training_tokens
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,8 @@ def test_a_description_is_a_corpus_without_its_data(half, tmp_path):
 def test_a_share_that_is_none(whole, sources, tmp_path, share):
     with pytest.raises(ValueError, match="share of the training documents"):
         subset(whole, sources, tmp_path, share)
+
+
+def test_runs_on_parts_lie_in_the_folder_of_the_whole(tmp_path):
+    assert part_folder(tmp_path, 1) == tmp_path
+    assert part_folder(tmp_path, 0.25) == tmp_path / "part-0.25"
