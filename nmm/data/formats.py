@@ -77,14 +77,14 @@ def _pixels(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry
 def _scene(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
     from nmm.data.generated import render
 
+    lengths = set(positions)
+    if len(lengths) == 1:
+        return render(blobs, math.isqrt(positions[0])).reshape(-1, geometry.patch_dim)
     out = np.empty((sum(positions), geometry.patch_dim), np.float32)
     first = np.cumsum((0, *positions))
-    for length in set(positions):
+    for length in lengths:
         mine = [item for item, own in enumerate(positions) if own == length]
-        patches = render([blobs[item] for item in mine], math.isqrt(length))
-        if len(mine) == len(blobs):
-            return patches.reshape(out.shape)
-        out[first[mine][:, None] + np.arange(length)] = patches
+        out[first[mine][:, None] + np.arange(length)] = render([blobs[item] for item in mine], math.isqrt(length))
     return out
 
 

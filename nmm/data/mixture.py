@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nmm.data.documents import KINDS
 from nmm.data.store import Corpus
 
 # Image-caption, interleaved, text; the study's four mixtures (Shukor et al. 2025, Sec. 3.3 and Table 2) [per cent of tokens].
@@ -30,7 +31,8 @@ def resolve(weights: Weights | str, corpus: Corpus) -> dict[str, float]:
     `{"caption": {"dfn": 27, "coyo": 11.25, "hqitp": 6.75}, "interleaved": 45, "text": 10}`.
 
     Raises:
-        ValueError: an unknown preset or name, a name given twice, a weight that is negative, or all weights zero.
+        ValueError: an unknown preset or name, a name given twice or under another kind than its own, an empty group, a weight
+            that is negative, or all weights zero.
     """
     if isinstance(weights, str):
         if weights not in MIXTURES:
@@ -40,7 +42,11 @@ def resolve(weights: Weights | str, corpus: Corpus) -> dict[str, float]:
 
     def add(name: str, weight: "float | Weights") -> None:
         if isinstance(weight, Mapping):
+            if not weight:
+                raise ValueError(f"the mixture's group {name!r} is empty: list its sources with their weights")
             for inner, value in weight.items():
+                if name in KINDS and inner in corpus.sources and corpus.sources[inner].kind != name:
+                    raise ValueError(f"the mixture lists source {inner!r} under {name!r}: it is {corpus.sources[inner].kind}")
                 add(inner, value)
             return
         if not (np.isfinite(weight) and weight >= 0):

@@ -112,7 +112,10 @@ def test_bad_weights_are_refused():
     for weights, message in (
         ("50-50", "unknown mixture '50-50'"), ({"laion": 1}, "names 'laion', but the corpus has the sources dfn"),
         ({"dclm": -1}, "weight of 'dclm' is -1"), ({"dclm": 0}, "all zero"), ({"dclm": float("nan")}, "nan"),
-        ({"dfn": 1, "caption": 1}, "names source 'dfn' twice"),
+        ({"dfn": 1, "caption": 1}, "names source 'dfn' twice"), ({"caption": {"dfn": 1, "laion": 2}}, "names 'laion', but"),
+        ({"caption": {"dfn": 1, "dclm": 2}}, "lists source 'dclm' under 'caption': it is text"),
+        ({"caption": {}, "text": 1}, "group 'caption' is empty"), ({"caption": {"dfn": -3}}, "weight of 'dfn' is -3"),
+        ({"web": {"dfn": 1, "dclm": {"dclm": 1, "dfn": 1}}}, "names source 'dfn' twice"),
     ):
         with pytest.raises(ValueError, match=message):
             resolve(weights, corpus)
