@@ -7,22 +7,24 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nmm.architectures import EarlyFusionConfig
+from nmm.architectures import EarlyFusionConfig, LateFusionConfig
 from nmm.data.loader import IGNORE, collate
 from nmm.flops import count, exact_train_flops, train_flops
 from nmm.models import build
-from nmm.presets import PAPER_EARLY, study
+from nmm.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, study
 
 SMALL = EarlyFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8)
+SMALL_LATE = LateFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8,
+                              d_vision=32, n_vision_layers=3, n_vision_heads=2)
 
 
 def built_counts(config: EarlyFusionConfig) -> dict[str, int]:
     """Parameters of the built model by group, from the names of its tensors."""
     with torch.device("meta"):
         model = build(config)
-    groups = dict.fromkeys(("embedding", "unembedding", "blocks", "patch_projection", "norms"), 0)
+    groups = dict.fromkeys(("embedding", "unembedding", "blocks", "vision_blocks", "patch_projection", "connector", "norms"), 0)
     for name, parameter in model.named_parameters():
-        group = "norms" if name.endswith("gain") else name.split(".")[0]
+        group = "norms" if name.endswith("gain") else name.replace("vision.blocks", "vision_blocks").removeprefix("vision.").split(".")[0]
         groups[group] += parameter.numel()
     return groups
 
@@ -35,6 +37,28 @@ def test_counts_are_those_of_the_built_model(config):
     assert {name: getattr(counts, name) for name in built} == built
     assert counts.all == sum(built.values())
     assert counts.N == counts.n_active == counts.n_total == built["embedding"] + built["unembedding"] + built["blocks"]
+
+
+@pytest.mark.parametrize("config", [SMALL_LATE, *(preset.model for presets in (PAPER_LATE, PAPER_LATE_FIXED) for preset in presets.values())],
+                         ids=["small", *PAPER_LATE, *PAPER_LATE_FIXED])
+def test_counts_of_late_fusion(config):
+    counts = count(config)
+    built = built_counts(config)
+    assert {name: getattr(counts, name) for name in built} == built
+    assert counts.all == sum(built.values())
+    assert counts.N_v == built["vision_blocks"] and counts.n_total == counts.n_active == counts.N + counts.N_v
+
+
+@pytest.mark.parametrize("name", PAPER_LATE)
+def test_late_sizes_come_out_as_printed(name):
+    """N + N_v rounds to the digits printed, but for two: 289.8M is printed as 289M (cut off) and 493.4M as 494M."""
+    digits, unit = name[:-1], {"M": 1e6, "B": 1e9}[name[-1]]
+    decimals = len(digits.partition(".")[2])
+    found = count(PAPER_LATE[name].model).n_active / unit
+    if name in ("289M", "494M"):
+        assert abs(found / float(digits) - 1) < 0.003
+    else:
+        assert f"{found:.{decimals}f}" == digits
 
 
 @pytest.mark.parametrize("name", PAPER_EARLY)
@@ -74,6 +98,26 @@ def test_exact_flops_against_torchs_counter(batch, width):
     slots = batch["patches"].shape[0] * batch["patches"].shape[1]      # rows with fewer images are filled up
     projection = 2 * count(config).patch_projection
     assert counter.get_total_flops() == ours - 3 * projection * image_tokens + 2 * projection * slots
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_exact_flops_of_late_fusion_against_torchs_counter(batch, frozen):
+    """As early fusion's. Two things differ: pixels need no gradient; and behind a frozen encoder its states need none either,
+    so that the connector costs twice its forward. Slots that rows with fewer images leave empty cost the encoder nothing.
+    """
+    model = build(SMALL_LATE)
+    model.vision.requires_grad_(not frozen)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        labels = batch["labels"]
+        F.cross_entropy(model(batch), labels[labels != IGNORE]).backward()
+    image_tokens, images = int((batch["span_ids"] >= 0).sum()), int((batch["span_ids"].amax(1) + 1).sum())
+    ours = exact_train_flops(
+        SMALL_LATE, context=labels.shape[1], text_tokens=labels.numel() - image_tokens, image_tokens=image_tokens,
+        target_tokens=int((labels != IGNORE).sum()), patches_per_image=image_tokens / images, frozen_encoder=frozen,
+    )
+    counts = count(SMALL_LATE)
+    unneeded = 2 * image_tokens * (counts.connector if frozen else counts.patch_projection)
+    assert counter.get_total_flops() == ours - unneeded
 
 
 def test_six_n_d_and_the_exact_count_agree_at_the_papers_scale():
