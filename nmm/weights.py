@@ -60,7 +60,7 @@ def save(model: nn.Module, path: str | Path, config: ModelConfig) -> str:
     if not tensors:                 # not the first of several processes
         return ""
     path = Path(path)
-    metadata = {"format": "pt", _KEY: json.dumps({"arch": config.arch, **asdict(config)})}
+    metadata = {_KEY: json.dumps({"arch": config.arch, **asdict(config)})}      # one key: safetensors shuffles several
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -143,10 +143,10 @@ def initialise_from(model: nn.Module, *, decoder: str | Path | None = None, enco
         if path is None:
             continue
         settings, tensors = _part(part, path, model.config)
-        differences = [*_other_settings(part, settings, model.config),
-                       *_other_tensors(tensors, {name: tensor for name, tensor in state.items() if _is_of(part, name)})]
-        if differences:
-            raise ValueError(f"{path} does not fit the model's {part}:\n  " + "\n  ".join(differences))
+        misfits = [*_other_settings(part, settings, model.config),
+                   *differences(tensors, {name: tensor for name, tensor in state.items() if _is_of(part, name)})]
+        if misfits:
+            raise ValueError(f"{path} does not fit the model's {part}:\n  " + "\n  ".join(misfits))
         found |= tensors
     for name, tensor in found.items():
         state[name].copy_(tensor)
@@ -198,8 +198,8 @@ def _other_settings(part: str, theirs: dict[str, Any], model: ModelConfig) -> It
             yield f"{name}: {value} in the file, {ours[name]} in the model{hint}"
 
 
-def _other_tensors(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> list[str]:
-    """What differs, a line for all blocks together."""
+def differences(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> list[str]:
+    """What differs in names and shapes between a file's tensors and a model's, a line for all blocks together."""
     lines = [f"{_any_block(name)}: in the model alone" for name in ours if name not in theirs]
     lines += [f"{_any_block(name)}: in the file alone" for name in theirs if name not in ours]
     lines += [f"{_any_block(name)}: {tuple(tensor.shape)} in the file, {tuple(ours[name].shape)} in the model"
