@@ -119,6 +119,7 @@ class Shard:
                              f"{self.rows} rows of {schema(self.context).names}, context {self.context}: "
                              "prepare the corpus again")
         formats = batch["formats"].values
+        names, codes = formats.dictionary.to_pylist(), formats.indices.to_numpy()
         images = batch["images"].values
         _, offsets, data = images.buffers()
         return {
@@ -128,8 +129,9 @@ class Shard:
             "row": batch["starts"].offsets.to_numpy(),
             "starts": batch["starts"].values.to_numpy(),
             "lengths": batch["lengths"].values.to_numpy(),
-            "formats": formats.dictionary.to_pylist(),
-            "format": formats.indices.to_numpy(),
+            "names": names,
+            "codes": codes,
+            "formats": [names[code] for code in codes.tolist()],
             "offsets": np.frombuffer(offsets, np.int64, len(images) + 1).tolist() if len(images) else [0],
             "data": memoryview(data) if data is not None else memoryview(b""),
         }
@@ -138,10 +140,9 @@ class Shard:
         """One sequence: views into the mapped file where nothing needs copying."""
         columns = self.columns
         begin, end = columns["row"][number], columns["row"][number + 1]
-        offsets, data, formats = columns["offsets"], columns["data"], columns["formats"]
+        offsets, data = columns["offsets"], columns["data"]
         return Sequence(columns["tokens"][number], columns["documents"][number],
-                        columns["starts"][begin:end], columns["lengths"][begin:end],
-                        [formats[code] for code in columns["format"][begin:end]],
+                        columns["starts"][begin:end], columns["lengths"][begin:end], columns["formats"][begin:end],
                         [data[offsets[i]:offsets[i + 1]].tobytes() for i in range(begin, end)], geometry)
 
     def tokens(self) -> np.ndarray:
@@ -150,7 +151,7 @@ class Shard:
 
     def tokens_of(self, modality: str) -> np.ndarray:
         """Positions of one modality other than text in each row, (rows,)."""
-        asked = np.array([known(name).modality == modality for name in self.columns["formats"]], bool)
-        own = self.columns["lengths"] * asked[self.columns["format"]]
+        asked = np.array([known(name).modality == modality for name in self.columns["names"]], bool)
+        own = self.columns["lengths"] * asked[self.columns["codes"]]
         cumulative = np.concatenate([[0], np.cumsum(own, dtype=np.int64)])
         return np.diff(cumulative[self.columns["row"]])

@@ -57,14 +57,16 @@ def _slots(sequences: SequenceABC[Sequence], modality: str) -> np.ndarray:
     """What the model sees at the positions of one modality, (B, S, width), each decoder called once."""
     geometry = sequences[0].geometry
     by_decoder = {}  # decoder -> row, first slot, slots, bytes and draw of each span
+    by_format = {}   # the same lists by storage format; None: of another modality
     filled = []      # slots in each row
     for row, sequence in enumerate(sequences):
-        at = 0
-        for number, (name, length) in enumerate(zip(sequence.formats, sequence.lengths.tolist())):
-            form = known(name)
-            if form.modality == modality:
-                draw = None if sequence.draw is None else (*sequence.draw, number)
-                by_decoder.setdefault(form.decode, []).append((row, at, length, sequence.data[number], draw))
+        at, seed = 0, sequence.draw
+        for number, (name, length, data) in enumerate(zip(sequence.formats, sequence.lengths.tolist(), sequence.data)):
+            if name not in by_format:
+                form = known(name)
+                by_format[name] = by_decoder.setdefault(form.decode, []) if form.modality == modality else None
+            if (items := by_format[name]) is not None:
+                items.append((row, at, length, data, None if seed is None else (*seed, number)))
                 at += length
         filled.append(at)
     shape = len(sequences), max(filled), geometry.width(modality)
