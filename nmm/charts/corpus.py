@@ -223,7 +223,7 @@ def compression(table: pd.DataFrame) -> alt.Chart:
     order = table["bytes of"].drop_duplicates().tolist()
     return alt.Chart(table).mark_point(filled=True, size=110, opacity=1).encode(
         alt.X("value:Q", title="bytes per token", scale=alt.Scale(type="log", nice=False, padding=24), axis=alt.Axis(format="~s", tickCount=5)),
-        alt.Y("bytes of:N", sort=order, title=None, axis=alt.Axis(grid=True)),
+        alt.Y("bytes of:N", sort=order, title=None, axis=alt.Axis(grid=True)), alt.YOffset("source:N", sort=None),
         alt.Color("source:N", sort=None, title=None, legend=alt.Legend(orient="top")), alt.Shape("source:N", sort=None, legend=None),
         tooltip=["source", "bytes of", alt.Tooltip("value:Q", format=".2f", title="bytes per token")],
     ).properties(height=44 * len(order))
@@ -231,9 +231,10 @@ def compression(table: pd.DataFrame) -> alt.Chart:
 
 def rejects(table: pd.DataFrame) -> alt.Chart:
     """Samples left out, a bar a reason, sources in colour; `table` of `reject_rows`."""
-    order = table.groupby("reason")["count"].sum().sort_values(ascending=False).index.tolist()
+    totals = table.groupby("reason")["count"].sum().sort_values(ascending=False)
+    order = totals.index.tolist()
     return alt.Chart(table).mark_bar(height={"band": 0.6}).encode(
-        alt.X("count:Q", title="samples left out", axis=alt.Axis(format="d", tickMinStep=1)),
+        alt.X("count:Q", title="samples left out", axis=alt.Axis(format="d", tickCount=int(min(6, totals.max())))),
         alt.Y("reason:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)),
         alt.Color("source:N", sort=None, title=None, legend=alt.Legend(orient="top")), tooltip=["source", "reason", "count", "first"],
     ).properties(height=28 * len(order))

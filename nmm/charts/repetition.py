@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from nmm.charts.runs import log_axis, loss_axis, sizes, with_labels
+from nmm.laws.repetition import effective_tokens
 
 KEYS = ["N", "budget", "seed"]  # what makes two runs on different parts of the data comparable
 
@@ -57,13 +59,25 @@ def gaps(table: pd.DataFrame) -> alt.LayerChart:
     table = with_labels(table[table["share"] < 1.0].dropna(subset=["gap"]))
     zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(y="gap:Q")
     points = alt.Chart(table).mark_point(filled=True, size=60, opacity=0.9).encode(
-        alt.X(**log_axis("epochs", "times that the data type was read (D / U)")),
+        alt.X(**_times("times that the data type was read (D / U)")),
         alt.Y("gap:Q", title="loss beyond all of the data [nats/token]"),
         alt.Color("kind:N", title="data type", legend=alt.Legend(orient="top")), alt.Shape("kind:N", legend=None),
         tooltip=["kind", "model", alt.Tooltip("share:Q", format=".0%", title="part of the data"), alt.Tooltip("D:Q", format=",d"),
                  alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("gap:Q", format=".3f")],
     )
     return alt.layer(zero, points)
+
+
+def worth_rows(name: str, R: Mapping[str, float], most: float) -> pd.DataFrame:
+    """What a read token is worth up to `most` epochs, as `worth` draws it.
+
+    Args:
+        name: of the fit.
+        R: R* of the law of effective tokens: value, low and high, which may be infinite [repetitions].
+    """
+    times = np.geomspace(1.0, most, 40)
+    ends = {end: effective_tokens(times, 1.0, min(max(number, 1e-6), 1e9)) / times for end, number in R.items()}
+    return pd.DataFrame({"name": name, "epochs": times, **ends})
 
 
 def worth(table: pd.DataFrame) -> alt.LayerChart:
@@ -73,9 +87,14 @@ def worth(table: pd.DataFrame) -> alt.LayerChart:
         table: columns name (of a fit), epochs, value = D' / D, and low, high of its interval.
     """
     colour = alt.Color("name:N", title=None, legend=alt.Legend(orient="top"))
-    x = alt.X(**log_axis("epochs", "times that the data was read (D / U)"))
+    x = alt.X(**_times("times that the data was read (D / U)"))
     base = alt.Chart(table).encode(x, color=colour)
     return alt.layer(
         base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title="worth of a token, D' / D", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])), alt.Y2("high")),
         base.mark_line().encode(alt.Y("value:Q"), tooltip=["name", alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("value:Q", format=".0%")]),
     )
+
+
+def _times(title: str) -> dict[str, object]:
+    """A logarithmic axis of the column `epochs`."""
+    return {**log_axis("epochs", title), "axis": alt.Axis(format="~g", tickCount=5)}

@@ -49,7 +49,11 @@ def test_a_panel_a_part_and_no_gap_of_the_whole_to_itself(table):
 
 
 def test_the_worth_of_a_token_lies_between_nothing_and_a_fresh_one():
-    table = pd.DataFrame({"name": "caption", "epochs": [1.0, 4.0], "value": [1.0, 0.8], "low": [1.0, 0.7], "high": [1.0, 0.9]})
+    table = draw.worth_rows("caption", {"value": 9.0, "low": 2.0, "high": np.inf}, most=8.0)
+    assert table[["value", "low", "high"]].iloc[0].tolist() == [1.0, 1.0, 1.0], "the first reading"
+    assert (table["low"] <= table["value"]).all()
+    np.testing.assert_allclose(table["high"], 1.0, rtol=1e-6)
+    assert 0 < table["low"].iloc[-1] < table["value"].iloc[-1] < 1
     band, line = draw.worth(table).to_dict()["layer"]
     assert band["encoding"]["y"]["scale"]["domain"] == [0, 1]
     assert line["encoding"]["y"]["field"] == "value"
