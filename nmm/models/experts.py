@@ -13,7 +13,7 @@ Product = Callable[[Tensor, Tensor, Tensor], Tensor]    # rows (R, I), weights (
 
 GROUPED = getattr(F, "grouped_mm", None)                # torch 2.7 has none
 GROUPED_BYTES = 16                                      # its kernels want rows that are whole multiples of this
-GROUPED_DTYPES = {"cuda": (torch.bfloat16,), "cpu": (torch.bfloat16, torch.float32)}    # where it is no slower than the loop
+GROUPED_DTYPE = torch.bfloat16                          # compiled blocks and the kernels on GPUs refuse others
 
 
 class Experts(nn.Module):
@@ -54,8 +54,8 @@ def product(backend: str, device: torch.device, dtype: torch.dtype, *, widths: t
     """The function that multiplies each stretch of rows with the weights of its expert.
 
     "grouped" is torch's grouped matrix product, one kernel without waiting for the device; "loop" is one product per expert,
-    for any torch and device. "auto" takes the grouped one where torch has it and it suits the numbers: bfloat16 on CUDA,
-    float32 as well on CPU.
+    for any torch and device. "auto" takes the grouped one where torch has it and it takes the numbers: bfloat16 on CUDA
+    and CPU, in widths of whole multiples of 16 bytes.
 
     Args:
         backend: "auto", "grouped" or "loop".
@@ -63,7 +63,7 @@ def product(backend: str, device: torch.device, dtype: torch.dtype, *, widths: t
         widths: of the rows, in and out.
     Raises:
         ValueError: another backend is named; grouped products are asked for and this torch has none, or they do not take
-            these widths.
+            these numbers or widths.
     """
     if backend not in ("auto", "grouped", "loop"):
         raise ValueError(f"the products of experts are auto, grouped or loop: got {backend!r}")
@@ -72,11 +72,14 @@ def product(backend: str, device: torch.device, dtype: torch.dtype, *, widths: t
         if GROUPED is None:
             raise ValueError(f'experts="grouped" needs torch.nn.functional.grouped_mm, which torch {torch.__version__} lacks: '
                              'take "loop" or "auto", or torch 2.11')
+        if dtype is not GROUPED_DTYPE:
+            raise ValueError(f'experts="grouped" needs numbers of {GROUPED_DTYPE}: got {dtype}; take precision "bf16", or "loop" or '
+                             '"auto"')
         if not aligned:
             raise ValueError(f'experts="grouped" needs rows of multiples of {GROUPED_BYTES} bytes: got widths '
                              f'{", ".join(map(str, widths))} of {dtype}; take "loop" or "auto", or other widths')
         return grouped
-    suits = GROUPED is not None and aligned and dtype in GROUPED_DTYPES.get(device.type, ())
+    suits = GROUPED is not None and aligned and dtype is GROUPED_DTYPE and device.type in ("cuda", "cpu")
     return grouped if backend == "auto" and suits else loop
 
 

@@ -8,7 +8,9 @@ from nmm.architectures import MoEConfig
 from nmm.models import build, experts
 from nmm.models.experts import GROUPED, Experts, grouped, loop, product
 
-BACKENDS = ("loop",) if GROUPED is None else ("loop", "grouped")
+BACKENDS = [("loop", torch.float32), ("loop", torch.bfloat16)]
+if GROUPED is not None:
+    BACKENDS.append(("grouped", torch.bfloat16))
 LOADS = {"even": (5, 5, 5, 5), "odd": (3, 0, 16, 1), "one": (0, 0, 20, 0), "ends": (7, 0, 0, 13)}
 
 
@@ -20,9 +22,8 @@ def made(dtype=torch.float32, backend: str = "auto") -> Experts:
     return layer.to(dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("rows", LOADS.values(), ids=LOADS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend, dtype", BACKENDS, ids=str)
 def test_each_expert_is_a_dense_layer_on_its_rows(backend, rows, dtype):
     """Outputs and all gradients, whatever the load; experts without rows get a gradient of 0."""
     layer, other = made(dtype, backend), made(dtype)
@@ -44,7 +45,7 @@ def test_each_expert_is_a_dense_layer_on_its_rows(backend, rows, dtype):
         assert (layer.out.grad[number].abs().max() > 0) == (count > 0), number
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [backend for backend, dtype in BACKENDS if dtype is torch.bfloat16])
 def test_autocast_multiplies_in_bfloat16(backend):
     """As a dense layer under autocast does: the product is in bfloat16, the gradients of the weights in float32."""
     layer, x, rows = made(backend=backend), torch.randn(20, 16), torch.tensor((5, 5, 5, 5))
@@ -60,9 +61,9 @@ def test_the_choice_of_products():
     cpu, cuda, meta = torch.device("cpu"), torch.device("cuda"), torch.device("meta")
     best = loop if GROUPED is None else grouped
     assert product("auto", cuda, torch.bfloat16, widths=(800, 2304)) is best
-    assert product("auto", cpu, torch.float32, widths=(32, 88)) is best
-    assert product("auto", cuda, torch.float32, widths=(800, 2304)) is loop, "the kernel on GPUs is for bfloat16"
-    assert product("auto", cpu, torch.float64, widths=(32, 88)) is loop
+    assert product("auto", cpu, torch.bfloat16, widths=(32, 88)) is best
+    for device in (cpu, cuda):
+        assert product("auto", device, torch.float32, widths=(800, 2304)) is loop, "grouped products are for bfloat16"
     assert product("auto", meta, torch.bfloat16, widths=(32, 88)) is loop
     assert product("auto", cuda, torch.bfloat16, widths=(32, 44)) is loop, "88 bytes"
     assert product("loop", cuda, torch.bfloat16, widths=(800, 2304)) is loop
@@ -73,6 +74,12 @@ def test_widths_that_grouped_products_refuse(widths, monkeypatch):
     monkeypatch.setattr(experts, "GROUPED", GROUPED or F.linear)      # any torch: the widths alone decide
     with pytest.raises(ValueError, match=f"multiples of 16 bytes: got widths {widths[0]}, {widths[1]} of torch.bfloat16"):
         product("grouped", torch.device("cuda"), torch.bfloat16, widths=widths)
+
+
+def test_numbers_that_grouped_products_refuse(monkeypatch):
+    monkeypatch.setattr(experts, "GROUPED", GROUPED or F.linear)
+    with pytest.raises(ValueError, match='needs numbers of torch.bfloat16: got torch.float32; take precision "bf16"'):
+        product("grouped", torch.device("cpu"), torch.float32, widths=(32, 88))
 
 
 def test_grouped_products_where_torch_has_none(monkeypatch):

@@ -1,16 +1,19 @@
 """Sparse early fusion against dense layers, a token-by-token reference, and the formulas of its papers."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import EarlyFusionConfig, MoEConfig
 from nmm.data.loader import collate
 from nmm.flops import count
 from nmm.models import build
 from nmm.models.early_fusion import IGNORE
+from nmm.models.experts import GROUPED
 from nmm.models.layers import SwiGLU
 from nmm.models.moe import PADDING, Mixture, balancing_loss
 from nmm.presets import PAPER_EARLY, PAPER_MOE, PAPER_MOE_VARIANTS
@@ -257,6 +260,29 @@ def test_what_the_model_hands_over(config, batch):
         assert not any("router" in name for name, _ in model.named_parameters())
     else:
         assert model.balance_loss.requires_grad and model.balance_loss.item() > 0.5
+
+
+def learned(model, batch) -> tuple[torch.Tensor, ...]:
+    """Loss, counts, and all gradients of a bfloat16 pass, for which torch may have grouped products."""
+    labels = batch["labels"][batch["labels"] != IGNORE]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(model(batch), labels) + 0.01 * model.balance_loss
+    loss.backward()
+    return loss.detach(), model.routed, *(parameter.grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["top-2", "modality"])
+def test_blocks_can_be_compiled_and_recomputed(name, batch):
+    """One graph a block where torch has grouped products; the loop alone stays outside. Recomputing changes no bit."""
+    models = {way: model_of(VARIANTS[name]) for way in ("plain", "compiled", "recomputed")}
+    torch.compiler.reset()
+    for block in models["compiled"].blocks:
+        block.forward = torch.compile(block.forward, backend="eager", fullgraph=GROUPED is not None)
+    for block in models["recomputed"].blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    plain, compiled, recomputed = (learned(model, batch) for model in models.values())
+    assert all(torch.allclose(one, other, atol=1e-3) for one, other in zip(plain, compiled, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(plain, recomputed, strict=True))
 
 
 def test_the_router_is_in_float32(x, modality):
