@@ -46,6 +46,11 @@ class Interval:
         return ("lower" if self.value < 0 else "higher") if self.resolved else "unresolved"
 
 
+def percent(log_ratio: float | np.ndarray) -> float | np.ndarray:
+    """A difference of logarithms in per cent; a missing end stays infinite."""
+    return np.where(np.isinf(log_ratio), log_ratio, 100 * np.expm1(log_ratio))[()]
+
+
 def interval(values: np.ndarray, level: float = 0.95) -> Interval:
     """Mean of one value a seed and its t-interval: seeds are independent and their scatter is taken as normal.
 
@@ -148,8 +153,8 @@ def compare(
         columns: label -> column of the table; one without any value is left out.
         table, arm, reference, across_sizes: as for `at_equal_compute`.
     Returns:
-        A row a measure: comparison ("ARM - REFERENCE"), kind (the label), value, low, high [%], seeds, cells, verdict,
-        words (the finding as a clause). No row where nothing can be compared.
+        A row a measure: arm, comparison ("ARM against REFERENCE"), kind (the label), value, low, high [%], seeds, cells,
+        verdict, words (the finding as a clause). No row where nothing can be compared.
     """
     import pandas as pd
 
@@ -161,22 +166,21 @@ def compare(
         found = at_equal_compute(table, arm, reference, column=column, across_sizes=across_sizes)
         if len(found):
             mean = overall(found, level)
-            value, low, high = (100 * np.expm1(x) for x in (mean.value, mean.low, mean.high))
-            rows.append({"comparison": f"{arm} - {reference}", "kind": label, "value": value, "low": low, "high": high,
-                         "seeds": mean.seeds, "cells": len(found) // mean.seeds, "verdict": mean.verdict,
+            value, low, high = percent(np.array([mean.value, mean.low, mean.high]))
+            rows.append({"arm": arm, "comparison": f"{arm} against {reference}", "kind": label, "value": value, "low": low, "high": high,
+                         "seeds": mean.seeds, "cells": found[["size", "C"]].drop_duplicates().shape[0], "verdict": mean.verdict,
                          "words": words(mean)})
-    return pd.DataFrame(rows, columns=["comparison", "kind", "value", "low", "high", "seeds", "cells", "verdict", "words"])
+    return pd.DataFrame(rows, columns=["arm", "comparison", "kind", "value", "low", "high", "seeds", "cells", "verdict", "words"])
 
 
 def words(found: Interval) -> str:
-    """A difference of logarithms as a clause: "1.2 % higher [0.4, 2.0]", or why it is unresolved."""
-    value, low, high = (100 * np.expm1(x) for x in (found.value, found.low, found.high))
+    """A difference of logarithms as a clause: "1.2 % higher [0.4, 2.0]", or that it is unresolved."""
+    value, low, high = percent(np.array([found.value, found.low, found.high]))
     if found.resolved:
         low, high = sorted((abs(low), abs(high)))
         return f"{abs(value):.1f} % {found.verdict} [{low:.1f}, {high:.1f}]"
-    ends = f"[{low:+.1f}, {high:+.1f}]" if found.seeds > 1 else "without an interval"
-    why = "" if found.seeds >= MIN_SEEDS else f", from fewer than {MIN_SEEDS} seeds"
-    return f"unresolved, {value:+.1f} % {ends}{why}"
+    few = f" ({found.seeds} seed{'s' * (found.seeds > 1)})" if found.seeds < MIN_SEEDS else ""
+    return f"unresolved{few}, {value:+.1f} % " + (f"[{low:+.1f}, {high:+.1f}]" if found.seeds > 1 else "without an interval")
 
 
 def _complete(differences: pd.DataFrame) -> pd.DataFrame:

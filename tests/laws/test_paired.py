@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, words
+from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, percent, words
 
 LAW = {"E": 0.4, "A": 60.0, "B": 150.0, "alpha": 0.5, "beta": 0.42}
 
@@ -137,6 +137,10 @@ def test_one_seed_has_no_interval():
     assert found.value == pytest.approx(np.log(1.1))
 
 
+def test_per_cent_keeps_missing_ends():
+    assert percent(np.array([np.log(1.1), -np.inf, np.inf])) == pytest.approx([10.0, -np.inf, np.inf])
+
+
 def test_no_common_compute_is_said():
     table = study({"a": (1.0, 1.0), "b": (1.0, 100.0)})
     found = at_equal_compute(table, "b", "a")
@@ -161,8 +165,8 @@ def test_measures_are_compared_side_by_side_and_missing_ones_left_out():
     ([0.01, 0.0101, 0.0099, 0.01], "1.0 % higher [1.0, 1.0]"),
     ([-0.2, -0.21, -0.19, -0.2], "18.1 % lower [17.1, 19.2]"),
     ([0.1, -0.1, 0.1, -0.1], "unresolved, +0.0 % [-16.8, +20.2]"),
-    ([0.1, 0.1, 0.1001], "unresolved, +10.5 % [+10.5, +10.5], from fewer than 4 seeds"),
-    ([0.1], "unresolved, +10.5 % without an interval, from fewer than 4 seeds"),
+    ([0.1, 0.1, 0.1001], "unresolved (3 seeds), +10.5 % [+10.5, +10.5]"),
+    ([0.1], "unresolved (1 seed), +10.5 % without an interval"),
 ])
 def test_a_finding_in_words(values, said):
     assert words(interval(np.array(values))) == said
