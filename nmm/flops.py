@@ -57,8 +57,8 @@ def _block(width: int, hidden: int) -> int:
 
 
 def _norms(width: int, head_dim: int, layers: int) -> int:
-    """Two norms and two QK-norms a block, and the last norm."""
-    return layers * (2 * width + 2 * head_dim) + width
+    """Gains of two norms and two QK-norms a block."""
+    return layers * (2 * width + 2 * head_dim)
 
 
 def count(model: ModelConfig) -> Counts:
@@ -69,7 +69,7 @@ def count(model: ModelConfig) -> Counts:
         hidden = model.top_k * model.expert_hidden
         inactive = layers * 3 * d * model.expert_hidden * (model.n_experts - model.top_k)
         routers = layers * d * model.n_experts if model.routing == "learned" else 0
-    vision_blocks, connector, first, norms = 0, 0, d, _norms(d, model.head_dim, layers)
+    vision_blocks, connector, first, norms = 0, 0, d, _norms(d, model.head_dim, layers) + d
     if isinstance(model, LateFusionConfig):
         first = model.d_vision
         vision_blocks = model.n_vision_layers * _block(first, model.d_vision_hidden)

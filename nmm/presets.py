@@ -94,7 +94,7 @@ class Arm:
     lr: float = 0.01                        # peak at d = 32
     encoder_lr_scale: float = 1.0
     expert_lr_scale: float = 1.0
-    d_vision: float = 0.5                   # encoder's width as a share of the decoder's; the paper's pairs have half
+    d_vision: float = 1.0                   # encoder's width as a share of the decoder's; the paper's pairs have about half
     n_experts: int = 8
     top_k: int = 1
     routing: str = "learned"

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from nmm.architectures import LateFusionConfig
 from nmm.models.attention import PackedMask, attention
 from nmm.models.early_fusion import EarlyFusion, Input
-from nmm.models.layers import Block, RMSNorm, initialise, rotary_table
+from nmm.models.layers import Block, initialise, rotary_table
 
 
 class VisionEncoder(nn.Module):
     """Blocks as the decoder's over the patches of an image, in both directions; nothing passes from image to image.
 
-    Positions count from 0 in every image, in the order of its patches.
+    Positions count from 0 in every image, in the order of its patches. There is no norm after the last block: it would make an
+    empty patch as loud as any other, and at laptop size the decoder then often fails to find the objects.
     """
 
     attention_backend = "auto"      # as the model's
@@ -28,10 +29,9 @@ class VisionEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config.d_vision, config.n_vision_heads, config.d_vision_hidden) for _ in range(config.n_vision_layers)
         )
-        self.norm = RMSNorm(config.d_vision)
 
     def forward(self, patches_IJP: Tensor, filled_IJ: Tensor) -> Tensor:
-        """Final normalised states of all patches, (I, J, W).
+        """Final states of all patches, (I, J, W).
 
         Args:
             patches_IJP: a row an image.
@@ -43,7 +43,7 @@ class VisionEncoder(nn.Module):
         x_IJW = self.patch_projection(patches_IJP)
         for block in self.blocks:
             x_IJW = block(x_IJW, rotary, attend)
-        return self.norm(x_IJW)
+        return x_IJW
 
 
 class LateFusion(EarlyFusion):
