@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from composer import State, Trainer
 from composer.callbacks import CheckpointSaver
 from composer.core import Event
 from composer.loggers import Logger
+
+from nmm.architectures import ModelConfig
+from nmm.execution import agreed
+from nmm.models import build
+from nmm.weights import differences
 
 FILENAME = "ba{batch}-rank{rank}.pt"
 FORK = "trunk-ba{batch}-rank{rank}.pt"      # of a longer run, for a shorter one to go on from
@@ -56,12 +62,15 @@ def forked(scratch: Path) -> bool:
 
 
 def every(seconds: float) -> Callable[[State, Event], bool]:
-    """A checkpoint interval in wall-clock time: short runs write none, long ones lose little."""
+    """A checkpoint interval in wall-clock time: short runs write none, long ones lose little.
+
+    All processes write a checkpoint together, so the first one's clock counts.
+    """
     last = time.monotonic()
 
     def due(state: State, event: Event) -> bool:
         nonlocal last
-        if event != Event.BATCH_CHECKPOINT or time.monotonic() - last < seconds:
+        if event != Event.BATCH_CHECKPOINT or not agreed(lambda: time.monotonic() - last >= seconds):
             return False
         last = time.monotonic()
         return True
@@ -90,6 +99,14 @@ def settle(scratch: Path) -> None:
     for path in checkpoints:
         if path.name != latest.resolve().name and path.name.startswith("ba"):
             path.unlink()
+
+
+def misfit(scratch: Path, model: ModelConfig) -> list[str]:
+    """How the weights in the last checkpoint differ from a model's, in names and shapes."""
+    saved = torch.load(scratch / LATEST, map_location="cpu", mmap=True, weights_only=False)     # our own file, see `train`
+    with torch.device("meta"):
+        ours = build(model).state_dict()
+    return differences({name.removeprefix("module."): tensor for name, tensor in saved["state"]["model"].items()}, ours)
 
 
 def name_failures(trainer: Trainer) -> None:

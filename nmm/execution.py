@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceABC
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from composer.utils import dist
 from composer.utils.parallelism import FSDP2Config
 from torch import Tensor, nn
+from torch.distributed.fsdp._fully_shard import _fsdp_collectives
 from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import ModelConfig
@@ -72,6 +73,8 @@ def _check(execution: ExecutionConfig, device: torch.device, world_size: int) ->
                          '`composer -n 8 -m nmm.train CONFIG.json` or torchrun, or take "none"')
     if execution.sharding == "hybrid" and world_size % dist.get_local_world_size():
         raise ValueError('execution.sharding="hybrid" needs the same number of processes on every node: take "full"')
+    if execution.sharding == "hybrid" and not cuda:
+        raise ValueError('execution.sharding="hybrid" needs CUDA devices: torch replicates shards nowhere else; take "full"')
     if execution.sharding != "none" and cuda and not execution.microbatch_sequences:
         raise ValueError("execution.microbatch_sequences=0 cannot find what fits when the model is sharded: give a number of sequences")
 
@@ -110,7 +113,7 @@ class _Hybrid(FSDP2Config):
         return dist.get_world_size() // dist.get_local_world_size()
 
 
-def parallelism(execution: ExecutionConfig) -> dict[str, Any] | None:
+def parallelism(execution: ExecutionConfig, device: torch.device) -> dict[str, Any] | None:
     """Composer's `parallelism_config`: FSDP2, or None for DDP and single processes.
 
     Weights are gathered in float32 and cast by autocast as without sharding, so that sharding changes no result. Checkpoints
@@ -118,8 +121,29 @@ def parallelism(execution: ExecutionConfig) -> dict[str, Any] | None:
     """
     if execution.sharding == "none":
         return None
+    if device.type == "cpu":
+        _average_on_cpu()
     kind = _Hybrid if execution.sharding == "hybrid" else FSDP2Config
     return {"fsdp": kind(state_dict_type="full", mixed_precision="FULL")}
+
+
+@cache
+def _average_on_cpu() -> None:
+    """Let FSDP2 divide gradients itself on a CPU, as it does on one kind of device.
+
+    It asks for an average over shards, and gloo of torch 2.7 gives the sum, silently.
+    """
+    factors = _fsdp_collectives._get_gradient_divide_factors
+
+    def divided(scatter: Any, reduce: Any, dtype: torch.dtype, device_type: str = "", *more: Any) -> Any:
+        return factors(scatter, reduce, dtype, "mtia" if device_type == "cpu" else device_type, *more)
+
+    _fsdp_collectives._get_gradient_divide_factors = divided
+
+
+def is_first() -> bool:
+    """Whether this process speaks and writes for all."""
+    return dist.get_global_rank() == 0
 
 
 def agreed(decide: Callable[[], T]) -> T:
@@ -127,7 +151,7 @@ def agreed(decide: Callable[[], T]) -> T:
     if dist.get_world_size() == 1:
         return decide()
     outcome: list[Any] = [None, None]
-    if dist.get_global_rank() == 0:
+    if is_first():
         try:
             outcome = [decide(), None]
         except (ValueError, OSError) as error:

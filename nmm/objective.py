@@ -58,7 +58,8 @@ class LanguageModel(ComposerModel):
         return self(batch) if outputs is None else outputs
 
     def update_metric(self, batch: dict[str, Tensor], outputs: Tensor, metric: LanguageCrossEntropy) -> None:
-        metric.update(outputs.float(), targets(batch))
+        if len(outputs):        # the blank sequence that evens out several processes has no targets
+            metric.update(outputs.float(), targets(batch))
 
 
 def cross_entropy(logits_TV: Tensor, targets_T: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 import nmm
 from nmm import checkpoints, devices, execution
+from nmm import weights as weight_files
 from nmm.callbacks import Routing
 from nmm.config import MODALITIES, RunConfig
 from nmm.data.loader import IGNORE, train_batches, validation_batches
@@ -58,13 +59,14 @@ class Fitted:
 
 def make_trainer(
     config: RunConfig, corpus: Corpus, *, scratch: Path | None = None, checkpoint_seconds: float = 0.0,
-    branches: Mapping[int, Path] | None = None, progress: Progress | None = None,
+    branches: Mapping[int, Path] | None = None, weights: Mapping[str, str | Path] | None = None, progress: Progress | None = None,
 ) -> Fitted:
     """Composer's Trainer for a run, seeded and ready to fit; arguments and errors as for `train`."""
     mixture, seen = plan(config, corpus)
     place, peak = execution.start(config), config.optim
     reproducibility.seed_all(config.seed)
     module = build(config.model)
+    weight_files.start(module, config.init, dict(weights or {}))
     execution.prepare(module, config.execution, place.device)
     model = LanguageModel(module, config.execution.precision)
     routing = Routing(module) if isinstance(module, SparseEarlyFusion) else None
@@ -97,12 +99,14 @@ def make_trainer(
         seed=config.seed,
         device="gpu" if place.device.type == "cuda" else "cpu",
         precision="fp32",                   # the model casts itself, see LanguageModel
-        parallelism_config=execution.parallelism(config.execution),
+        parallelism_config=execution.parallelism(config.execution, place.device),
         device_train_microbatch_size=place.microbatch,
         accumulate_train_batch_on_tokens=place.accumulates,
         progress_bar=False,
         **resume,
     )
+    if place.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     if place.microbatch == "auto":          # Composer starts from the loader's batch_size, and ours loads whole batches
         trainer.state.device_train_microbatch_size = place.batch_sequences
     if scratch is not None:
@@ -122,6 +126,8 @@ def train(
     scratch: Path | None = None,
     checkpoint_seconds: float = 0.0,
     branches: Mapping[int, Path] | None = None,
+    weights: Mapping[str, str | Path] | None = None,
+    save_weights: str | Path | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
     """Train one model from its seed and measure it; in each of its processes, where there are several.
@@ -137,22 +143,27 @@ def train(
         branches: scratch folders of shorter runs of the same configuration, by their budget [tokens]: each is left a
             checkpoint from where its cooldown begins, and trained later it goes on from there, on CPU bit-identical to
             training it alone. Needs `scratch`.
+        weights: files that the run starts from, "decoder" and "encoder"; their hashes are in `config.init`.
+        save_weights: file for the trained model, safetensors.
         progress: called with the tokens trained since the last call, about `objective.PROGRESS_REPORTS` times a run.
     Returns:
         The record, the same in every process; its status is "failed", with the reason, if the loss diverged.
     Raises:
         ValueError: the corpus is another one, lacks a data type, or is too small for the budget; the machine or the number of
-            processes does not suit `config.execution`.
+            processes does not suit `config.execution`; starting weights do not fit.
+        OSError: a file cannot be read or written.
     """
     try:
         fitted = make_trainer(
-            config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, branches=branches, progress=progress
+            config, corpus, scratch=scratch, checkpoint_seconds=checkpoint_seconds, branches=branches, weights=weights,
+            progress=progress,
         )
     except (KeyError, RuntimeError) as error:
         if scratch is None or not (scratch / checkpoints.LATEST).exists():
             raise
+        found = "; ".join(checkpoints.misfit(scratch, config.model)) or str(error)
         raise ValueError(
-            f"the checkpoint in {scratch} does not fit the model ({error}); has the code changed since? Delete the folder to "
+            f"the checkpoint in {scratch} does not fit the model ({found}); has the code changed since? Delete the folder to "
             "train this run from its start"
         ) from error
     trainer, curve, place = fitted.trainer, fitted.curve, fitted.place
@@ -171,6 +182,8 @@ def train(
     bad = [f"{task} {loss}" for task, loss in losses.items() if not math.isfinite(loss)]
     if bad:
         return RunRecord(**known, status="failed", reason=f"held-out loss is not finite: {', '.join(bad)}", curve=curve.points)
+    if save_weights is not None and (config.execution.sharding != "none" or place.rank == 0):      # shards are gathered from all
+        weight_files.save(fitted.model.module, save_weights, config.model)
     realised = fitted.mixture.realised(fitted.steps * config.data.batch_sequences)
     modalities = {name: sum(row.get(f"{name}_tokens", 0) for row in realised.values()) for name in MODALITIES}
     tokens = {
@@ -260,3 +273,9 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread" + "s" * (torch.get_num_threads() > 1)
+
+
+if __name__ == "__main__":
+    from nmm.launch import main
+
+    raise SystemExit(main())

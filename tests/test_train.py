@@ -264,8 +264,12 @@ def test_a_checkpoint_of_another_model_is_named(longer, corpus, tmp_path):
     """As after a change of the code between a kill and the next call."""
     interrupted(longer, corpus, tmp_path, after=5)
     other = replace(longer, model=replace(longer.model, n_layers=4))
-    with pytest.raises(ValueError, match=f"checkpoint in {tmp_path} does not fit the model .*Delete the folder"):
+    with pytest.raises(ValueError, match=f"checkpoint in {tmp_path} does not fit the model .*Delete the folder") as raised:
         train(other, corpus, preset="tiny", size="d16", scratch=tmp_path)
+    assert "blocks.*.attention.qkv.weight: in the model alone" in str(raised.value)
+    wide = replace(longer, model=replace(longer.model, d_model=32))
+    with pytest.raises(ValueError, match=r"norm.gain: \(16,\) in the file, \(32,\) in the model"):
+        train(wide, corpus, preset="tiny", size="d16", scratch=tmp_path)
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_clear_error(run, corpus, tmp_path):
