@@ -85,8 +85,7 @@ def _text(corpus: Corpus, ids: np.ndarray, characters: int) -> str:
 def picture(data: bytes, name: str, geometry: Geometry, positions: int | None = None) -> np.ndarray:
     """An image, a clip or a video of a corpus as RGB pixels, enlarged, uint8 (height, width, 3).
 
-    Images have their patches drawn apart; audio is a spectrogram, low below, a gap between tokens; video has its frames side
-    by side.
+    Images have their patches drawn apart; audio is a spectrogram, low tones below; video has its frames side by side.
 
     Args:
         data, name: the bytes and their storage format.
