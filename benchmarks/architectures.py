@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from nmm.models import build
 from nmm.presets import MIXTURE, Arm, study
 
 BATCH = 4               # sequences of a step, the laptop study's
-EARLY_WIDTHS = range(16, 257, 8)
+EARLY_WIDTHS = range(16, 257, 4)
 
 Batches = list[dict[str, Tensor]]
 
@@ -42,6 +43,12 @@ Batches = list[dict[str, Tensor]]
 def architecture(arch: str, width: int, corpus: Corpus) -> ModelConfig:
     """The laptop study's model of an architecture and a width."""
     return study("laptop").model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, arm=Arm(arch=arch))
+
+
+def widened(config: ModelConfig, width: int) -> ModelConfig:
+    """A model of any even width, with heads as near to 16 wide as can be."""
+    heads = [n for n in range(1, width) if width % (2 * n) == 0]
+    return replace(config, d_model=width, n_heads=min(heads, key=lambda n: abs(width / n - 16)))
 
 
 class Training:
@@ -119,16 +126,17 @@ def moe(width: int, corpus: Corpus, batches: Batches, repeats: int) -> dict[str,
 def late(width: int, corpus: Corpus, batches: Batches, repeats: int) -> dict[str, Any]:
     fused_late = architecture("late", width, corpus)
     C = paper_flops(fused_late, batches)
-    early = min((architecture("early", w, corpus) for w in EARLY_WIDTHS if w % max(1, w // 16) == 0),
+    early = min((widened(architecture("early", width, corpus), w) for w in EARLY_WIDTHS),
                 key=lambda config: abs(paper_flops(config, batches) / C - 1))
     spans = batches[0]["span_ids"]
     patches = int((spans == 0).sum(1).max())
     ways = {"early": Training(early, batches), "late": Training(fused_late, batches)}
     memory = {name: training.memory() for name, training in ways.items()}
+    times, flops = side_by_side(ways, repeats, len(batches)), paper_flops(early, batches) / C
     return {
-        "early_width": early.d_model, "flops_ratio": paper_flops(early, batches) / C,
+        "early_width": early.d_model, "flops_ratio": flops,
         "exact_flops_ratio": exact_flops(early, batches, patches) / exact_flops(fused_late, batches, patches),
-        **side_by_side(ways, repeats, len(batches)),
+        **times, "time_ratio_at_equal_C": times["time_ratio"] / flops,     # widths are whole numbers, so C is nearly equal
         **{f"{part}_ratio": memory["early"][f"{part}_bytes"] / memory["late"][f"{part}_bytes"] for part in ("activation", "state")},
         "memory": memory,
     }

@@ -51,11 +51,12 @@ class Bench:
     def compile(self, blocks: Iterable[nn.Module]) -> None:
         """Compile each block; layers of one kind share what is compiled."""
         if self.backend != "none":
+            torch._dynamo.utils.counters.clear()
             for block in blocks:
                 block.compile(dynamic=False, backend=self.backend)
 
     def compiled(self) -> dict[str, Any]:
-        """Graphs compiled so far in this process, and why code between them was not: each graph of a layer costs seconds."""
+        """Graphs compiled since `compile`, and why code between them was not: each graph of a layer costs seconds."""
         if self.backend == "none":
             return {}
         counters = torch._dynamo.utils.counters
