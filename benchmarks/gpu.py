@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--minutes 8] [--json gpu.json] [--sections kernels,early-932M] [--device cpu --tiny]
 
-Needs PyTorch alone, and `transformers` for the comparison; not Composer. Every section runs in a process of its own, so
+Needs PyTorch and numpy alone, and `transformers` for the comparison; not Composer. Every section runs in a process of its own, so
 that none spoils the next, and the JSON is written after each measurement: a run that is killed leaves what it has.
 
 - kernels: the bf16 matrix-product rate; FlexAttention against SDPA with a dense mask, and making the mask; grouped matrix
@@ -33,9 +33,9 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")    
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))    # a GPU machine has the checkout, and nothing installed
 
 import torch
-from bench import MODELS, Bench
-from kernels import attention_kernels, expert_kernels, matrix_rate
-from steps import free, make_ours, make_transformers, measure, utilisation
+from gpu_bench import MODELS, Bench
+from gpu_kernels import attention_kernels, expert_kernels, matrix_rate
+from gpu_steps import free, make_ours, make_transformers, measure, utilisation
 
 SECTIONS = ("kernels", *MODELS)
 START_SECONDS = 20          # no section starts with less time left

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from bench import Bench
+from gpu_bench import Bench
 from timing import in_turn, ratio
 from torch import Tensor
 from torch.nn import functional as F
