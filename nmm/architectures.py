@@ -79,9 +79,11 @@ class EarlyFusionConfig:
     rope_base: float = 10_000.0
     audio_dim: int = 0          # numbers in one audio frame; 0: no audio
     video_dim: int = 0          # numbers in one video tubelet; 0: no video
+    qk_norm: str = "head"       # queries and keys are normalised head by head; "width": all together (OpenLM); "none" (Llama)
 
     def __post_init__(self) -> None:
         positive(self, "d_model", "n_layers", "n_heads", "vocab_size", "ffn_multiple", "rope_base")
+        one_of(self, "qk_norm", ("head", "width", "none"))
         for name, what in (("patch_dim", "images"), ("audio_dim", "audio"), ("video_dim", "video")):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 (no {what}) or positive: got {getattr(self, name)}")

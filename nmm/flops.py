@@ -56,9 +56,9 @@ def _block(width: int, hidden: int) -> int:
     return 4 * width * width + 3 * width * hidden
 
 
-def _norms(width: int, head_dim: int, layers: int) -> int:
+def _norms(width: int, head_dim: int, layers: int, qk_norm: str) -> int:
     """Gains of two norms and two QK-norms a block."""
-    return layers * (2 * width + 2 * head_dim)
+    return layers * (2 * width + 2 * {"head": head_dim, "width": width, "none": 0}[qk_norm])
 
 
 def count(model: ModelConfig) -> Counts:
@@ -69,12 +69,12 @@ def count(model: ModelConfig) -> Counts:
         hidden = model.top_k * model.expert_hidden
         inactive = layers * 3 * d * model.expert_hidden * (model.n_experts - model.top_k)
         routers = layers * d * model.n_experts if model.routing == "learned" else 0
-    vision_blocks, connector, first, norms = 0, 0, d, _norms(d, model.head_dim, layers) + d
+    vision_blocks, connector, first, norms = 0, 0, d, _norms(d, model.head_dim, layers, model.qk_norm) + d
     if isinstance(model, LateFusionConfig):
         first = model.d_vision
         vision_blocks = model.n_vision_layers * _block(first, model.d_vision_hidden)
         connector = first * d
-        norms += _norms(first, model.vision_head_dim, model.n_vision_layers)
+        norms += _norms(first, model.vision_head_dim, model.n_vision_layers, model.qk_norm)
     return Counts(
         embedding=model.vocab_size * d,
         unembedding=model.vocab_size * d,

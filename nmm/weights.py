@@ -39,11 +39,11 @@ PARTS = ("decoder", "encoder")
 _KEY = "nmm"                        # of the metadata that holds the configuration
 _NOT_DECODER = ("vision.", "connector.", "patch_projection.", "audio_projection.", "video_projection.")
 _SETTINGS = {                       # what must agree; what is missing on one side is not compared
-    "decoder": ("d_model", "n_layers", "n_heads", "vocab_size", "d_hidden", "rope_base", "n_experts", "top_k", "expert_hidden",
-                "routing"),
-    "encoder": ("d_vision", "n_vision_layers", "n_vision_heads", "patch_dim", "d_vision_hidden", "rope_base"),
+    "decoder": ("d_model", "n_layers", "n_heads", "vocab_size", "d_hidden", "rope_base", "qk_norm", "n_experts", "top_k",
+                "expert_hidden", "routing"),
+    "encoder": ("d_vision", "n_vision_layers", "n_vision_heads", "patch_dim", "d_vision_hidden", "rope_base", "qk_norm"),
 }
-_OF_EVERY_MODEL = {"norm_eps": NORM_EPS, "qk_norm": "head"}
+_OF_EVERY_MODEL = {"norm_eps": NORM_EPS}
 
 
 def save(model: nn.Module, path: str | Path, config: ModelConfig) -> str:
@@ -79,8 +79,8 @@ def load(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     files = _files(path)
     metadata, tensors = _read(files)
     if _KEY not in metadata:
-        raise ValueError(f"{path} was not written by nmm: it has no configuration. A decoder in another layout can start a model, "
-                         "but is none by itself")
+        raise ValueError(f"{path} was not written by nmm: it has no configuration. A decoder in another layout can start a "
+                         "model, but is none by itself")
     plain = json.loads(metadata[_KEY])
     arch = plain.pop("arch", None)
     if arch not in MODELS:

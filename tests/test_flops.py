@@ -29,8 +29,9 @@ def built_counts(config: EarlyFusionConfig) -> dict[str, int]:
     return groups
 
 
-@pytest.mark.parametrize("config", [SMALL, replace(SMALL, patch_dim=0), *(preset.model for preset in PAPER_EARLY.values())],
-                         ids=["small", "no images", *PAPER_EARLY])
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, patch_dim=0), *(replace(SMALL, qk_norm=kind) for kind in ("width", "none")),
+                                    *(preset.model for preset in PAPER_EARLY.values())],
+                         ids=["small", "no images", "qk width", "qk none", *PAPER_EARLY])
 def test_counts_are_those_of_the_built_model(config):
     counts = count(config)
     built = built_counts(config)

@@ -233,7 +233,7 @@ def turned(x: Tensor, base: float, interleaved: bool) -> Tensor:
 
 
 def reference(t: dict[str, Tensor], names: dict[str, str], ids: Tensor, *, heads: int, kv_heads: int, norm, base: float,
-              interleaved: bool) -> Tensor:
+              interleaved: bool, qk_norm: str = "head") -> Tensor:
     """Logits of a pre-norm decoder with separate projections, (L, V)."""
     x = t[names["embed"]][ids]
     for i in range(2):
@@ -242,8 +242,11 @@ def reference(t: dict[str, Tensor], names: dict[str, str], ids: Tensor, *, heads
 
         h = norm(x, w("norm1"))
         q, k, v = ((h @ w(part).T) for part in ("q", "k", "v"))
+        if qk_norm == "width":
+            q, k = norm(q, w("q_norm")), norm(k, w("k_norm"))
         q, k, v = (y.unflatten(-1, (n, -1)).transpose(0, 1) for y, n in ((q, heads), (k, kv_heads), (v, kv_heads)))
-        q, k = norm(q, w("q_norm")), norm(k, w("k_norm"))
+        if qk_norm == "head":
+            q, k = norm(q, w("q_norm")), norm(k, w("k_norm"))
         q, k = (turned(y, base, interleaved) for y in (q, k))
         k, v = (y.repeat_interleave(heads // kv_heads, 0) for y in (k, v))
         scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~torch.ones(len(ids), len(ids)).tril().bool(), -torch.inf)
@@ -300,23 +303,25 @@ LLAMA_NAMES = {"embed": "model.embed_tokens.weight", "norm": "model.norm.weight"
         "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}.items()}
 
 
-@pytest.mark.parametrize(("heads", "kv_heads", "tied", "shards"), [(2, 2, False, 1), (4, 2, True, 3), (4, 1, False, 2)])
-def test_llama_computes_the_same(tmp_path, heads, kv_heads, tied, shards):
-    """Separate projections, grouped queries, tied embeddings, several files; trained in bfloat16 or not."""
-    theirs = llama_file(tmp_path, heads=heads, kv_heads=kv_heads, tied=tied, shards=shards)
-    model = build(replace(EARLY, n_heads=heads, rope_base=500.0))
+@pytest.mark.parametrize(("heads", "kv_heads", "tied", "shards", "qk_norm"), [
+    (2, 2, False, 1, "none"), (4, 2, True, 3, "head"), (4, 1, False, 2, "head"), (4, 2, False, 1, "none"),
+])
+def test_llama_computes_the_same(tmp_path, heads, kv_heads, tied, shards, qk_norm):
+    """Separate projections, grouped queries, tied embeddings, several files, with QK-norm (Qwen3) and without (Llama)."""
+    theirs = llama_file(tmp_path, heads=heads, kv_heads=kv_heads, tied=tied, shards=shards, qk_norm=qk_norm == "head")
+    model = build(replace(EARLY, n_heads=heads, rope_base=500.0, qk_norm=qk_norm))
     source = tmp_path if shards > 1 else tmp_path / "model-00000.safetensors"
     weights.start(model, InitConfig(decoder=weights.file_hash(source)), {"decoder": source})
     batch = text_batch(13)
     names = LLAMA_NAMES | ({"head": LLAMA_NAMES["embed"]} if tied else {})
     with torch.no_grad():
         expected = reference(theirs, names, batch["input_ids"][0], heads=heads, kv_heads=kv_heads, norm=rms, base=500.0,
-                             interleaved=False)
+                             interleaved=False, qk_norm=qk_norm)
         assert torch.allclose(model(batch), expected[:-1], atol=1e-4)
 
 
 def openlm_file(folder: Path, prefix: str = "", **settings) -> dict[str, Tensor]:
-    """Random weights in OpenLM's layout: fused projections, one head, so that QK-norm over the width is one over the head."""
+    """Random weights in OpenLM's layout: fused projections, QK-norm over the width."""
     torch.manual_seed(4)
     D, h = 32, 88
     tensors = {"tok_embeddings.weight": torch.randn(64, D) + 0.3, "norm.weight": torch.rand(D) + 0.5,
@@ -330,7 +335,7 @@ def openlm_file(folder: Path, prefix: str = "", **settings) -> dict[str, Tensor]
         tensors[f"layers.{i}.attention.pos_embed.inv_freq"] = torch.zeros(D // 2)
     save_file({prefix + name: tensor for name, tensor in tensors.items()}, folder / "open_lm.safetensors")
     (folder / "config.json").write_text(json.dumps({"params_args_dict": {
-        "hidden_dim": 32, "n_layers": 2, "n_heads": 1, "qk_norm": True, "model_norm": "gain_only_lp_layer_norm",
+        "hidden_dim": 32, "n_layers": 2, "n_heads": 2, "qk_norm": True, "model_norm": "gain_only_lp_layer_norm",
         "positional_embedding_type": "rotary", "ffn_type": "swiglu_torch", **settings}}))
     return tensors
 
@@ -352,12 +357,12 @@ def test_openlm_computes_the_same(tmp_path, norm, rotary, prefix):
     for i in range(2):
         theirs |= dict(zip((f"layers.{i}.{part}" for part in "qkv"), theirs[f"layers.{i}.attention.in_proj.weight"].chunk(3), strict=True))
         theirs |= dict(zip((f"layers.{i}.gate", f"layers.{i}.up"), theirs[f"layers.{i}.feed_forward.w12.weight"].chunk(2), strict=True))
-    model = build(replace(LATE, n_heads=1))
+    model = build(replace(LATE, qk_norm="width"))
     weights.initialise_from(model, decoder=tmp_path)
     batch = text_batch(13)
     with torch.no_grad():
-        expected = reference(theirs, OPENLM_NAMES, batch["input_ids"][0], heads=1, kv_heads=1, base=10_000.0,
-                             norm=rms if norm == "rms_norm" else layer, interleaved=rotary == "llama_rotary")
+        expected = reference(theirs, OPENLM_NAMES, batch["input_ids"][0], heads=2, kv_heads=2, base=10_000.0,
+                             norm=rms if norm == "rms_norm" else layer, interleaved=rotary == "llama_rotary", qk_norm="width")
         assert torch.allclose(model(batch), expected[:-1], atol=2e-4)
 
 
@@ -384,7 +389,7 @@ def test_llamas_that_would_be_read_wrongly(tmp_path, settings, message):
 def test_openlms_that_would_be_read_wrongly(tmp_path, settings, message):
     openlm_file(tmp_path, **settings)
     with pytest.raises(ValueError, match=message):
-        weights.initialise_from(build(replace(EARLY, n_heads=1)), decoder=tmp_path)
+        weights.initialise_from(build(replace(EARLY, qk_norm="width")), decoder=tmp_path)
 
 
 def test_attention_normalised_otherwise_is_refused(tmp_path):
@@ -392,7 +397,7 @@ def test_attention_normalised_otherwise_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not fit") as error:
         weights.initialise_from(build(replace(EARLY, rope_base=500.0)), decoder=tmp_path / "llama")
     assert "qk_norm: none in the file, head in the model" in str(error.value)
-    openlm_file(tmp_path, n_heads=2)
+    openlm_file(tmp_path)
     with pytest.raises(ValueError, match="does not fit") as error:
         weights.initialise_from(build(EARLY), decoder=tmp_path)
     assert "qk_norm: width in the file, head in the model" in str(error.value)

@@ -60,7 +60,7 @@ class EarlyFusion(nn.Module):
 
     def block(self) -> nn.Module:
         """One block of the decoder."""
-        return Block(self.config.d_model, self.config.n_heads, self.config.d_hidden)
+        return Block(self.config.d_model, self.config.n_heads, self.config.d_hidden, self.config.qk_norm)
 
     def project(self, entry: Input, batch: dict[str, Tensor]) -> Tensor:
         """Vectors of all slots of one modality, (B, S, D)."""

@@ -27,7 +27,8 @@ class VisionEncoder(nn.Module):
         self.head_dim, self.rope_base = config.vision_head_dim, config.rope_base
         self.patch_projection = nn.Linear(config.patch_dim, config.d_vision, bias=False)
         self.blocks = nn.ModuleList(
-            Block(config.d_vision, config.n_vision_heads, config.d_vision_hidden) for _ in range(config.n_vision_layers)
+            Block(config.d_vision, config.n_vision_heads, config.d_vision_hidden, config.qk_norm)
+            for _ in range(config.n_vision_layers)
         )
 
     def forward(self, patches_IJP: Tensor, filled_IJ: Tensor) -> Tensor:

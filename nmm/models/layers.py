@@ -46,23 +46,35 @@ def rotate(x_BHLK: Tensor, rotary: Rotary) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention without biases, queries and keys normalised per head (QK-norm, Dehghani et al. 2023)."""
+    """Multi-head attention without biases, queries and keys normalised (QK-norm, Dehghani et al. 2023).
 
-    def __init__(self, d_model: int, n_heads: int) -> None:
+    Args:
+        qk_norm: "head": each head by itself; "width": all heads together, as OpenLM does; "none".
+    """
+
+    def __init__(self, d_model: int, n_heads: int, qk_norm: str = "head") -> None:
         super().__init__()
-        self.n_heads = n_heads
+        self.n_heads, self.qk_norm = n_heads, qk_norm
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
-        self.qk_gain = nn.Parameter(torch.ones(2, 1, 1, 1, d_model // n_heads))    # of queries, of keys
+        if qk_norm != "none":       # of queries, of keys
+            self.qk_gain = nn.Parameter(torch.ones(2, 1, n_heads if qk_norm == "width" else 1, 1, d_model // n_heads))
 
     def forward(self, x_BLD: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
         """(B, L, D) in and out; `attend` carries the mask."""
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).view(B, L, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
-        qk = F.rms_norm(qkv[:2], qkv.shape[-1:], eps=NORM_EPS) * self.qk_gain       # both in one call: small models wait for calls
-        q_BHLK, k_BHLK = rotate(qk, rotary)
+        q_BHLK, k_BHLK = rotate(self.normalised(qkv[:2]), rotary)
         y_BHLK = attend(q_BHLK, k_BHLK, qkv[2])
         return self.out(y_BHLK.transpose(1, 2).reshape(B, L, D))
+
+    def normalised(self, qk: Tensor) -> Tensor:
+        """Queries and keys, (2, B, H, L, K) in and out: both in one call, because small models wait for calls."""
+        if self.qk_norm == "head":
+            return F.rms_norm(qk, qk.shape[-1:], eps=NORM_EPS) * self.qk_gain
+        if self.qk_norm == "width":
+            return qk * (qk.float().square().mean((2, 4), keepdim=True) + NORM_EPS).rsqrt() * self.qk_gain
+        return qk
 
 
 class SwiGLU(nn.Module):
@@ -82,10 +94,10 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then SwiGLU, each added to the residual."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, qk_norm: str = "head") -> None:
         super().__init__()
         self.attention_norm = RMSNorm(d_model)
-        self.attention = Attention(d_model, n_heads)
+        self.attention = Attention(d_model, n_heads, qk_norm)
         self.ffn_norm = RMSNorm(d_model)
         self.ffn = SwiGLU(d_model, d_hidden)
 

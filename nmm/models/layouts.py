@@ -22,6 +22,9 @@ Theirs is always `.weight`; ours too, but `.gain` of a norm. Besides the names t
   (Ashkboos et al. 2024, "SliceGPT", Sec. 3.1);
 - tied embeddings: the output embedding becomes a copy of the input embedding.
 
+How queries and keys are normalised is a setting of ours, `qk_norm`, and must agree: "width" for OpenLM and DCLM, "none" for Llama
+and Mistral, "head" for Qwen3.
+
 Sources: open_lm/model.py (OpenLM, Gururangan et al. 2023; DCLM, Li et al. 2024) and modeling_llama.py (transformers).
 """
 
@@ -176,14 +179,16 @@ def convert(layout: str, theirs: dict[str, Tensor], traits: Traits) -> tuple[dic
         if name.endswith("qkv.weight"):
             parts[name] = _queries_keys_values(found, traits)
         elif name.endswith("qk_gain"):
-            width = len(parts[name.replace("qk_gain", "qkv.weight")][0])
-            qk_norm = "head" if len(found[0]) == width // traits.n_heads else "width"
-            parts[name] = [torch.stack([_half(gain) if traits.interleaved else gain for gain in found])[:, None, None, None]]
-    ours = {name: torch.cat(found) for name, found in parts.items() if qk_norm == "head" or not name.endswith("qk_gain")}
+            head_dim = len(parts[name.replace("qk_gain", "qkv.weight")][0]) // traits.n_heads
+            q, k = (gain.view(-1, head_dim) for gain in found)
+            gains = torch.stack((q, k.repeat_interleave(len(q) // len(k), 0)))
+            parts[name] = [(_half(gains) if traits.interleaved else gains)[:, None, :, None]]
+            qk_norm = "head" if len(q) == 1 else "width"
+    ours = {name: torch.cat(found) for name, found in parts.items()}
     if traits.tied and "embedding.weight" in ours:
         ours.setdefault("unembedding.weight", ours["embedding.weight"].clone())
     if traits.centred:
-        _centre(ours, traits.n_heads if qk_norm == "head" else 0)
+        _centre(ours, {"head": traits.n_heads, "width": 1, "none": 0}[qk_norm])
     settings = {"n_heads": traits.n_heads, "rope_base": traits.rope_base, "norm_eps": traits.norm_eps, "qk_norm": qk_norm}
     settings["n_layers"] = sum(name.endswith("qkv.weight") for name in ours)
     for name, tensor, axis in (("vocab_size", "embedding.weight", 0), ("d_model", "embedding.weight", 1),
@@ -238,13 +243,13 @@ def _half(interleaved: Tensor) -> Tensor:
     return torch.cat((interleaved[..., 0::2], interleaved[..., 1::2]), dim=-1)
 
 
-def _centre(ours: dict[str, Tensor], qk_heads: int) -> None:
-    """Make the mean zero of all that a LayerNorm reads: the residual, and queries and keys where they are normalised."""
+def _centre(ours: dict[str, Tensor], groups: int) -> None:
+    """Make the mean zero of all that a LayerNorm reads: the residual, and queries and keys in the groups normalised together."""
     for name, tensor in ours.items():
         if name == "embedding.weight":
             tensor -= tensor.mean(1, keepdim=True)
         elif name.endswith(".out.weight"):
             tensor -= tensor.mean(0, keepdim=True)
-        elif name.endswith("qkv.weight") and qk_heads:
-            qk = tensor[: 2 * len(tensor) // 3].view(2 * qk_heads, -1, tensor.shape[1])
+        elif name.endswith("qkv.weight") and groups:
+            qk = tensor[: 2 * len(tensor) // 3].view(2 * groups, -1, tensor.shape[1])
             qk -= qk.mean(1, keepdim=True)

@@ -99,7 +99,7 @@ class MixtureBlock(nn.Module):
     def __init__(self, config: MoEConfig) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.d_model)
-        self.attention = Attention(config.d_model, config.n_heads)
+        self.attention = Attention(config.d_model, config.n_heads, config.qk_norm)
         self.ffn_norm = RMSNorm(config.d_model)
         self.ffn = Mixture(config)
 

@@ -103,3 +103,17 @@ def test_there_are_no_biases():
     model = EarlyFusion(study("smoke").model(16, vocab_size=20, patch_dim=12))
     assert not [name for name, _ in model.named_parameters() if "bias" in name]
     assert {parameter.ndim for name, parameter in model.named_parameters() if not name.endswith("gain")} == {2}
+
+
+def test_queries_and_keys_normalised_together():
+    """Over the width, as OpenLM's q_norm before the heads are taken apart; or not at all."""
+    torch.manual_seed(0)
+    qkv = torch.randn(2, 5, 3, 24)
+    apart = qkv.view(2, 5, 3, 3, 8).permute(2, 0, 3, 1, 4)
+    layer = Attention(24, 3, "width")
+    torch.nn.init.uniform_(layer.qk_gain, 0.5, 2.0)
+    whole = F.rms_norm(qkv[:, :, :2], (24,), eps=1e-5) * layer.qk_gain.view(2, 24)
+    assert torch.allclose(layer.normalised(apart[:2]), whole.view(2, 5, 2, 3, 8).permute(2, 0, 3, 1, 4), atol=1e-6)
+    none = Attention(24, 3, "none")
+    assert torch.equal(none.normalised(apart[:2]), apart[:2])
+    assert len(list(none.parameters())) == 2
