@@ -1,9 +1,12 @@
 """Named studies and models."""
 
+from dataclasses import replace
+
 import pytest
 
 from nmm.data.mixture import MIXTURES
-from nmm.presets import MIXTURE, PAPER_EARLY, STUDIES, study
+from nmm.flops import count
+from nmm.presets import ARMS, LAPTOP, MIXTURE, PAPER_EARLY, PAPER_LATE, PAPER_MOE, STUDIES, Arm, study
 
 
 def test_an_unknown_preset_lists_the_known():
@@ -23,11 +26,33 @@ def test_the_grid_is_the_product_and_starts_with_the_longest(shape):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_runs_of_one_width_differ_in_their_budget_alone(name, shape):
-    """Same rate and warmup: they share their course up to the cooldown."""
-    for width in study(name).widths:
-        runs = study(name).grid(shape, widths=(width,)).values()
-        assert len({(run.optim.lr, run.optim.warmup_tokens, run.optim.cooldown) for run in runs}) == 1
-        assert all(run.optim.warmup_tokens < (1 - run.optim.cooldown) * run.tokens for run in runs)
+    """Same rate and warmup in each arm: they share their course up to the cooldown."""
+    plan = study(name)
+    for arm in plan.arms:
+        for width in plan.widths:
+            runs = replace(plan, arms=(arm,)).grid(shape, widths=(width,)).values()
+            assert len(runs) == len(plan.budgets) * len(plan.seeds)
+            assert len({(run.optim, run.model) for run in runs}) == 1
+            assert all(run.optim.warmup_tokens < (1 - run.optim.cooldown) * run.tokens for run in runs)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_two_runs_of_a_study_have_one_name(name, shape):
+    plan = study(name)
+    assert len(plan.grid(shape)) == len(plan.arms) * len(plan.widths) * len(plan.budgets) * len(plan.seeds)
+
+
+def test_arms_are_of_equal_active_size(shape):
+    """A mixture beside its dense model: the same N, more in all; late fusion has the same decoder and an encoder besides."""
+    sizes = {name: count(LAPTOP.model(48, vocab_size=512, patch_dim=192, arm=arm)) for name, arm in ARMS.items()}
+    assert len({size.N for size in sizes.values()}) == 1
+    assert sizes["early"].n_total < sizes["moe by modality"].n_total < sizes["moe"].n_total
+    assert sizes["late"].N_v > 0 == sizes["early"].N_v
+
+
+def test_an_arm_of_no_architecture():
+    with pytest.raises(ValueError, match="unknown architecture 'rnn' of an arm: early, late or moe"):
+        LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(arch="rnn"))
 
 
 def test_the_rate_falls_with_the_width(shape):
@@ -38,6 +63,8 @@ def test_the_rate_falls_with_the_width(shape):
 def test_the_papers_learning_rates():
     """Table 6."""
     assert [preset.lr for preset in PAPER_EARLY.values()] == [1.5e-3, 1.5e-3, 5e-4, 4.2e-4, 4e-4, 3.5e-4]
+    assert [preset.lr for preset in PAPER_MOE.values()] == [1.5e-3, 1.5e-3, 5e-4, 4.2e-4, 4e-4, 3.5e-4]
+    assert [preset.lr for preset in PAPER_LATE.values()] == [1.5e-3, 1.5e-3, 5e-4, 4.2e-4, 3.8e-4, 3.3e-4]
 
 
 def test_the_mixture_is_named_as_it_is_weighed(shape):
