@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nmm.config import TASKS, content_hash
 from nmm.data import generated, store
 from nmm.data.embedded import VERSION, embedded_corpus
 from nmm.data.prepare import prepare
+from nmm.launch import write_jobs
 from nmm.presets import MIXTURE, Study, study
 from nmm.sweep import Outcome, sweep
 
@@ -93,15 +95,41 @@ def run_study(
         ValueError: unknown preset, unusable data, or a corpus too small for the budgets.
         OSError: see `sweep`.
     """
+    work_to_do = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
+    return sweep(**work_to_do, jobs=jobs, retry_failed=retry_failed, branch=branch), Path(work_to_do["runs_dir"])
+
+
+def write_study(
+    preset: str,
+    folder: str | Path,
+    *,
+    runs_dir: str | Path | None = None,
+    data: str | Path | None = None,
+    corpus_dir: str | Path | None = None,
+    max_epochs: int | None = None,
+    work: Path = WORK,
+) -> list[Path]:
+    """Prepare a study's corpus and write a file for each of its runs, to be launched one by one (`nmm.launch`).
+
+    Args:
+        folder: where the files go.
+        preset, runs_dir, data, corpus_dir, max_epochs, work: as for `run_study`.
+    Returns:
+        The files, the longest run's first.
+    """
+    return write_jobs(folder=folder, **_work(preset, runs_dir, data, corpus_dir, max_epochs, work))
+
+
+def _work(
+    preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
+) -> dict[str, Any]:
+    """What a sweep and a launch of the same study have in common."""
     plan = study(preset)
     if max_epochs is not None:
         plan = replace(plan, max_epochs=max_epochs)
     corpus = prepare_corpus(plan, data, work, corpus_dir)
-    if runs_dir is None:
-        runs_dir = work / "runs" / (preset if data is None else f"{preset}-{Path(data).resolve().name}")
-    outcome = sweep(
-        plan.grid(corpus), corpus=corpus.folder, runs_dir=runs_dir, preset=preset,
-        entropy=generated.World(WORLD_SEED).entropy() if data is None else None, jobs=jobs, retry_failed=retry_failed,
-        branch=branch,
-    )
-    return outcome, Path(runs_dir)
+    name = preset if data is None else f"{preset}-{Path(data).resolve().name}"
+    return {
+        "grid": plan.grid(corpus), "corpus": corpus.folder, "runs_dir": Path(runs_dir or work / "runs" / name), "preset": preset,
+        "entropy": generated.World(WORLD_SEED).entropy() if data is None else None,
+    }

@@ -7,7 +7,6 @@ holds a file lock while its family trains, so that two sweeps on one folder shar
 the next call.
 """
 
-import fcntl
 import multiprocessing
 import os
 import queue
@@ -29,8 +28,8 @@ from nmm import runs
 from nmm.config import RunConfig, content_hash
 from nmm.data import store
 from nmm.data.plan import plan
+from nmm.locks import SCRATCH, lock
 
-SCRATCH = ".scratch"
 CHECKPOINT_SECONDS = 20.0   # what a kill can cost each worker [s]
 
 
@@ -109,7 +108,7 @@ def sweep(
         else:
             outcome.skipped.append(run)
             if (folder / SCRATCH / run).exists():       # killed between its record and the clearing of its checkpoints
-                with _lock(folder / SCRATCH / run) as mine:
+                with lock(folder / SCRATCH / run) as mine:
                     if mine:
                         shutil.rmtree(folder / SCRATCH / run)
     if todo:
@@ -282,7 +281,7 @@ def _worker(tasks: Any, reports: Any, work: _Work) -> None:
             with ExitStack() as locks:
                 mine = []
                 for config in family:
-                    if locks.enter_context(_lock(work.folder / SCRATCH / config.id)):
+                    if locks.enter_context(lock(work.folder / SCRATCH / config.id)):
                         mine.append(config)
                     else:
                         reports.put(("busy", (config.id, None, 0, 0)))
@@ -321,16 +320,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextmanager
-def _lock(scratch: Path) -> Iterator[bool]:
-    """Hold a run's lock; False if another process has it. The kernel frees it when its holder dies."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch.parent / f"{scratch.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nmm import presets, studies
+from nmm.cli import main
+from nmm.launch import read_job
 from nmm.presets import study
 from nmm.studies import prepare_corpus, run_study, sources
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
@@ -54,6 +56,21 @@ def test_the_generated_corpus_is_written_once(tiny, tmp_path):
     two = prepare_corpus(tiny, None, tmp_path)
     assert two.hash == one.hash
     assert {path: path.stat().st_mtime_ns for path in two.folder.rglob("*.arrow")} == files
+
+
+def test_jobs_of_a_study_are_what_the_sweep_would_train(tiny, tmp_path, monkeypatch, capsys):
+    """`--write-jobs` trains nothing; each file is a run of the grid on the study's corpus."""
+    monkeypatch.setitem(presets.STUDIES, "tiny", tiny)
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "--preset", "tiny", "--write-jobs", "jobs"]) == 0
+    jobs = [read_job(path) for path in sorted((tmp_path / "jobs").glob("*.json"))]
+    corpus = prepare_corpus(tiny, None, tmp_path / "work")
+    assert {job.run.id for job in jobs} == set(tiny.grid(corpus))
+    assert {(job.corpus, job.runs_dir, job.preset) for job in jobs} == {
+        (str(corpus.folder.relative_to(tmp_path)), "work/runs/tiny", "tiny")}
+    assert jobs[0].entropy.keys() == {"caption", "interleaved", "text"}
+    assert f"{len(jobs)} runs in jobs; launch one: composer -n 2 -m nmm.train jobs/" in capsys.readouterr().out
+    assert not (tmp_path / "work" / "runs").exists()
 
 
 def test_a_real_corpus_is_prepared_once_and_fits_the_study(data, tmp_path):
