@@ -6,6 +6,7 @@ No torch here.
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -15,13 +16,25 @@ TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is 
 MODALITIES = ("text", "image", "audio", "video")
 
 
+def _weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested weights with every number a float: 1 and 1.0 must not name two runs."""
+    plain = {name: _weights(weight) if isinstance(weight, Mapping) else float(weight) for name, weight in weights.items()}
+    if bad := [weight for weight in plain.values() if not isinstance(weight, dict) and not 0 <= weight < math.inf]:
+        raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {bad[0]!r} among {weights!r}")
+    return plain
+
+
+def _total(weights: Mapping[str, Any]) -> float:
+    return sum(_total(weight) if isinstance(weight, dict) else weight for weight in weights.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which prepared corpus a run reads, in which mixture, and how it is batched."""
 
     corpus_id: str                          # content hash of the prepared corpus
     mixture: str                            # name of the mixture, for tables
-    weights: dict[str, float]               # share of tokens by source name
+    weights: dict[str, Any]                 # share of tokens by source, or by group: {"caption": {"dfn": 27, ..}, "text": 10}
     context: int                            # sequence length [tokens]
     batch_sequences: int                    # sequences in a step
     validation_sequences: int               # held-out sequences read per data type
@@ -29,8 +42,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")
-        weights = {name: float(weight) for name, weight in self.weights.items()}
-        if not (all(0 <= weight < math.inf for weight in weights.values()) and sum(weights.values()) > 0):
+        weights = _weights(self.weights)
+        if not _total(weights) > 0:
             raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {self.weights!r}")
         object.__setattr__(self, "weights", weights)
 

@@ -84,6 +84,8 @@ class CorpusShape(Protocol):
     context: int        # sequence length [tokens]
     vocab_size: int     # text tokens
     patch_dim: int      # numbers in one image patch
+    audio_dim: int      # and in one audio frame, 0 without
+    video_dim: int      # and in one video tubelet, 0 without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +153,13 @@ class Study:
         """Peak learning rate of one width, of the first arm unless another is named."""
         return (arm or self.arms[0]).lr * (32 / width) ** 0.5
 
-    def model(self, width: int, *, vocab_size: int, patch_dim: int, arm: Arm | None = None) -> ModelConfig:
+    def model(
+        self, width: int, *, vocab_size: int, patch_dim: int, audio_dim: int = 0, video_dim: int = 0, arm: Arm | None = None
+    ) -> ModelConfig:
         """The model of one width for a corpus, of the first arm unless another is named."""
         early = EarlyFusionConfig(
             d_model=width, n_layers=self.n_layers, n_heads=width // self.head_dim, vocab_size=vocab_size,
-            patch_dim=patch_dim, ffn_multiple=self.ffn_multiple, rope_base=self.rope_base,
+            patch_dim=patch_dim, ffn_multiple=self.ffn_multiple, rope_base=self.rope_base, audio_dim=audio_dim, video_dim=video_dim,
         )
         return (arm or self.arms[0]).model(early, self.head_dim)
 
@@ -174,7 +178,11 @@ class Study:
         )
         runs = [
             RunConfig(
-                model=self.model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, arm=arm), data=data,
+                model=self.model(
+                    width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, audio_dim=corpus.audio_dim,
+                    video_dim=corpus.video_dim, arm=arm,
+                ),
+                data=data,
                 optim=OptimConfig(
                     lr=self.learning_rate(width, arm), warmup_tokens=self.warmup_tokens,
                     encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,

@@ -85,8 +85,8 @@ class RunRecord:
             raise RecordError(f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}")
         if self.tokens is not None and not (_numbers(self.tokens, whole=True) and TOKENS <= self.tokens.keys() <= TOKENS | set(MODALITIES)):
             raise RecordError(f"tokens must be whole numbers of {', '.join(sorted(TOKENS))}: got {self.tokens}")
-        if self.entropy is not None and not (_numbers(self.entropy) and set(TASKS) <= self.entropy.keys() <= set(KINDS)):
-            raise RecordError(f"entropy must be a number for each of {', '.join(TASKS)}: got {self.entropy}")
+        if self.entropy is not None and not (_numbers(self.entropy) and self.entropy and self.entropy.keys() <= set(KINDS)):
+            raise RecordError(f"entropy must be a number by data type ({', '.join(KINDS)}): got {self.entropy}")
         if self.routing is not None:
             self._check_routing()
         if not all(_numbers(dict(enumerate(point))) and len(point) == 2 for point in self.curve):

@@ -31,4 +31,4 @@ def run(tiny, corpus) -> RunConfig:
 @pytest.fixture(scope="session")
 def shape() -> SimpleNamespace:
     """What a configuration needs to know of a corpus, without one."""
-    return SimpleNamespace(hash="0123456789abcdef", context=130, vocab_size=512, patch_dim=192)
+    return SimpleNamespace(hash="0123456789abcdef", context=130, vocab_size=512, patch_dim=192, audio_dim=0, video_dim=0)

@@ -39,7 +39,8 @@ def test_committed_records_are_those_of_their_preset(folder):
     """The published runs are what the preset of that name would train today."""
     records = [runs.read(path) for path in runs.paths(folder)]
     data, model = records[0].config.data, records[0].config.model
-    shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim)
+    shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim, audio_dim=model.audio_dim,
+                            video_dim=model.video_dim)
     assert {record.config.id for record in records} == set(study(folder.name).grid(shape))
     assert [record.reason for record in records if record.status == "failed"] == []
 
@@ -135,6 +136,14 @@ def test_json_round_trip(config):
     assert to_dict(again) == to_dict(config)
 
 
+def test_weights_may_be_nested_as_in_table_5(config):
+    nested = {"caption": {"dfn": 27, "coyo": 11.25, "hqitp": 6.75}, "interleaved": 45, "text": 10}
+    run = replace(config, data=replace(config.data, weights=nested))
+    assert from_dict(json.loads(json.dumps(to_dict(run)))) == run
+    whole = {**nested, "caption": {"dfn": 27.0, "coyo": 11.25, "hqitp": 6.75}}
+    assert replace(config, data=replace(config.data, weights=whole)).id == run.id != config.id
+
+
 @pytest.mark.parametrize(("part", "valid"), [("model", "d_model, n_layers"), ("data", "corpus_id, mixture"), ("optim", "lr, warmup_tokens"),
                                              (None, "model, data, optim, tokens, seed, init, execution")])
 def test_an_unknown_key_lists_the_valid_ones(config, part, valid):
@@ -171,6 +180,8 @@ def test_a_contradiction_in_a_model_is_refused(config, change, message):
     ("data", {"weights": {}}, "weights must be finite and non-negative with a positive sum"),
     ("data", {"weights": {"caption": -1.0, "text": 2.0}}, "weights must be finite and non-negative"),
     ("data", {"weights": {"caption": float("nan")}}, "weights must be finite"),
+    ("data", {"weights": {"caption": {"dfn": 27.0, "coyo": -11.25}, "text": 10.0}}, "weights must be finite and non-negative"),
+    ("data", {"weights": {"caption": {"dfn": 0.0}, "text": 0.0}}, "with a positive sum"),
     ("data", {"context": 0}, "context must be positive"),
     ("data", {"max_epochs": 1.5}, "max_epochs must be .*got 1.5"),
     ("optim", {"lr": float("inf")}, "lr must be positive and finite: got inf"),

@@ -90,7 +90,8 @@ def test_missing_is_nan_and_never_zero(failed, record, tmp_path):
 
 
 def test_rows_are_in_order(record, tmp_path):
-    grid = study("smoke").grid(type("Shape", (), {"hash": "0", "context": 136, "vocab_size": 512, "patch_dim": 192}))
+    grid = study("smoke").grid(type("Shape", (), {"hash": "0", "context": 136, "vocab_size": 512, "patch_dim": 192,
+                                                       "audio_dim": 0, "video_dim": 0}))
     for config in grid.values():
         tokens = {"text": config.tokens, "image": 0, "padding": 0, "target": 1}
         runs.write(replace(record, config=config, tokens=tokens), tmp_path)
