@@ -55,6 +55,8 @@ def start(config: RunConfig) -> Place:
         raise ValueError(f"{world_size} processes do not divide a batch of {config.data.batch_sequences} sequences: launch another "
                          "number of them, or change data.batch_sequences")
     if world_size > 1:
+        if "GROUP_RANK" in os.environ:          # torchrun's name for what Composer calls NODE_RANK
+            os.environ.setdefault("NODE_RANK", os.environ["GROUP_RANK"])
         dist.initialize_dist("gpu" if device.type == "cuda" else "cpu")
     microbatch = min(execution.microbatch_sequences, sequences) or ("auto" if device.type == "cuda" else sequences)
     return Place(device, dist.get_global_rank(), world_size, sequences, microbatch)
