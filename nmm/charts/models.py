@@ -25,7 +25,7 @@ def stacked(table: pd.DataFrame, x_title: str, colour_title: str, at: float = 1.
     table = table.assign(order=table["part"].map(parts.index))
     bars = alt.Chart(table).mark_bar(height={"band": 0.74}).encode(
         alt.X("share:Q", title=x_title, stack="zero", axis=alt.Axis(format=axis_format)),
-        alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=150)),
+        alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=175)),
         alt.Color("part:N", sort=parts, title=colour_title, scale=alt.Scale(domain=parts), legend=alt.Legend(orient="top", columns=2, labelLimit=240)),
         alt.Order("order:Q"),
         tooltip=["model", "part", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("amount:Q", format=".3s")],

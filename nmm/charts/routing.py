@@ -6,7 +6,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from nmm import specialisation
-from nmm.charts.theme import CATEGORY
+from nmm.charts.theme import CATEGORY, WIDTH
 
 TEXT, IMAGE, MIXED = CATEGORY[0], CATEGORY[1], CATEGORY[5]
 
@@ -36,7 +36,8 @@ def heat(table: pd.DataFrame) -> alt.LayerChart:
     """A row a layer, the first at the bottom; a square an expert, coloured by what it takes, with its load written in."""
     scale = alt.Scale(domain=[0, 0.5, 1], range=[TEXT, MIXED, IMAGE], interpolate="rgb")
     layers = sorted(table["layer"].unique(), reverse=True)
-    base = alt.Chart(table, width=alt.Step(56), height=alt.Step(46)).encode(
+    # a width in numbers, so that the book fits it to the page: steps would run out of a narrow one
+    base = alt.Chart(table, width=WIDTH, height=alt.Step(46)).encode(
         alt.X("place:O", title="experts of the layer, by their share of images", axis=alt.Axis(labels=False, ticks=False, domain=False)),
         alt.Y("layer:O", sort=layers, title="layer", axis=alt.Axis(ticks=False, domain=False)),
         tooltip=["layer", "expert", alt.Tooltip("image:Q", title="share of images", format=".1%"), alt.Tooltip("load:Q", format=".1%"),
