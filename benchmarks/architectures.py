@@ -35,7 +35,8 @@ from nmm.models import build
 from nmm.presets import MIXTURE, Arm, study
 
 BATCH = 4               # sequences of a step, the laptop study's
-EARLY_WIDTHS = range(16, 257, 4)
+EARLY_HEADS = range(12, 25, 2)      # widths of a head about as wide as the laptop study's 16
+EARLY_WIDTHS = sorted({n * head for head in EARLY_HEADS for n in range(1, 17)})
 
 Batches = list[dict[str, Tensor]]
 
@@ -46,9 +47,9 @@ def architecture(arch: str, width: int, corpus: Corpus) -> ModelConfig:
 
 
 def widened(config: ModelConfig, width: int) -> ModelConfig:
-    """A model of any even width, with heads as near to 16 wide as can be."""
-    heads = [n for n in range(1, width) if width % (2 * n) == 0]
-    return replace(config, d_model=width, n_heads=min(heads, key=lambda n: abs(width / n - 16)))
+    """A model of one of `EARLY_WIDTHS`, with heads as near to 16 wide as can be."""
+    head = min((head for head in EARLY_HEADS if width % head == 0), key=lambda head: abs(head - 16))
+    return replace(config, d_model=width, n_heads=width // head)
 
 
 class Training:
