@@ -7,7 +7,7 @@ architectures differ, and so would favour the arm whose own runs lie at that C.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -171,6 +171,23 @@ def compare(
                          "seeds": mean.seeds, "cells": found[["size", "C"]].drop_duplicates().shape[0], "verdict": mean.verdict,
                          "words": words(mean)})
     return pd.DataFrame(rows, columns=["arm", "comparison", "kind", "value", "low", "high", "seeds", "cells", "verdict", "words"])
+
+
+def trend(differences: pd.DataFrame, sizes: Sequence[str]) -> str:
+    """How the difference changes from the smallest size to the largest, as a clause.
+
+    Args:
+        differences: of `at_equal_compute`, size by size.
+        sizes: labels, the smallest first; those without differences are passed over.
+    """
+    by_size = differences.pivot_table(index="seed", columns="size", values="difference")
+    known = [size for size in sizes if size in by_size]
+    if len(known) < 2:
+        return "there is one size only, and so no trend"
+    found = interval((by_size[known[-1]] - by_size[known[0]]).dropna().to_numpy())
+    ends = f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if found.seeds > 1 else ""
+    return (f"from {known[0]} to {known[-1]} the difference moves by {100 * found.value:+.1f} points{ends}, which is "
+            f"{'resolved' if found.resolved else 'unresolved'}")
 
 
 def words(found: Interval) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, percent, words
+from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, percent, trend, words
 
 LAW = {"E": 0.4, "A": 60.0, "B": 150.0, "alpha": 0.5, "beta": 0.42}
 
@@ -170,6 +170,16 @@ def test_measures_are_compared_side_by_side_and_missing_ones_left_out():
 ])
 def test_a_finding_in_words(values, said):
     assert words(interval(np.array(values))) == said
+
+
+def test_a_trend_from_the_smallest_size_to_the_largest():
+    rows = [{"size": size, "C": C, "seed": seed, "difference": value + 0.001 * seed * (-1) ** n}
+            for n, (size, value) in enumerate({"s": 0.10, "m": 0.3, "l": 0.02}.items()) for C in (1.0, 2.0) for seed in range(4)]
+    found = trend(pd.DataFrame(rows), ["s", "m", "l", "not there"])
+    assert found.startswith("from s to l the difference moves by -8.0 points [-8.0, -8.0]")
+    shifted = pd.DataFrame([{**row, "difference": row["difference"] + (row["size"] == "l") * 0.05 * row["seed"]} for row in rows])
+    assert "which is unresolved" in trend(shifted, ["s", "m", "l"])
+    assert trend(pd.DataFrame(rows), ["s"]) == "there is one size only, and so no trend"
 
 
 def test_bad_values_have_no_interval():
