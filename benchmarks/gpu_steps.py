@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmm.architectures import LateFusionConfig, ModelConfig
-from nmm.devices import peak_flops
 from nmm.flops import count, exact_train_flops, train_flops
 from nmm.models import build
 from nmm.models.early_fusion import IGNORE
+from nmm.training.devices import peak_flops
 
 ROOM = 0.92                 # of the device's memory that a predicted batch may take
 ACTIVATIONS = 40            # of a token, for each layer and feature: what the first batch is guessed from [bytes]

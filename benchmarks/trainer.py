@@ -21,12 +21,12 @@ from nmm.data.embedded import embedded_corpus
 from nmm.data.loader import train_batches
 from nmm.data.plan import plan
 from nmm.data.store import Corpus
-from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
-from nmm.objective import targets
-from nmm.optimisation import schedule
 from nmm.presets import MIXTURE, study
 from nmm.train import make_trainer
+from nmm.training.lean import FusedDecoupledAdamW
+from nmm.training.objective import targets
+from nmm.training.optimisation import schedule
 
 
 def bare(config: RunConfig, corpus: Corpus) -> float:

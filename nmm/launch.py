@@ -96,8 +96,8 @@ def run_job(job: Job) -> runs.RunRecord:
     Raises:
         ValueError, OSError: as `nmm.train.train`; another launch or sweep trains the run; its record cannot be read.
     """
-    from nmm import execution
     from nmm.train import train
+    from nmm.training import execution
 
     place = execution.start(job.run)
     folder, scratch = Path(job.runs_dir), Path(job.runs_dir) / SCRATCH / job.run.id
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"nmm.train: {error}", file=sys.stderr)
         return 2
-    from nmm.execution import is_first
+    from nmm.training.execution import is_first
 
     if is_first():
         path = Path(job.runs_dir) / f"{job.run.id}.json"

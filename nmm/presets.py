@@ -224,7 +224,7 @@ STUDIES = {
         replace(LAPTOP, name="architectures", widths=(32, 48, 64), budgets=(250_000, 500_000, 1_000_000), seeds=(0, 1, 2, 3),
                 arms=tuple(ARMS.values()), corpus_tokens=LAPTOP.max_tokens),
         # For a folder of real data about as small as a few thousand samples, read several times
-        replace(LAPTOP, name="real-mini", widths=(16, 32, 48, 64), budgets=(64_000, 128_000, 256_000, 512_000), seeds=(0,),
+        replace(LAPTOP, name="real-mini", widths=(16, 32, 48, 64), budgets=(64_000, 128_000, 256_000, 512_000), batch_sequences=2,
                 rope_base=1000.0, warmup_tokens=16_000, max_epochs=16),
     )
 }

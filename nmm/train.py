@@ -23,22 +23,22 @@ from composer.utils import dist, reproducibility
 from torch import Tensor
 
 import nmm
-from nmm import checkpoints, devices, execution
 from nmm import weights as weight_files
-from nmm.callbacks import Routing
 from nmm.config import MODALITIES, RunConfig
 from nmm.data.loader import IGNORE, train_batches, validation_batches
 from nmm.data.mixture import Mixture
 from nmm.data.plan import plan, validation_sources
 from nmm.data.store import Corpus
-from nmm.execution import HeldOutShare, Place
 from nmm.flops import exact_train_flops
-from nmm.lean import FusedDecoupledAdamW, Shared, call_listeners_only
 from nmm.models import build
 from nmm.models.moe import SparseEarlyFusion
-from nmm.objective import Curve, Diverged, LanguageModel, Progress
-from nmm.optimisation import Rates, cooldown_step, parameter_groups, schedule
 from nmm.runs import TOKENS, RunRecord
+from nmm.training import checkpoints, devices, execution
+from nmm.training.callbacks import Routing
+from nmm.training.execution import HeldOutShare, Place
+from nmm.training.lean import FusedDecoupledAdamW, Shared, call_listeners_only
+from nmm.training.objective import Curve, Diverged, LanguageModel, Progress
+from nmm.training.optimisation import Rates, cooldown_step, parameter_groups, schedule
 
 EVAL_BATCH = 32             # held-out sequences in a batch
 
@@ -62,6 +62,7 @@ def make_trainer(
     branches: Mapping[int, Path] | None = None, weights: Mapping[str, str | Path] | None = None, progress: Progress | None = None,
 ) -> Fitted:
     """Composer's Trainer for a run, seeded and ready to fit; arguments and errors as for `train`."""
+    checkpoints.forget_models()
     mixture, seen = plan(config, corpus)
     place, peak = execution.start(config), config.optim
     reproducibility.seed_all(config.seed)

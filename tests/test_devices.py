@@ -2,7 +2,7 @@
 
 import pytest
 
-from nmm.devices import DEVICES, mfu, peak_flops
+from nmm.training.devices import DEVICES, mfu, peak_flops
 
 
 @pytest.mark.parametrize(("name", "bf16"), [

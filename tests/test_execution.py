@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmm import execution
 from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.config import ExecutionConfig, to_dict
 from nmm.data.loader import train_batches, validation_batches
 from nmm.data.plan import plan, validation_sources
-from nmm.execution import HeldOutShare, Place
 from nmm.models import build, experts
-from nmm.objective import LanguageModel, cross_entropy, targets
 from nmm.train import make_trainer, train
+from nmm.training import execution
+from nmm.training.execution import HeldOutShare, Place
+from nmm.training.objective import LanguageModel, cross_entropy, targets
 from nmm.weights import load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -88,12 +88,12 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     from composer import Evaluator, Trainer
 
     from nmm.architectures import MoEConfig
-    from nmm.callbacks import Routing
     from nmm.data.loader import validation_batches
     from nmm.data.plan import validation_sources
     from nmm.models import build
     from nmm.models.moe import routing_counts
     from nmm.train import LanguageModel
+    from nmm.training.callbacks import Routing
 
     config = MoEConfig(
         d_model=16, n_layers=3, n_heads=1, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, ffn_multiple=8, n_experts=4,

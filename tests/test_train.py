@@ -1,5 +1,6 @@
 """One run: what Composer trains is what a bare loop would, twice the same, resumable, and honest about failure."""
 
+import gc
 import math
 import resource
 from dataclasses import replace
@@ -12,7 +13,7 @@ from composer.utils import reproducibility
 from torch.nn import functional as F
 
 import nmm
-from nmm import lean, runs
+from nmm import runs
 from nmm import train as training
 from nmm.architectures import LateFusionConfig
 from nmm.config import TASKS
@@ -21,13 +22,14 @@ from nmm.data.generated import World
 from nmm.data.loader import train_batches
 from nmm.data.plan import plan
 from nmm.flops import exact_train_flops
-from nmm.lean import FusedDecoupledAdamW
 from nmm.models import build
-from nmm.objective import targets
-from nmm.optimisation import cooldown_step, parameter_groups, schedule
 from nmm.presets import MIXTURE, study
 from nmm.schedule import lr_factor
 from nmm.train import make_trainer, train
+from nmm.training import lean
+from nmm.training.lean import FusedDecoupledAdamW
+from nmm.training.objective import LanguageModel, targets
+from nmm.training.optimisation import cooldown_step, parameter_groups, schedule
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -344,3 +346,11 @@ def test_the_encoder_has_a_rate_of_its_own(longer, scales, expected):
     trained = {id(parameter) for group in groups for parameter in group["params"]}
     assert trained == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     assert (encoder <= trained) == bool(scale)
+
+
+def test_models_of_earlier_runs_are_let_go(run, corpus, tmp_path):
+    """A worker trains hundreds of runs: no more than the last one's model stays."""
+    for seed in range(3):
+        train(replace(run, seed=seed), corpus, preset="tiny", size="d16", scratch=tmp_path / str(seed))
+    gc.collect()
+    assert sum(type(thing) is LanguageModel for thing in gc.get_objects()) <= 1

@@ -11,10 +11,11 @@ from composer import State, Trainer
 from composer.callbacks import CheckpointSaver
 from composer.core import Event
 from composer.loggers import Logger
+from torch.distributed.checkpoint import state_dict
 
 from nmm.architectures import ModelConfig
-from nmm.execution import agreed
 from nmm.models import build
+from nmm.training.execution import agreed
 from nmm.weights import differences
 
 FILENAME = "ba{batch}-rank{rank}.pt"
@@ -54,6 +55,13 @@ def savers(scratch: Path, seconds: float, forks: Mapping[Path, int]) -> list[Che
         num_checkpoints_to_keep=1,
     )
     return [own, *(Fork(folder, step) for folder, step in forks.items() if not (folder / LATEST).exists())]
+
+
+def forget_models() -> None:
+    """Let go of the models of earlier runs: torch caches the names of parameters by model, and with them the model."""
+    clear = getattr(state_dict._get_fqns, "cache_clear", None)      # torch 2.11 has no such cache
+    if clear:
+        clear()
 
 
 def forked(scratch: Path) -> bool:
