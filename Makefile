@@ -17,6 +17,8 @@ OWN   := work/runs/$(STUDY)
 CORPUS := work/corpora/$(STUDY)
 # The smoke study checks that everything runs: few refits are enough
 QUICK := $(if $(filter smoke,$(PRESET)),-p resamples=40 -p studies=2 -p every=252)
+# The chapter on real data shows the reader's own records of its study, else ours
+REAL := $(if $(DATA),$(if $(filter real-mini,$(PRESET)),-p real_runs_dir=$(OWN) -p real_corpus_dir=$(CORPUS)))
 # Our records of the same study, shown beside the reader's own
 PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
@@ -24,7 +26,7 @@ PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
 book: $(READY) ## train the study PRESET on the generated corpus, or on DATA, and render the book from it
 	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)" --corpus-dir $(CORPUS)) $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
-	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED) $(if $(DATA),-p corpus_dir=$(CORPUS)) $(QUICK)
+	$(NMM) book execute --preset $(PRESET) --edition $(STUDY) -j $(JOBS) -p runs_dir=$(OWN) -p compare_dir=$(PUBLISHED) $(if $(DATA),-p corpus_dir=$(CORPUS)) $(REAL) $(QUICK)
 	$(NMM) book build --edition $(STUDY)
 
 site: $(READY) ## render the published book from the records in runs/, without training
