@@ -226,7 +226,7 @@ def _evaluators(config: RunConfig, corpus: Corpus, place: Place) -> list[Evaluat
             label=task, metric_names=["L"], device_eval_microbatch_size=batch,
             dataloader=_spec(validation_batches(HeldOutShare(held_out, config.data.validation_sequences, place), batch)),
         )
-        for task, held_out in validation_sources(corpus).items()
+        for task, held_out in validation_sources(corpus, config.model).items()
     ]
 
 

@@ -16,7 +16,7 @@ import nmm
 from nmm import runs
 from nmm import train as training
 from nmm.architectures import LateFusionConfig
-from nmm.config import TASKS
+from nmm.config import TASKS, InitConfig
 from nmm.data.embedded import embedded_corpus
 from nmm.data.generated import World
 from nmm.data.loader import train_batches
@@ -30,6 +30,7 @@ from nmm.training import lean
 from nmm.training.lean import FusedDecoupledAdamW
 from nmm.training.objective import LanguageModel, targets
 from nmm.training.optimisation import cooldown_step, parameter_groups, schedule
+from nmm.weights import file_hash
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -354,3 +355,25 @@ def test_models_of_earlier_runs_are_let_go(run, corpus, tmp_path):
         train(replace(run, seed=seed), corpus, preset="tiny", size="d16", scratch=tmp_path / str(seed))
     gc.collect()
     assert sum(type(thing) is LanguageModel for thing in gc.get_objects()) <= 1
+
+
+def test_text_alone_is_trained_by_a_model_without_images(run, corpus, tmp_path):
+    """What early fusion may start from (Sec. 3.3): measured on text, and a start for a model with images."""
+    text = replace(run, model=replace(run.model, patch_dim=0), data=replace(run.data, weights={"text": 1.0}, max_epochs=8))
+    record = train(text, corpus, preset="tiny", size="d16", save_weights=tmp_path / "text.safetensors")
+    assert list(record.losses) == ["text"] and record.L is None
+    assert record.tokens["image"] == 0
+    start = replace(run, init=InitConfig(decoder=file_hash(tmp_path / "text.safetensors")))
+    started = train(start, corpus, preset="tiny", size="d16", weights={"decoder": tmp_path / "text.safetensors"})
+    alone = train(run, corpus, preset="tiny", size="d16")
+    assert started.losses["text"] < alone.losses["text"]
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"patch_dim": 0}, "source 'caption' has image tokens of 192 numbers, and the model has patch_dim = 0: give patch_dim = 192, or"),
+    ({"patch_dim": 588}, "source 'caption' has image tokens of 192 numbers, and the model has patch_dim = 588"),
+    ({"vocab_size": 50432}, "the model has vocab_size = 50432, and the corpus .* 512"),
+])
+def test_a_model_that_cannot_read_the_corpus_is_refused(run, corpus, change, said):
+    with pytest.raises(ValueError, match=said):
+        train(replace(run, model=replace(run.model, **change)), corpus, preset="tiny", size="d16")

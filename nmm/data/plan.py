@@ -5,10 +5,13 @@ from collections.abc import Sequence as SequenceABC
 
 import numpy as np
 
+from nmm.architectures import ModelConfig
 from nmm.config import RunConfig
 from nmm.data.documents import KINDS
 from nmm.data.mixture import Mixture
-from nmm.data.store import Corpus, Sequence, Source
+from nmm.data.store import Corpus, Sequence, Source, Split
+
+WIDTHS = {"image": "patch_dim", "audio": "audio_dim", "video": "video_dim"}     # modality -> its width in a model and a corpus
 
 
 def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
@@ -17,11 +20,21 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
     Padding does not count.
 
     Raises:
-        ValueError: the corpus is not the configuration's, lacks a source of the mixture, or is too small.
+        ValueError: the corpus is not the configuration's, lacks a source of the mixture, holds what the model cannot read, or is
+            too small.
     """
     if corpus.hash != config.data.corpus_id:
         raise ValueError(f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}")
     mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs)
+    if config.model.vocab_size != corpus.vocab_size:
+        raise ValueError(f"the model has vocab_size = {config.model.vocab_size}, and the corpus {corpus.folder} {corpus.vocab_size}")
+    for name, split in zip(mixture.names, mixture.splits):
+        for modality in _unread(config.model, corpus, split):
+            width = WIDTHS[modality]
+            raise ValueError(
+                f"source {name!r} has {modality} tokens of {getattr(corpus, width)} numbers, and the model has {width} = "
+                f"{getattr(config.model, width)}: give {width} = {getattr(corpus, width)}, or a mixture without this source"
+            )
     sequences = mixture.require(config.tokens)
     while True:
         sequences = -(-sequences // config.data.batch_sequences) * config.data.batch_sequences
@@ -60,11 +73,19 @@ class HeldOut(SequenceABC):
         return self.splits[self.source[number]][int(self.index[number])]
 
 
-def validation_sources(corpus: Corpus) -> dict[str, SequenceABC[Sequence]]:
-    """The held-out sequences that measure the loss of each data type the corpus has.
+def validation_sources(corpus: Corpus, model: ModelConfig | None = None) -> dict[str, SequenceABC[Sequence]]:
+    """The held-out sequences that measure the loss of each data type the corpus has, and the model, if one is given, can read.
 
     A data type with several sources is measured on all of them: a run that reads the first n sequences has them spread over
-    the sources, see `HeldOut`.
+    the sources, see `HeldOut`. A model without images (patch_dim = 0) is measured on text alone.
     """
     kinds = {kind: corpus.of_kind(kind) for kind in KINDS}
-    return {kind: sources[0].validation if len(sources) == 1 else HeldOut(sources) for kind, sources in kinds.items() if sources}
+    readable = {kind: sources for kind, sources in kinds.items()
+                if sources and (model is None or not any(_unread(model, corpus, source.validation) for source in sources))}
+    return {kind: sources[0].validation if len(sources) == 1 else HeldOut(sources) for kind, sources in readable.items()}
+
+
+def _unread(model: ModelConfig, corpus: Corpus, split: Split) -> list[str]:
+    """Modalities of a split that a model has no input for, or one of another width."""
+    return [modality for modality, width in WIDTHS.items()
+            if getattr(model, width) != getattr(corpus, width) and split.tokens_of(modality).any()]
