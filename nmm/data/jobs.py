@@ -53,24 +53,31 @@ def _tokenizer(path: Path, written: int) -> Tokenizer:
     return Tokenizer.load(path)
 
 
+def good_documents(files: Iterable[Path], kind: str, image_root: Path | None, layout: Layout, max_images: int, rejects: Rejects,
+                   found: Callable[[], None] = lambda: None) -> Iterator[Document]:
+    """The documents of some files, cleaned; the bad ones are counted in `rejects`. `found` is called for each, good or bad."""
+    images = ImageRoot(image_root) if image_root else None
+    for file in files:
+        for document in read(file, kind, rejects, images):
+            found()
+            document = clean(document, kind, layout.geometry, max_images, rejects)
+            if document is not None:
+                yield document
+
+
 def _run_job(job: Job) -> dict:
     rejects = Rejects()
-    root = ImageRoot(job.image_root) if job.image_root else None
 
-    def documents() -> Iterator[Document]:
-        for file in job.files:
-            for document in read(file, job.kind, rejects, root):
-                if _counter is not None:
-                    with _counter.get_lock():
-                        _counter.value += 1
-                document = clean(document, job.kind, job.layout.geometry, job.max_images, rejects)
-                if document is not None:
-                    yield document
+    def count() -> None:
+        if _counter is not None:
+            with _counter.get_lock():
+                _counter.value += 1
 
+    documents = good_documents(job.files, job.kind, job.image_root, job.layout, job.max_images, rejects, count)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     for left in job.folder.parent.glob(f"{job.folder.name}.partial-*"):
         shutil.rmtree(left)
-    return write_part(documents(), job.kind, job.folder, _tokenizer(job.tokenizer, job.tokenizer.stat().st_mtime_ns), job.layout, rejects)
+    return write_part(documents, job.kind, job.folder, _tokenizer(job.tokenizer, job.tokenizer.stat().st_mtime_ns), job.layout, rejects)
 
 
 def run(jobs: list[Job], processes: int, progress: bool) -> list[dict]:

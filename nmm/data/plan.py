@@ -29,8 +29,8 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
     if config.model.vocab_size != corpus.vocab_size:
         raise ValueError(f"the model has vocab_size = {config.model.vocab_size}, and the corpus {corpus.folder} {corpus.vocab_size}")
     for name, split in zip(mixture.names, mixture.splits):
-        for modality in _unread(config.model, corpus, split):
-            width = WIDTHS[modality]
+        if unread := _unread(config.model, corpus, split):
+            modality, width = unread[0], WIDTHS[unread[0]]
             raise ValueError(
                 f"source {name!r} has {modality} tokens of {getattr(corpus, width)} numbers, and the model has {width} = "
                 f"{getattr(config.model, width)}: give {width} = {getattr(corpus, width)}, or a mixture without this source"

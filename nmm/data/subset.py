@@ -6,10 +6,9 @@ from pathlib import Path
 
 from nmm.config import content_hash
 from nmm.data import store
-from nmm.data.clean import clean
 from nmm.data.documents import Document
+from nmm.data.jobs import good_documents
 from nmm.data.prepare import PART_BYTES, Plan, parse_source
-from nmm.data.readers import ImageRoot, read
 from nmm.data.rejects import Rejects
 from nmm.data.write import Layout, write_corpus
 
@@ -75,14 +74,8 @@ def save_description(corpus: store.Corpus, folder: str | Path) -> None:
 
 def _kept(plan: Plan, name: str, share: float) -> Iterator[Document]:
     """The good documents of a source, those for training thinned out."""
-    root, rejects = plan.roots[name], Rejects()
-    images = ImageRoot(root) if root else None
-    for file in plan.files[name]:
-        for found in read(file, plan.kinds[name], rejects, images):
-            document = clean(found, plan.kinds[name], plan.layout.geometry, plan.max_images, rejects)
-            if document is None:
-                continue
-            # the first half of the digest decides what is held out, the second what is kept
-            drawn = int.from_bytes(document.digest()[8:16], "big")
-            if plan.layout.split_of(document, 0) == "validation" or drawn < share * 2.0**64:
-                yield document
+    for document in good_documents(plan.files[name], plan.kinds[name], plan.roots[name], plan.layout, plan.max_images, Rejects()):
+        # the first half of the digest decides what is held out, the second what is kept
+        drawn = int.from_bytes(document.digest()[8:16], "big")
+        if plan.layout.split_of(document, 0) == "validation" or drawn < share * 2.0**64:
+            yield document
