@@ -6,9 +6,9 @@ import numpy as np
 
 from nmm.laws.checks import columns as checked_columns
 from nmm.laws.fitting import Fit, fit_law
-from nmm.laws.law import Law, PowerSum, Term, coefficient, exponent
+from nmm.laws.law import Law, PowerSum, Term, coefficient
 from nmm.laws.losses import Loss
-from nmm.laws.parametric import fit_parametric
+from nmm.laws.parametric import ParametricLaw, fit_parametric
 
 PUBLISHED_R = 15.4  # of text from the web, Muennighoff et al. 2023 [repetitions]
 STARTS = (1.0, 4.0, 16.0, 64.0)  # values of R* from which the fit begins
@@ -39,14 +39,7 @@ class RepetitionLaw(Law):
     )
     source = "Muennighoff et al. 2023 (arXiv 2305.16264), without their second decay, of excess parameters"
     inputs = ("N", "D", "U")
-    parameters = (
-        coefficient("E", "nats/token"),
-        coefficient("A", "nats/token * parameters^alpha"),
-        coefficient("B", "nats/token * tokens^beta"),
-        exponent("alpha"),
-        exponent("beta"),
-        coefficient("R", "repetitions"),
-    )
+    parameters = (*ParametricLaw.parameters, coefficient("R", "repetitions"))
 
     def bind(self, columns, centre=True):
         return RepetitionBound(self, columns, centre)
