@@ -98,6 +98,11 @@ class EarlyFusionConfig:
     def head_dim(self) -> int:
         return self.d_model // self.n_heads
 
+    @property
+    def size(self) -> str:
+        """The model's name among the sizes of a study."""
+        return f"d{self.d_model}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LateFusionConfig(EarlyFusionConfig):

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from nmm import runs
 from nmm.config import RunConfig, from_dict, to_dict
 from nmm.data import store
+from nmm.data.files import write_json
 from nmm.locks import SCRATCH, lock
 
 
@@ -54,9 +55,9 @@ def write_jobs(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, run in grid.items():
-        job = Job(run=run, corpus=str(corpus), runs_dir=str(runs_dir), preset=preset, size=f"d{run.model.d_model}", entropy=entropy)
+        job = Job(run=run, corpus=str(corpus), runs_dir=str(runs_dir), preset=preset, size=run.model.size, entropy=entropy)
         paths.append(folder / f"{name}.json")
-        paths[-1].write_text(json.dumps({**asdict(job), "run": to_dict(run)}, indent=1) + "\n")
+        write_json(paths[-1], {**asdict(job), "run": to_dict(run)})
     return paths
 
 

@@ -198,8 +198,8 @@ class Study:
 RATES = (0.005, 0.01, 0.02)
 SPARSE_BY_MODALITY = {"arch": "moe", "n_experts": 2, "routing": "modality"}
 # What `tuning` found: for each arm about the lowest mean loss of two seeds; of settings that differ by less than their seeds the
-# lower rate; and only where all of four seeds learn to see colours and shapes within the laptop study's smallest budget. At
-# 0.01 and above late fusion now and then does not; at 0.007 it does, on torch 2.7 and on 2.11.
+# lower rate; and only where all of four seeds learn to see colours and shapes within the laptop study's smallest budget
+# (`nmm.seeing`). At 0.01 and above late fusion now and then does not; at 0.007 it does, on torch 2.7 and on 2.11.
 ARMS = {
     "early": Arm(),
     "late": Arm(arch="late", lr=0.007),

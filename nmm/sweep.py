@@ -304,7 +304,7 @@ def _one(config: RunConfig, branches: list[RunConfig], corpus: store.Corpus, wor
         partial.unlink()
     scratch = work.folder / SCRATCH / config.id
     record = train(
-        config, corpus, preset=work.preset, size=f"d{config.model.d_model}", entropy=work.entropy, scratch=scratch,
+        config, corpus, preset=work.preset, size=config.model.size, entropy=work.entropy, scratch=scratch,
         checkpoint_seconds=work.checkpoint_seconds, branches={run.tokens: work.folder / SCRATCH / run.id for run in branches},
         progress=lambda tokens: reports.put(("progress", tokens)),
     )

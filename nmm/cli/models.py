@@ -45,7 +45,7 @@ def presets() -> pd.DataFrame:
         for arm in study.arms:
             for width in study.widths:
                 model = study.model(width, vocab_size=vocab_size, patch_dim=PATCH_DIM, arm=arm)
-                rows.append((study.name, f"d{width}", model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE))
+                rows.append((study.name, model.size, model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE))
     table = []
     for study_name, size, model, lr, context, patches in rows:
         counts = count(model)
