@@ -10,6 +10,17 @@ from nmm.data.embedded import embedded_corpus
 from nmm.presets import MIXTURE, Study, study
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """As in a sweep: sums of two threads are not reproducible."""
+    import torch  # many tests need none
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Study:
     """The smoke study with one width and fewer held-out sequences."""

@@ -32,14 +32,7 @@ from nmm.training.objective import LanguageModel, targets
 from nmm.training.optimisation import cooldown_step, parameter_groups, schedule
 from nmm.weights import file_hash
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As in a sweep: sums of two threads are not reproducible."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from nmm.architectures import EarlyFusionConfig
 from nmm.data.loader import collate
 from nmm.models import build, early_fusion
 from nmm.models.early_fusion import IGNORE
+from tests.models.probes import decided_by_the_seed, moved, slopes
 
 CONFIG = EarlyFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=512, patch_dim=192, ffn_multiple=8, rope_base=100.0)
 
@@ -23,14 +24,6 @@ def model():
 @pytest.fixture
 def batch(corpus):
     return collate([corpus.sources["caption"].train[0], corpus.sources["interleaved"].train[0]])
-
-
-def moved(model, batch, change) -> torch.Tensor:
-    """Which positions' hidden states change (B, L) when `change` edits a copy of the batch."""
-    other = {name: value.clone() for name, value in batch.items()}
-    change(other)
-    with torch.no_grad():
-        return (model.hidden(batch) != model.hidden(other)).any(-1)
 
 
 @pytest.mark.parametrize("row", [0, 1])
@@ -115,17 +108,8 @@ def test_the_gradient_is_the_slope(batch):
     model = build(CONFIG).double()
     batch["patches"] = batch["patches"].double()
     labels = batch["labels"][batch["labels"] != IGNORE]
-    F.cross_entropy(model(batch), labels).backward()
-    parameters = list(model.parameters())
-    direction = [torch.randn_like(p) / p.numel() ** 0.5 for p in parameters]
-    slope = sum((p.grad * d).sum() for p, d in zip(parameters, direction, strict=True)).item()
-    losses = []
-    with torch.no_grad():
-        for step in (1e-4, -2e-4):
-            for p, d in zip(parameters, direction, strict=True):
-                p += step * d
-            losses.append(F.cross_entropy(model(batch), labels).item())
-    assert (losses[0] - losses[1]) / 2e-4 == pytest.approx(slope, rel=1e-3)
+    difference, slope = slopes(lambda: F.cross_entropy(model(batch), labels), model.parameters(), 1e-4)
+    assert difference == pytest.approx(slope, rel=1e-3)
 
 
 def test_text_alone_needs_no_images(model, corpus):
@@ -152,12 +136,7 @@ def test_padding_changes_nothing(model, corpus):
 
 
 def test_the_seed_decides_the_weights():
-    states = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        states.append(build(CONFIG).state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert not torch.equal(states[0]["embedding.weight"], states[2]["embedding.weight"])
+    decided_by_the_seed(CONFIG, "embedding.weight")
 
 
 def test_an_untrained_model_guesses(model, batch):

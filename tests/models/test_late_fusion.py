@@ -12,6 +12,7 @@ from nmm.data.loader import collate
 from nmm.models import build
 from nmm.models.early_fusion import IGNORE, INPUTS
 from nmm.models.late_fusion import LateFusion
+from tests.models.probes import decided_by_the_seed, moved, slopes
 
 CONFIG = LateFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=512, patch_dim=192, ffn_multiple=8, rope_base=100.0,
                           d_vision=16, n_vision_layers=3, n_vision_heads=2)
@@ -28,14 +29,6 @@ def model() -> LateFusion:
 def batch(corpus):
     """Rows with 4, 4 and no images."""
     return collate([corpus.sources[name].train[0] for name in ("caption", "interleaved", "text")])
-
-
-def moved(model, batch, change) -> torch.Tensor:
-    """Which positions' hidden states change (B, L) when `change` edits a copy of the batch."""
-    other = {name: value.clone() for name, value in batch.items()}
-    change(other)
-    with torch.no_grad():
-        return (model.hidden(batch) != model.hidden(other)).any(-1)
 
 
 def hand_made(*rows: list[int]) -> dict[str, torch.Tensor]:
@@ -152,17 +145,8 @@ def test_the_gradient_is_the_slope(batch):
     torch.manual_seed(0)
     model = build(CONFIG).double()
     labels = batch["labels"][batch["labels"] != IGNORE]
-    F.cross_entropy(model(batch), labels).backward()
-    parameters = list(model.vision.parameters()) + [model.connector.weight]
-    direction = [torch.randn_like(p) / p.numel() ** 0.5 for p in parameters]
-    slope = sum((p.grad * d).sum() for p, d in zip(parameters, direction, strict=True)).item()
-    losses = []
-    with torch.no_grad():
-        for step in (1e-4, -2e-4):
-            for p, d in zip(parameters, direction, strict=True):
-                p += step * d
-            losses.append(F.cross_entropy(model(batch), labels).item())
-    assert (losses[0] - losses[1]) / 2e-4 == pytest.approx(slope, rel=1e-3)
+    difference, slope = slopes(lambda: F.cross_entropy(model(batch), labels), [*model.vision.parameters(), model.connector.weight], 1e-4)
+    assert difference == pytest.approx(slope, rel=1e-3)
 
 
 @pytest.mark.parametrize("slots", [0, 64])
@@ -212,12 +196,7 @@ def test_initial_scales():
 
 
 def test_the_seed_decides_the_weights():
-    states = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        states.append(build(CONFIG).state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert not torch.equal(states[0]["connector.weight"], states[2]["connector.weight"])
+    decided_by_the_seed(CONFIG, "connector.weight")
 
 
 def test_the_encoder_has_its_backend_set(model, batch):
