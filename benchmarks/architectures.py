@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmm.architectures import ModelConfig
-from nmm.data.embedded import embedded_corpus
-from nmm.data.loader import IGNORE, train_batches
-from nmm.data.mixture import Mixture
-from nmm.data.store import Corpus
-from nmm.flops import count, exact_train_flops, train_flops
+from nmm.architectures.flops import count, exact_train_flops, train_flops
+from nmm.data.batches.loader import IGNORE, train_batches
+from nmm.data.batches.mixture import Mixture
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.corpus.store import Corpus
 from nmm.models import build
-from nmm.presets import MIXTURE, Arm, study
+from nmm.studies.presets import MIXTURE, Arm, study
 
 BATCH = 4               # sequences of a step, the laptop study's
 EARLY_HEADS = range(12, 25, 2)      # widths of a head about as wide as the laptop study's 16

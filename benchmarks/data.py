@@ -25,14 +25,14 @@ from PIL import Image as Pillow
 from torch.nn import functional as F
 
 from nmm.architectures import EarlyFusionConfig
-from nmm.data.embedded import embedded_corpus
-from nmm.data.formats import Geometry
+from nmm.data.batches.loader import IGNORE, train_batches
+from nmm.data.batches.mixture import Mixture
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.corpus.prepare import prepare
 from nmm.data.images import decode
-from nmm.data.loader import IGNORE, train_batches
-from nmm.data.mixture import Mixture
-from nmm.data.prepare import prepare
+from nmm.data.modalities import Geometry
 from nmm.models import build
-from nmm.presets import MIXTURE
+from nmm.studies.presets import MIXTURE
 
 WIDTHS = (16, 32, 96)
 STEPS = 300

@@ -11,7 +11,7 @@ from synthetic import synthetic_batch
 from torch import Tensor, nn
 
 from nmm.architectures import ModelConfig
-from nmm.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE
 
 MODELS = {
     "early-932M": PAPER_EARLY["932M"].model, "moe-932M": PAPER_MOE["932M"].model, "early-275M": PAPER_EARLY["275M"].model,

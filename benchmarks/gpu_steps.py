@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmm.architectures import LateFusionConfig, ModelConfig
-from nmm.flops import count, exact_train_flops, train_flops
+from nmm.architectures.flops import count, exact_train_flops, train_flops
 from nmm.models import build
 from nmm.models.early_fusion import IGNORE
 from nmm.training.devices import peak_flops

@@ -18,8 +18,8 @@ import time
 import numpy as np
 
 from nmm.laws import fit_parametric
-from nmm.laws.synthetic import EARLY, NOISE, study
-from nmm.laws.uncertainty import METHODS
+from nmm.laws.core.uncertainty import METHODS
+from nmm.laws.use.synthetic import EARLY, NOISE, study
 
 QUANTITIES = ("E", "A", "B", "alpha", "beta", "a")
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nmm.laws import fit_parametric
-from nmm.laws.reference import scipy_fit
-from nmm.laws.starts import paper_grid
+from nmm.laws.core.starts import paper_grid
+from nmm.laws.use.reference import scipy_fit
 
 
 def made_up(n_sizes: int = 12, n_budgets: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

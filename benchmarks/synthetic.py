@@ -32,7 +32,7 @@ def sequence(kind: str, context: int, image_tokens: int, rng: np.random.Generato
 def synthetic_batch(
     sequences: int, *, context: int, image_tokens: int, vocab_size: int, patch_dim: int, device: torch.device, seed: int = 0
 ) -> dict[str, Tensor]:
-    """A batch as `nmm.data.loader.collate` makes them, on a device."""
+    """A batch as `nmm.data.batches.loader.collate` makes them, on a device."""
     rng = np.random.default_rng(seed)
     shares = [share for share, _ in KINDS.values()]
     kinds = rng.choice(list(KINDS), size=sequences, p=shares)

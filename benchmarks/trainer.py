@@ -17,16 +17,16 @@ from composer.utils import reproducibility
 from torch.nn import functional as F
 
 from nmm.config import RunConfig
-from nmm.data.embedded import embedded_corpus
-from nmm.data.loader import train_batches
-from nmm.data.plan import plan
-from nmm.data.store import Corpus
+from nmm.data.batches.loader import train_batches
+from nmm.data.batches.plan import plan
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.corpus.store import Corpus
 from nmm.models import build
-from nmm.presets import MIXTURE, study
-from nmm.train import make_trainer
+from nmm.studies.presets import MIXTURE, study
 from nmm.training.lean import FusedDecoupledAdamW
-from nmm.training.objective import targets
+from nmm.training.objectives.text import targets
 from nmm.training.optimisation import schedule
+from nmm.training.run import make_trainer
 
 
 def bare(config: RunConfig, corpus: Corpus) -> float:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from nmm.config import RunConfig
-from nmm.data.embedded import embedded_corpus
-from nmm.presets import MIXTURE, Study, study
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.studies.presets import MIXTURE, Study, study
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Trains runs in one of several processes, for tests/test_execution.py: `python -m tests.processes CORPUS JOBS OUT`.
 
-JOBS is a JSON list of jobs: `run` as `nmm.config.to_dict` writes it; `scratch` and `stop_after`, to stop after so many reports
+JOBS is a JSON list of jobs: `run` as `nmm.config.run.to_dict` writes it; `scratch` and `stop_after`, to stop after so many reports
 of progress and go on from the checkpoint. OUT gets the records of all.
 """
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from nmm.config import from_dict, to_dict
-from nmm.data import store
-from nmm.data.store import Corpus
-from nmm.runs import RunRecord
-from nmm.train import train
+from nmm.data.corpus import store
+from nmm.data.corpus.store import Corpus
+from nmm.record import RunRecord
+from nmm.training.run import train
 
 
 class Stopped(BaseException):

@@ -8,9 +8,9 @@ import sys
 from dataclasses import asdict, replace
 
 from nmm.config import RunConfig
-from nmm.data import store
-from nmm.data.generated import World
-from nmm.presets import study
+from nmm.data.corpus import store
+from nmm.data.generated.world import World
+from nmm.studies.presets import study
 from nmm.sweep import Outcome, sweep
 
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from nmm import runs
+from nmm import record
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, MoEConfig
 from nmm.config import DataConfig, ExecutionConfig, InitConfig, OptimConfig, RunConfig, content_hash, from_dict, to_dict
-from nmm.presets import STUDIES, study
+from nmm.studies.presets import STUDIES, study
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ RUNS = Path(__file__).parents[1] / "runs"
 @pytest.mark.parametrize("folder", [RUNS / name for name in STUDIES if (RUNS / name).exists()], ids=lambda folder: folder.name)
 def test_committed_records_are_those_of_their_preset(folder):
     """The published runs are what the preset of that name would train today."""
-    records = [runs.read(path) for path in runs.paths(folder)]
+    records = [record.read(path) for path in record.paths(folder)]
     data, model = records[0].config.data, records[0].config.model
     shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim, audio_dim=model.audio_dim,
                             video_dim=model.video_dim)

@@ -14,14 +14,14 @@ import torch
 
 from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.config import ExecutionConfig, to_dict
-from nmm.data.loader import train_batches, validation_batches
-from nmm.data.plan import plan, validation_sources
+from nmm.data.batches.loader import train_batches, validation_batches
+from nmm.data.batches.plan import plan, validation_sources
 from nmm.models import build, experts
-from nmm.train import make_trainer, train
+from nmm.models.io.weights import load
 from nmm.training import execution
 from nmm.training.execution import HeldOutShare, Place
-from nmm.training.objective import LanguageModel, cross_entropy, targets
-from nmm.weights import load
+from nmm.training.objectives.text import LanguageModel, cross_entropy, targets
+from nmm.training.run import make_trainer, train
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

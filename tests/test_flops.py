@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig
-from nmm.data.loader import IGNORE, collate
-from nmm.flops import count, exact_train_flops, train_flops
+from nmm.architectures.flops import count, exact_train_flops, train_flops
+from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build
-from nmm.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, study
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, study
 
 SMALL = EarlyFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8)
 SMALL_LATE = LateFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from nmm.config import TASKS
-from nmm.data import generated
+from nmm.data.batches.loader import IGNORE, collate
+from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.documents import Span, Text
-from nmm.data.embedded import embedded_corpus
-from nmm.data.generated import COLOURS, GRID, SHAPES, TEXTURES, World, picture, render
-from nmm.data.loader import IGNORE, collate
-from nmm.presets import MIXTURE
+from nmm.data.generated import world as generated
+from nmm.data.generated.world import COLOURS, GRID, SHAPES, TEXTURES, World, picture, render
+from nmm.studies.presets import MIXTURE
 
 WORLD = World(0)
 KINDS = len(COLOURS) * len(SHAPES) * TEXTURES

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from nmm import runs
+from nmm import record as records
 from nmm.config import ExecutionConfig, InitConfig, from_dict, to_dict
-from nmm.launch import Job, main, read_job, run_job, write_jobs
-from nmm.locks import SCRATCH, lock
-from nmm.weights import file_hash, load
+from nmm.models.io.weights import file_hash, load
+from nmm.sweep.launch import Job, main, read_job, run_job, write_jobs
+from nmm.sweep.locks import SCRATCH, lock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +44,7 @@ def test_a_run_is_trained_once_and_its_model_starts_another(job, tmp_path, capsy
     assert main([str(path)]) == 0
     assert f"run {job.run.id} finished in 1 processes: L = " in capsys.readouterr().out
     written = Path(job.runs_dir) / f"{job.run.id}.json"
-    record, when = runs.read(written), written.stat().st_mtime_ns
+    record, when = records.read(written), written.stat().st_mtime_ns
     assert not (Path(job.runs_dir) / SCRATCH / job.run.id).exists()
     assert main([str(path)]) == 0
     assert written.stat().st_mtime_ns == when
@@ -73,7 +73,7 @@ def test_bad_jobs_are_named(job, tmp_path, capsys, change, message):
     path = tmp_path / "job.json"
     path.write_text(json.dumps({**vars(job), "run": to_dict(job.run), **change}))
     assert main([str(path)]) == 2
-    assert f"nmm.train: {path} is no job: {message}" in capsys.readouterr().err
+    assert f"nmm.training.run: {path} is no job: {message}" in capsys.readouterr().err
 
 
 def test_missing_parts_are_named(job, tmp_path, capsys):
@@ -99,10 +99,10 @@ def test_missing_parts_are_named(job, tmp_path, capsys):
 def test_two_processes_are_launched(job, short, tmp_path, launcher):
     sharded = replace(short, execution=ExecutionConfig(sharding="full"))
     (path,) = write_jobs({short.id: sharded}, tmp_path, corpus=job.corpus, runs_dir=job.runs_dir, preset="tiny")
-    done = subprocess.run([sys.executable, *launcher, "nmm.train", str(path)], capture_output=True, text=True, cwd=ROOT,
+    done = subprocess.run([sys.executable, *launcher, "nmm.sweep.launch", str(path)], capture_output=True, text=True, cwd=ROOT,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    record = runs.read(Path(job.runs_dir) / f"{short.id}.json")
+    record = records.read(Path(job.runs_dir) / f"{short.id}.json")
     assert (record.status, record.processes) == ("finished", 2)
     assert from_dict(to_dict(record.config)) == sharded
     shutil.rmtree(job.runs_dir)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nmm import paper
-from nmm.flops import count
+from nmm.architectures.flops import count
 from nmm.laws import audit
-from nmm.laws.auditing import VERDICTS, audit_frontiers, derived_range, sparse_row_check, verdict
-from nmm.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, PAPER_MOE
+from nmm.laws.use.audit import VERDICTS, audit_frontiers, derived_range, sparse_row_check, verdict
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, PAPER_MOE
 
 
 def test_printed_numbers_keep_their_rounding():

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from nmm.data.mixture import MIXTURES
-from nmm.flops import count
-from nmm.presets import ARMS, LAPTOP, MIXTURE, PAPER_EARLY, PAPER_LATE, PAPER_MOE, STUDIES, Arm, study
+from nmm.architectures.flops import count
+from nmm.data.batches.mixture import MIXTURES
+from nmm.studies.presets import ARMS, LAPTOP, MIXTURE, PAPER_EARLY, PAPER_LATE, PAPER_MOE, STUDIES, Arm, study
 
 
 def test_an_unknown_preset_lists_the_known():

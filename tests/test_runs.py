@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nmm import record as records
 from nmm import runs
 from nmm.architectures import LateFusionConfig, MoEConfig
+from nmm.architectures.flops import count, train_flops
 from nmm.config import TASKS, to_dict
-from nmm.data.generated import World
-from nmm.flops import count, train_flops
-from nmm.presets import study
-from nmm.runs import RecordError, RunRecord
+from nmm.data.generated.world import World
+from nmm.record import RecordError, RunRecord
+from nmm.runs import table as table_of
+from nmm.studies.presets import study
 
 
 @pytest.fixture
@@ -37,17 +39,17 @@ def failed(record) -> RunRecord:
 
 def test_what_is_written_is_read(record, failed, tmp_path):
     for one in (record, failed):
-        path = runs.write(one, tmp_path / "new" / "folder")
+        path = records.write(one, tmp_path / "new" / "folder")
         assert path.name == f"{one.config.id}.json"
-        assert runs.read(path) == one
+        assert records.read(path) == one
     assert [path.suffix for path in (tmp_path / "new" / "folder").iterdir()] == [".json", ".json"]
 
 
 def test_the_table(record, failed, tmp_path):
-    runs.write(record, tmp_path)
-    runs.write(failed, tmp_path)
+    records.write(record, tmp_path)
+    records.write(failed, tmp_path)
     table = runs.load(tmp_path)
-    assert list(table.columns) == runs.COLUMNS
+    assert list(table.columns) == table_of.COLUMNS
     row = table[table["status"] == "finished"].iloc[0]
     counts = count(record.config.model)
     assert row["N"] == row["n_active"] == row["n_total"] == counts.N
@@ -68,16 +70,16 @@ def test_every_documented_column_is_there_():
     for line in re.sub(r"\[.*?\]", "", text).strip().splitlines():
         for clause in line.split(";"):
             said |= set(clause.split(":")[0].replace(",", " ").split())
-    missing = [name for name in runs.COLUMNS if name not in said]
+    missing = [name for name in table_of.COLUMNS if name not in said]
     assert not missing, f"not in the docstring: {missing}"
     promised = {"arch", "mixture", "preset", "seed", "N", "n_active", "n_total", "D", "C", "L", "L_caption", "L_interleaved", "L_text",
                 "status", "wall_seconds"}
-    assert promised <= set(runs.COLUMNS)
+    assert promised <= set(table_of.COLUMNS)
 
 
 def test_missing_is_nan_and_never_zero(failed, record, tmp_path):
-    runs.write(failed, tmp_path)
-    runs.write(replace(record, entropy=None, losses={"caption": 1.0}), tmp_path)
+    records.write(failed, tmp_path)
+    records.write(replace(record, entropy=None, losses={"caption": 1.0}), tmp_path)
     table = runs.load(tmp_path).set_index("status")
     for column in ("D", "D_text", "C", "C_exact", "L", *(f"L_{task}" for task in TASKS), "wall_seconds", "tokens_per_second"):
         assert pd.isna(table.loc["failed", column]), column
@@ -94,7 +96,7 @@ def test_rows_are_in_order(record, tmp_path):
                                                        "audio_dim": 0, "video_dim": 0}))
     for config in grid.values():
         tokens = {"text": config.tokens, "image": 0, "padding": 0, "target": 1}
-        runs.write(replace(record, config=config, tokens=tokens), tmp_path)
+        records.write(replace(record, config=config, tokens=tokens), tmp_path)
     table = runs.load(tmp_path)
     assert table[["N", "D"]].apply(tuple, axis=1).tolist() == sorted(table[["N", "D"]].apply(tuple, axis=1))
     assert len(table) == 9
@@ -103,7 +105,7 @@ def test_rows_are_in_order(record, tmp_path):
 def test_an_empty_folder_is_an_empty_table(tmp_path):
     table = runs.load(tmp_path)
     assert table.empty
-    assert list(table.columns) == runs.COLUMNS
+    assert list(table.columns) == table_of.COLUMNS
     assert runs.curves(tmp_path).empty
 
 
@@ -117,13 +119,13 @@ def test_one_law_is_for_one_kind_of_model(record, failed, tmp_path):
     coarse = replace(record, config=replace(record.config, model=sparse))
     aware = replace(record, config=replace(record.config, model=replace(sparse, n_experts=2, routing="modality")))
     for one in (record, failed, coarse):
-        runs.write(one, tmp_path)
+        records.write(one, tmp_path)
     table = runs.load(tmp_path)
     assert runs.finished(table, "early")["run"].tolist() == [record.config.id]
     assert runs.finished(table, "moe")["run"].tolist() == [coarse.config.id]
     with pytest.raises(ValueError, match="no finished run of architecture 'late' .*1 of early, 1 of moe"):
         runs.finished(table, "late")
-    runs.write(aware, tmp_path)
+    records.write(aware, tmp_path)
     with pytest.raises(ValueError, match=r"several kinds of moe.*n_experts=2.0, top_k=1.0, routing=modality"):
         runs.finished(runs.load(tmp_path), "moe")
 
@@ -131,7 +133,7 @@ def test_one_law_is_for_one_kind_of_model(record, failed, tmp_path):
 def test_the_row_of_late_fusion(record, tmp_path):
     shared = {item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)}
     late = LateFusionConfig(d_vision=24, n_vision_layers=3, n_vision_heads=1, **shared)
-    runs.write(replace(record, config=replace(record.config, model=late), branched_at=32_000), tmp_path)
+    records.write(replace(record, config=replace(record.config, model=late), branched_at=32_000), tmp_path)
     (row,) = runs.load(tmp_path).to_dict("records")
     counts = count(late)
     assert (row["N"], row["N_v"], row["n_active"]) == (counts.N, counts.N_v, counts.N + counts.N_v)
@@ -147,13 +149,13 @@ def test_routing_of_another_shape_is_refused(record, routing):
     sparse = MoEConfig(**{item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)})
     config = replace(record.config, model=sparse)
     assert replace(record, config=config, routing={"caption": [[[1, 2]] * 8] * 3}).routing
-    with pytest.raises(runs.RecordError, match=r"routing must hold whole numbers of shape \(3, 8, 2\)"):
+    with pytest.raises(records.RecordError, match=r"routing must hold whole numbers of shape \(3, 8, 2\)"):
         replace(record, config=config, routing=routing)
 
 
 def test_curves(record, failed, tmp_path):
-    runs.write(record, tmp_path)
-    runs.write(failed, tmp_path)
+    records.write(record, tmp_path)
+    records.write(failed, tmp_path)
     curves = runs.curves(tmp_path)
     assert curves[["tokens", "loss"]].to_numpy().tolist() == record.curve
     assert set(curves["run"]) == {record.config.id}
@@ -161,8 +163,8 @@ def test_curves(record, failed, tmp_path):
 
 
 def test_one_corrupt_file_does_not_hide_the_others(record, failed, tmp_path):
-    runs.write(record, tmp_path)
-    path = runs.write(failed, tmp_path)
+    records.write(record, tmp_path)
+    path = records.write(failed, tmp_path)
     path.write_text(path.read_text()[:300])
     with pytest.warns(UserWarning, match=f"{path} is no valid run record .*restore it, or delete it and run the sweep again"):
         table = runs.load(tmp_path)
@@ -197,7 +199,7 @@ def damage(plain: dict) -> list[tuple[str, dict]]:
 @pytest.mark.filterwarnings("ignore:.*is no valid run record:UserWarning")
 def test_no_damage_makes_the_table_fail(record, tmp_path):
     """Whatever a record file holds, it is a row: read as it stands, or corrupt; and what is damaged in substance is corrupt."""
-    path = runs.write(record, tmp_path)
+    path = records.write(record, tmp_path)
     whole = json.loads(path.read_text())
     for name, case in damage(whole):
         path.write_text(json.dumps(case))
@@ -218,12 +220,12 @@ def test_no_damage_makes_the_table_fail(record, tmp_path):
 
 
 def test_a_record_under_a_wrong_name_or_changed_by_hand_is_corrupt(record, tmp_path):
-    path = runs.write(record, tmp_path)
+    path = records.write(record, tmp_path)
     plain = json.loads(path.read_text())
     plain["config"]["optim"]["lr"] = 0.5
     path.write_text(json.dumps(plain))
     with pytest.raises(RecordError, match="its configuration hashes to"):
-        runs.read(path)
+        records.read(path)
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -247,35 +249,35 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_trace(record, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
     try:
         with pytest.raises(OSError, match=f"cannot write the record {tmp_path}/{record.config.id}.json: .*Free space or choose another folder"):
-            runs.write(record, tmp_path)
+            records.write(record, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_keeps_the_record_before(record, tmp_path):
-    path = runs.write(record, tmp_path)
+    path = records.write(record, tmp_path)
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
     try:
         with pytest.raises(OSError, match="cannot write"):
-            runs.write(replace(record, wall_seconds=9.0), tmp_path)
+            records.write(replace(record, wall_seconds=9.0), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
 
 
 def test_a_record_holds_what_rebuilds_the_run(record, tmp_path):
-    plain = json.loads(runs.write(record, tmp_path).read_text())
+    plain = json.loads(records.write(record, tmp_path).read_text())
     assert plain["config"] == to_dict(record.config)
     assert plain["id"] == record.config.id
-    assert plain["schema"] == runs.SCHEMA
+    assert plain["schema"] == records.SCHEMA
 
 
 def test_a_measure_that_no_run_has_is_nan(record, tmp_path):
     """Real data has no known entropy: its columns are numbers all the same."""
-    runs.write(replace(record, entropy=None), tmp_path)
+    records.write(replace(record, entropy=None), tmp_path)
     table = runs.load(tmp_path)
     assert table["E_true"].dtype == float
     assert table["E_true"].isna().all()

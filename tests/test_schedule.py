@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nmm.schedule import lr_factor
+from nmm.training.schedule import lr_factor
 
 SHAPE = {"total": 1000, "warmup": 100, "cooldown": 0.2}
 

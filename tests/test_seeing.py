@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nmm.data.embedded import embedded_corpus
-from nmm.data.generated import World
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.generated.world import World
 from nmm.models import build
-from nmm.presets import ARMS, LAPTOP, MIXTURE
-from nmm.seeing import caption_losses, share_of_chance
-from nmm.train import make_trainer
+from nmm.studies.presets import ARMS, LAPTOP, MIXTURE
+from nmm.training.probes.seeing import caption_losses, share_of_chance
+from nmm.training.run import make_trainer
 
 SMALLEST = min(LAPTOP.budgets)
 
@@ -39,7 +39,7 @@ def test_kinds_are_weighed_as_in_the_whole(corpus, tiny):
     losses = caption_losses(model, captions, World(0))
     from torch.nn import functional as F
 
-    from nmm.data.loader import IGNORE, collate
+    from nmm.data.batches.loader import IGNORE, collate
 
     batch = collate(captions)
     whole = F.cross_entropy(model(batch), batch["labels"][batch["labels"] != IGNORE]).item()

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from nmm import specialisation
-from nmm.specialisation import assignment, composition, entropy_score, indifferent_score, load, uniform_deviation
+from nmm.runs import specialisation
+from nmm.runs.specialisation import assignment, composition, entropy_score, indifferent_score, load, uniform_deviation
 
 APART = [[[6, 0], [0, 6]]]                      # one layer: an expert for each kind
 SHARED = [[[3, 3], [3, 3]]]
@@ -88,12 +88,12 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     from composer import Evaluator, Trainer
 
     from nmm.architectures import MoEConfig
-    from nmm.data.loader import validation_batches
-    from nmm.data.plan import validation_sources
+    from nmm.data.batches.loader import validation_batches
+    from nmm.data.batches.plan import validation_sources
     from nmm.models import build
     from nmm.models.moe import routing_counts
-    from nmm.train import LanguageModel
-    from nmm.training.callbacks import Routing
+    from nmm.training.probes.routing import Routing
+    from nmm.training.run import LanguageModel
 
     config = MoEConfig(
         d_model=16, n_layers=3, n_heads=1, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, ffn_multiple=8, n_experts=4,

@@ -7,11 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nmm import presets, studies
 from nmm.cli import main
-from nmm.launch import read_job
-from nmm.presets import study
-from nmm.studies import prepare_corpus, run_study, sources
+from nmm.studies import pipeline, prepare_corpus, presets, run_study, sources
+from nmm.studies.presets import study
+from nmm.sweep.launch import read_job
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
 
@@ -69,7 +68,7 @@ def test_jobs_of_a_study_are_what_the_sweep_would_train(tiny, tmp_path, monkeypa
     assert {(job.corpus, job.runs_dir, job.preset) for job in jobs} == {
         (str(corpus.folder.relative_to(tmp_path)), "work/runs/tiny", "tiny")}
     assert jobs[0].entropy.keys() == {"caption", "interleaved", "text"}
-    assert f"{len(jobs)} runs in jobs; launch one: composer -n 2 -m nmm.train jobs/" in capsys.readouterr().out
+    assert f"{len(jobs)} runs in jobs; launch one: composer -n 2 -m nmm.sweep.launch jobs/" in capsys.readouterr().out
     assert not (tmp_path / "work" / "runs").exists()
 
 
@@ -100,7 +99,8 @@ def test_an_unknown_preset(tmp_path):
 
 def test_a_finished_study_is_read_and_not_trained(tiny, tmp_path, monkeypatch):
     """Records written beforehand stand for a training; where they are is said."""
-    from nmm.runs import RunRecord, load, write
+    from nmm.record import RunRecord, write
+    from nmm.runs import load
 
     monkeypatch.setitem(presets.STUDIES, "tiny", tiny)
     corpus = prepare_corpus(tiny, None, tmp_path)
@@ -119,7 +119,7 @@ def test_a_finished_study_is_read_and_not_trained(tiny, tmp_path, monkeypatch):
 def test_the_data_of_a_study_names_its_records_folder(data, tmp_path, monkeypatch):
     """Generated and real records of one preset never share a folder, nor do those of two data folders."""
     seen = []
-    monkeypatch.setattr(studies, "sweep", lambda grid, *, runs_dir, **settings: seen.append((runs_dir, settings)))
+    monkeypatch.setattr(pipeline, "sweep", lambda grid, *, runs_dir, **settings: seen.append((runs_dir, settings)))
     for source in (None, data):
         run_study("smoke", data=source, work=tmp_path)
     (generated, first), (real, second) = seen
@@ -132,7 +132,7 @@ def test_the_data_of_a_study_names_its_records_folder(data, tmp_path, monkeypatc
 def test_max_epochs_reaches_the_runs(tiny, tmp_path, monkeypatch):
     grids = []
     monkeypatch.setitem(presets.STUDIES, "tiny", tiny)
-    monkeypatch.setattr(studies, "sweep", lambda grid, **settings: grids.append(grid))
+    monkeypatch.setattr(pipeline, "sweep", lambda grid, **settings: grids.append(grid))
     run_study("tiny", max_epochs=3, work=tmp_path)
     assert {config.data.max_epochs for config in grids[0].values()} == {3}
     assert json.dumps(sorted(grids[0])) != json.dumps(sorted(tiny.grid(prepare_corpus(tiny, None, tmp_path))))

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from nmm import record as records
 from nmm import runs
 from nmm.cli import main
-from nmm.data.embedded import embedded_corpus
-from nmm.presets import MIXTURE
-from nmm.runs import RunRecord
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.record import RunRecord
+from nmm.studies.presets import MIXTURE
 from nmm.sweep import SCRATCH, sweep
 from tests import sweeping
 
@@ -58,7 +59,7 @@ def start(corpus, folder) -> subprocess.Popen:
 
 def content(folder: Path) -> dict[str, RunRecord]:
     """Records without the times they took and without the way they came about."""
-    return {path.stem: replace(runs.read(path), wall_seconds=None, tokens_per_second=None, branched_at=None) for path in runs.paths(folder)}
+    return {path.stem: replace(records.read(path), wall_seconds=None, tokens_per_second=None, branched_at=None) for path in records.paths(folder)}
 
 
 def checkpoint(folder: Path, run: str) -> int:
@@ -100,8 +101,8 @@ def test_killed_at_five_moments_it_ends_as_if_undisturbed(undisturbed, corpus, g
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.001)
         kill(process)
-        for path in runs.paths(tmp_path):
-            runs.read(path)         # whole, whatever happened
+        for path in records.paths(tmp_path):
+            records.read(path)         # whole, whatever happened
             assert written.setdefault(path.stem, path.stat().st_mtime_ns) == path.stat().st_mtime_ns, "trained twice"
         for run in set(grid) - set(written):
             now = checkpoint(tmp_path, run)
@@ -126,7 +127,7 @@ def test_killed_at_five_moments_it_ends_as_if_undisturbed(undisturbed, corpus, g
 @pytest.fixture
 def finished(undisturbed, tmp_path) -> Path:
     """A folder with all records."""
-    for path in runs.paths(undisturbed):
+    for path in records.paths(undisturbed):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
 
@@ -135,12 +136,12 @@ def test_a_finished_sweep_trains_nothing(finished, corpus, grid):
     stale = finished / SCRATCH / next(iter(grid))
     stale.mkdir(parents=True)
     (stale / "ba1-rank0.pt").write_bytes(b"of a run killed after its record was written")
-    before = {path: path.stat().st_mtime_ns for path in runs.paths(finished)}
+    before = {path: path.stat().st_mtime_ns for path in records.paths(finished)}
     outcome = sweeping.run(corpus.folder, finished)
     assert outcome.skipped == list(grid)
     assert not outcome.finished
     assert not outcome.failed
-    assert {path: path.stat().st_mtime_ns for path in runs.paths(finished)} == before
+    assert {path: path.stat().st_mtime_ns for path in records.paths(finished)} == before
     assert not stale.exists()
     assert str(outcome).startswith("0 trained, 4 already there, 0 failed")
 
@@ -150,7 +151,7 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     damaged, earlier, elsewhere, done = grid
     path = finished / f"{damaged}.json"
     path.write_bytes(path.read_bytes()[:700])
-    runs.write(RunRecord(config=grid[earlier], preset="tiny", size="d16", status="failed", reason="an earlier bug"), finished)
+    records.write(RunRecord(config=grid[earlier], preset="tiny", size="d16", status="failed", reason="an earlier bug"), finished)
     (finished / f"{elsewhere}.json").unlink()
     (finished / f"{damaged}.123.partial").write_text("of a writer that was killed")
     absurd = replace(grid[done], optim=replace(grid[done].optim, lr=1e30, warmup_tokens=0))
@@ -158,7 +159,7 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     with (finished / SCRATCH / f"{elsewhere}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcome = sweep({absurd.id: absurd, **grid}, corpus=corpus.folder, runs_dir=finished, preset="tiny", jobs=1,
-                        entropy=runs.read(undisturbed / f"{done}.json").entropy, retry_failed=True)
+                        entropy=records.read(undisturbed / f"{done}.json").entropy, retry_failed=True)
     assert outcome.finished == [damaged, earlier]
     assert outcome.skipped == [done]
     assert outcome.busy == [elsewhere]
@@ -167,7 +168,7 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     assert not list(finished.glob("*.partial"))
     assert list(outcome.failed) == [absurd.id]
     assert "the training loss became" in outcome.failed[absurd.id]
-    assert runs.read(finished / f"{absurd.id}.json").reason == outcome.failed[absurd.id]
+    assert records.read(finished / f"{absurd.id}.json").reason == outcome.failed[absurd.id]
     now = content(finished)
     for run in (damaged, earlier, done):
         assert now[run] == content(undisturbed)[run]
@@ -184,13 +185,13 @@ def test_branches_of_a_trunk_are_the_runs_trained_alone(undisturbed, corpus, gri
     together = sweeping.run(corpus.folder, tmp_path / "together")
     assert set(alone.finished) == set(together.finished) == set(grid)
     assert content(tmp_path / "alone") == content(tmp_path / "together") == content(undisturbed)
-    records = {config.tokens: runs.read(tmp_path / "together" / f"{run}.json") for run, config in grid.items()}
+    kept = {config.tokens: records.read(tmp_path / "together" / f"{run}.json") for run, config in grid.items()}
     trunk = records.pop(max(records))
     assert trunk.branched_at is None
-    for tokens, record in records.items():
+    for tokens, record in kept.items():
         assert 0.8 * tokens < record.branched_at <= 0.8 * tokens + 4 * 136
-    assert together.tokens == trunk.D + sum(record.D - record.branched_at for record in records.values())
-    assert together.tokens_alone == alone.tokens == alone.tokens_alone == trunk.D + sum(record.D for record in records.values())
+    assert together.tokens == trunk.D + sum(record.D - record.branched_at for record in kept.values())
+    assert together.tokens_alone == alone.tokens == alone.tokens_alone == trunk.D + sum(record.D for record in kept.values())
     assert f"saved {1 - together.tokens / alone.tokens:.0%} of 0.1M tokens" in str(together)
     assert "saved" not in str(alone)
     assert not list((tmp_path / "together").rglob("*.pt"))
@@ -199,17 +200,17 @@ def test_branches_of_a_trunk_are_the_runs_trained_alone(undisturbed, corpus, gri
 def test_a_budget_added_later_is_trained_alone(finished, corpus, grid):
     """Its trunk's checkpoints are gone."""
     shortest = min(grid, key=lambda run: grid[run].tokens)
-    before = runs.read(finished / f"{shortest}.json")
+    before = records.read(finished / f"{shortest}.json")
     (finished / f"{shortest}.json").unlink()
     assert sweeping.run(corpus.folder, finished).finished == [shortest]
-    record = runs.read(finished / f"{shortest}.json")
+    record = records.read(finished / f"{shortest}.json")
     assert record.branched_at is None
     assert record.losses == before.losses
 
 
 def test_a_failed_run_is_kept_unless_asked(finished, corpus, grid):
     failed = next(iter(grid))
-    path = runs.write(RunRecord(config=grid[failed], preset="tiny", size="d16", status="failed", reason="it broke"), finished)
+    path = records.write(RunRecord(config=grid[failed], preset="tiny", size="d16", status="failed", reason="it broke"), finished)
     before = path.read_bytes()
     outcome = sweeping.run(corpus.folder, finished)
     assert list(outcome.failed) == [failed]

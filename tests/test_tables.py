@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.tables import intervals, pair_runs, short, with_interval
+from nmm.charts.tables import intervals, pair_runs, short, with_interval
 
 
 @pytest.mark.parametrize(

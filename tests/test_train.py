@@ -13,24 +13,24 @@ from composer.utils import reproducibility
 from torch.nn import functional as F
 
 import nmm
-from nmm import runs
-from nmm import train as training
+from nmm import record as records
 from nmm.architectures import LateFusionConfig
+from nmm.architectures.flops import exact_train_flops
 from nmm.config import TASKS, InitConfig
-from nmm.data.embedded import embedded_corpus
-from nmm.data.generated import World
-from nmm.data.loader import train_batches
-from nmm.data.plan import plan
-from nmm.flops import exact_train_flops
+from nmm.data.batches.loader import train_batches
+from nmm.data.batches.plan import plan
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.generated.world import World
 from nmm.models import build
-from nmm.presets import MIXTURE, study
-from nmm.schedule import lr_factor
-from nmm.train import make_trainer, train
+from nmm.models.io.weights import file_hash
+from nmm.studies.presets import MIXTURE, study
 from nmm.training import lean
+from nmm.training import run as training
 from nmm.training.lean import FusedDecoupledAdamW
-from nmm.training.objective import LanguageModel, targets
+from nmm.training.objectives.text import LanguageModel, targets
 from nmm.training.optimisation import cooldown_step, parameter_groups, schedule
-from nmm.weights import file_hash
+from nmm.training.run import make_trainer, train
+from nmm.training.schedule import lr_factor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,7 +75,7 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
     assert record.device.endswith("CPU, 1 thread") or torch.cuda.is_available()
     assert record.flops_exact == exact_train_flops(longer.model, context=136, text_tokens=tokens["text"], image_tokens=tokens["image"],
                                                    target_tokens=tokens["target"])
-    assert runs.read(runs.write(record, tmp_path)) == record
+    assert records.read(records.write(record, tmp_path)) == record
 
 
 def test_tokens_are_those_of_the_batches(record, longer, corpus):
@@ -183,7 +183,7 @@ def test_a_run_that_diverges_is_recorded_as_failed(run, corpus, tmp_path):
     assert record.reason.startswith("the training loss became ")
     assert record.losses is None
     assert record.L is None
-    assert runs.read(runs.write(record, tmp_path)) == record
+    assert records.read(records.write(record, tmp_path)) == record
 
 
 class Killed(BaseException):

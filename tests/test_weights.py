@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmm import weights
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, MoEConfig
 from nmm.config import InitConfig
 from nmm.models import build
+from nmm.models.io import weights
 
 SMALL = {"d_model": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 64, "ffn_multiple": 8, "rope_base": 10_000.0}
 TEXT = EarlyFusionConfig(patch_dim=0, **SMALL)

@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from nmm import chapter as contract
+from nmm.book import chapter as contract
 
 _NAME = re.compile(r"\d\d_\w+")
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "None": None}

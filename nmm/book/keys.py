@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from nmm import chapter as contract
+from nmm.book import chapter as contract
 from nmm.book.chapters import Chapter
 
 _BIG = 64 * 2**20  # bytes; a bigger input file counts by size and time of change, not by content

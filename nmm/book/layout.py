@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from nmm import chapter
+from nmm.book import chapter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

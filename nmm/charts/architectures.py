@@ -1,11 +1,11 @@
-"""Charts that set architectures side by side. Tables are those of `nmm.runs` with the column `arm`, and of `nmm.laws.paired`."""
+"""Charts that set architectures side by side. Tables are those of `nmm.runs` with the column `arm`, and of `nmm.laws.use.paired`."""
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from nmm.charts.runs import LOSS, flop_axis, loss_axis
-from nmm.laws.paired import percent
+from nmm.laws.use.paired import percent
 
 EARLY, LATE, BY_MODALITY = "early fusion", "late fusion", "experts by modality"
 RANK = {EARLY: 0, LATE: 1, BY_MODALITY: 3}      # the learned mixtures stand between
@@ -60,7 +60,7 @@ def differences(cells: pd.DataFrame, title: str) -> alt.LayerChart:
     """Differences at equal compute with their intervals, a colour a size; above the rule, the arm is worse.
 
     Args:
-        cells: of `nmm.laws.paired.by_cell`: size, C [FLOPs], value, low, high [log units], seeds, verdict.
+        cells: of `nmm.laws.use.paired.by_cell`: size, C [FLOPs], value, low, high [log units], seeds, verdict.
         title: of the axis, with the arms' names.
     """
     ends = ("value", "low", "high")
@@ -81,7 +81,7 @@ def intervals(table: pd.DataFrame, title: str, colours: list[str]) -> alt.LayerC
     """Differences with intervals, a row a data type and a colour an arm.
 
     Args:
-        table: of `nmm.laws.paired.compare`: comparison, kind, value, low, high; ends that are infinite are not drawn.
+        table: of `nmm.laws.use.paired.compare`: comparison, kind, value, low, high; ends that are infinite are not drawn.
         title: of the axis, with the unit.
         colours: all arms (or comparisons) in the order of the palette, so that an arm has one colour in all charts.
     """

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from IPython.display import HTML
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, ModelConfig, MoEConfig
+from nmm.architectures.flops import count
+from nmm.charts.tables import short
 from nmm.charts.theme import CATEGORY
-from nmm.flops import count
-from nmm.tables import short
 
 TEXT, IMAGE, BOTH = CATEGORY[0], CATEGORY[1], "currentColor"     # the colours of the modalities in every chart
 WIDTH, BOX = 330, 44                                            # of a drawing, and the height of a box [px]

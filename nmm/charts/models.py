@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nmm.architectures import ModelConfig
-from nmm.flops import count, exact_train_flops, train_flops
+from nmm.architectures.flops import count, exact_train_flops, train_flops
 
 NO, YES = "may not attend", "may attend"
 

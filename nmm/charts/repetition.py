@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nmm.charts.runs import log_axis, loss_axis, sizes, with_labels
-from nmm.laws.repetition import effective_tokens
+from nmm.laws.forms.repetition import effective_tokens
 
 KEYS = ["N", "budget", "seed"]  # what makes two runs on different parts of the data comparable
 

@@ -1,12 +1,12 @@
-"""Charts of what the experts of a mixture take, from counts of routed tokens (`nmm.specialisation`)."""
+"""Charts of what the experts of a mixture take, from counts of routed tokens (`nmm.runs.specialisation`)."""
 
 import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nmm import specialisation
 from nmm.charts.theme import CATEGORY, WIDTH
+from nmm.runs import specialisation
 
 TEXT, IMAGE, MIXED = CATEGORY[0], CATEGORY[1], CATEGORY[5]
 

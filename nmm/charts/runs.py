@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.tables import short
+from nmm.charts.tables import short
 
 LOSS = "loss [nats/token]"
 

@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(_args: argparse.Namespace) -> int:
+    from nmm.book.chapter import type_name
     from nmm.book.chapters import read_chapters
-    from nmm.chapter import type_name
 
     for chapter in read_chapters(Layout().notebooks):
         print(f"{chapter.name}: {chapter.title}" + (f"  (after {', '.join(chapter.after)})" if chapter.after else ""))

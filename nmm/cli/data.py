@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from nmm.data import store
-from nmm.data.prepare import parse_source, prepare
-from nmm.data.show import report_table, samples_html
+from nmm.data.corpus import store
+from nmm.data.corpus.prepare import parse_source, prepare
+from nmm.data.corpus.show import report_table, samples_html
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit, print, and write."""
     import pandas as pd
 
-    from nmm.laws.table import fit_table
+    from nmm.laws.use.table import fit_table
 
     if args.runs.is_dir():
         from nmm import runs

@@ -5,10 +5,10 @@ import argparse
 import pandas as pd
 
 from nmm.architectures import LateFusionConfig, MoEConfig
-from nmm.data.generated import CONTEXT, PATCH_DIM, PATCHES_PER_IMAGE, World
-from nmm.flops import count, exact_train_flops
-from nmm.presets import PAPER_MODELS, STUDIES
-from nmm.tables import short
+from nmm.architectures.flops import count, exact_train_flops
+from nmm.charts.tables import short
+from nmm.data.generated.world import CONTEXT, PATCH_DIM, PATCHES_PER_IMAGE, World
+from nmm.studies.presets import PAPER_MODELS, STUDIES
 
 PAPER_CONTEXT = 1024        # tokens of a sequence in the paper
 PAPER_PATCHES = 256         # tokens of an image in the paper

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, print, and write."""
-    from nmm.laws.planner import budget, isoloss, with_inference
+    from nmm.laws.use.planner import budget, isoloss, with_inference
 
     if (args.flops is None) == (args.gpu_hours is None):
         raise ValueError("give the budget once: --flops C, or --gpu-hours H with --gpu and --mfu")
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _law(args):
     """The law asked for, a note on its source, and a bootstrap where it was fitted here."""
-    from nmm.laws.planner import Eq1, published_law
+    from nmm.laws.use.planner import Eq1, published_law
 
     if sum(given is not None for given in (args.law, args.runs, args.coefficients)) != 1:
         raise ValueError("give one law: --law early|late|sparse, --runs CSV, or --coefficients E A B ALPHA BETA")
@@ -88,7 +88,7 @@ def _law(args):
         return Eq1(**dict(zip(("E", "A", "B", "alpha", "beta"), args.coefficients))), "coefficients as given", None
     import pandas as pd
 
-    from nmm.laws.table import fit_table
+    from nmm.laws.use.table import fit_table
 
     table = pd.read_csv(args.runs)
     for condition in filter(None, args.where.split(",")):

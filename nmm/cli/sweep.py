@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nmm.presets import STUDIES
+from nmm.studies.presets import STUDIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="train every budget from its start, not as a branch of the longest one's trunk; the losses are the same")
     parser.add_argument("--write-jobs", type=Path, metavar="DIR",
                         help="train nothing; write a file for each run, to be launched in several processes: "
-                             "composer -n 8 -m nmm.train DIR/RUN.json")
+                             "composer -n 8 -m nmm.sweep.launch DIR/RUN.json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     places = {"runs_dir": args.runs_dir, "data": args.data, "corpus_dir": args.corpus_dir, "max_epochs": args.max_epochs}
     if args.write_jobs:
         jobs = write_study(args.preset, args.write_jobs, **places)
-        print(f"{len(jobs)} runs in {args.write_jobs}; launch one: composer -n 2 -m nmm.train {jobs[0]}")
+        print(f"{len(jobs)} runs in {args.write_jobs}; launch one: composer -n 2 -m nmm.sweep.launch {jobs[0]}")
         return 0
     outcome, runs_dir = run_study(
         args.preset, **places, jobs=args.jobs, retry_failed=args.retry_failed, branch=not args.no_branch

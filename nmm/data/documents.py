@@ -25,7 +25,7 @@ class Text:
 class Span:
     """An image, a clip of audio or a video, as bytes.
 
-    `format` names the decoder that turns them into what the model sees, and so the modality (`nmm.data.formats`).
+    `format` names the decoder that turns them into what the model sees, and so the modality (`nmm.data.modalities`).
     """
 
     data: bytes

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image as Pillow
 
-from nmm.data.formats import Draw, Geometry
+from nmm.data.modalities import Draw, Geometry
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MIN_SIDE = 8               # smaller images are tracking pixels and spacers [pixels]

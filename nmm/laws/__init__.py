@@ -4,11 +4,11 @@ Eq. 1 and what follows from it is here; the other laws are in modules of their o
 `mixed_modal`, `compression`, `power` (position-wise), `compare` (architectures), `approaches`, `selection`.
 """
 
-from nmm.laws.auditing import audit
-from nmm.laws.checks import usable_rows
-from nmm.laws.compute_optimal import exponents, late_fusion_optimum, optimum, regression
-from nmm.laws.frontier import fit_frontier, local_slope, lower_hull
-from nmm.laws.parametric import ParametricFit, fit_parametric
+from nmm.laws.core.checks import usable_rows
+from nmm.laws.forms.frontier import fit_frontier, local_slope, lower_hull
+from nmm.laws.forms.parametric import ParametricFit, fit_parametric
+from nmm.laws.use.audit import audit
+from nmm.laws.use.optimum import exponents, late_fusion_optimum, optimum, regression
 
 __all__ = [
     "ParametricFit",

@@ -36,7 +36,7 @@ class EarlyFusion(nn.Module):
     """A decoder over text tokens and raw image patches; audio frames and video tubelets enter in the same way.
 
     Args:
-        config: widths and depth; `nmm.flops.count` gives its parameter groups.
+        config: widths and depth; `nmm.architectures.flops.count` gives its parameter groups.
     """
 
     attention_backend = "auto"      # or "flex" or "sdpa", of whoever runs the model: see `nmm.models.attention.attention`
@@ -106,6 +106,6 @@ class EarlyFusion(nn.Module):
 
         Args:
             batch: `input_ids`, `labels`, `document_ids`, `span_ids`, `modality`, all (B, L) int64, and `patches`,
-                (B, S, P) float, likewise `audio` and `video` where there are any; see `nmm.data.loader.collate`.
+                (B, S, P) float, likewise `audio` and `video` where there are any; see `nmm.data.batches.loader.collate`.
         """
         return self.unembedding(self.hidden(batch)[batch["labels"] != IGNORE])

@@ -53,7 +53,7 @@ class LateFusion(EarlyFusion):
     All of the encoder is under `vision`, so that it can learn at its own rate or be frozen; the connector is not.
 
     Args:
-        config: widths and depths; `nmm.flops.count` gives its parameter groups.
+        config: widths and depths; `nmm.architectures.flops.count` gives its parameter groups.
     """
 
     def __init__(self, config: LateFusionConfig) -> None:

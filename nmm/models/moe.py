@@ -164,7 +164,7 @@ class SparseEarlyFusion(EarlyFusion):
 def routing_counts(model: SparseEarlyFusion, batches: Iterable[dict[str, Tensor]]) -> Tensor:
     """How many tokens of each kind each expert takes over some batches, (n_layers, E, M) int64: text, and all else.
 
-    For a model whose weights were loaded, say: `nmm.specialisation` has the scores. Training runs count by themselves.
+    For a model whose weights were loaded, say: `nmm.runs.specialisation` has the scores. Training runs count by themselves.
 
     Raises:
         ValueError: there is no batch, or the model is no mixture.

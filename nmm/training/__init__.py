@@ -1,1 +1,1 @@
-"""What `nmm.train` is made of: the objective, the optimiser and its schedule, checkpoints, execution on one or many devices."""
+"""What `nmm.training.run` is made of: the objective, the optimiser and its schedule, checkpoints, execution on one or many devices."""

@@ -15,8 +15,8 @@ from torch.distributed.checkpoint import state_dict
 
 from nmm.architectures import ModelConfig
 from nmm.models import build
+from nmm.models.io.weights import differences
 from nmm.training.execution import agreed
-from nmm.weights import differences
 
 FILENAME = "ba{batch}-rank{rank}.pt"
 FORK = "trunk-ba{batch}-rank{rank}.pt"      # of a longer run, for a shorter one to go on from

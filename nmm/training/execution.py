@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import ModelConfig
 from nmm.config import ExecutionConfig, RunConfig
-from nmm.data.store import Sequence
+from nmm.data.corpus.store import Sequence
 from nmm.models.early_fusion import INPUTS
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def _check(execution: ExecutionConfig, device: torch.device, world_size: int) ->
         raise ValueError("execution.compile=true needs a C++ compiler on a CPU, and there is none: install g++, or take false")
     if execution.sharding != "none" and world_size == 1:
         raise ValueError(f"execution.sharding={execution.sharding!r} needs several processes, and this is the only one: launch with "
-                         '`composer -n 8 -m nmm.train CONFIG.json` or torchrun, or take "none"')
+                         '`composer -n 8 -m nmm.sweep.launch CONFIG.json` or torchrun, or take "none"')
     if execution.sharding == "hybrid" and world_size % dist.get_local_world_size():
         raise ValueError('execution.sharding="hybrid" needs the same number of processes on every node: take "full"')
     if execution.sharding == "hybrid" and not cuda:

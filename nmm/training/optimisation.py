@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from nmm.config import OptimConfig, RunConfig
-from nmm.schedule import lr_factor
+from nmm.training.schedule import lr_factor
 
 
 def parameter_groups(model: torch.nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:

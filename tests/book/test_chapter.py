@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmm import chapter
+from nmm.book import chapter
 
 
 def run(*cells: str) -> dict:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nmm.charts import architectures as draw
-from nmm.laws import paired
+from nmm.laws.use import paired
 
 
 def table(arms=(("moe", "modality", 2, 1), ("moe", "learned", 8, 1), ("late", None, None, None), ("early", None, None, None))):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nmm.charts import corpus as draw
-from nmm.data import generated
+from nmm.data.generated import world as generated
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from nmm.architectures.flops import count, exact_train_flops, train_flops
 from nmm.charts import diagrams
 from nmm.charts import models as draw
-from nmm.flops import count, exact_train_flops, train_flops
+from nmm.charts.tables import short
 from nmm.models.attention import PackedMask
-from nmm.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE, PAPER_MOE_VARIANTS, study
-from nmm.tables import short
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE, PAPER_MOE_VARIANTS, study
 
 MODELS = {
     "small": study("smoke").model(16, vocab_size=512, patch_dim=192),

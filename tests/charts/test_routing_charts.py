@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm import specialisation
 from nmm.charts import routing
+from nmm.runs import specialisation
 
 COUNTS = np.array([
     [[90, 10], [0, 0], [10, 90]],

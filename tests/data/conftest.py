@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from nmm.data.generated import CONTEXT, World
-from nmm.data.tokenizer import Tokenizer
-from nmm.data.write import write_corpus
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import write_corpus
+from nmm.data.generated.world import CONTEXT, World
 
 WORDS = "the quick brown fox jumps over a lazy dog while seven old wizards quietly mix fresh paint"
 

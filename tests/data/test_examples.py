@@ -2,8 +2,8 @@
 
 import pytest
 
-from nmm.data import examples, store
-from nmm.data.prepare import prepare
+from nmm.data.corpus import examples, store
+from nmm.data.corpus.prepare import prepare
 from nmm.data.readers.detect import detect
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nmm.data import generated_audio as audio
-from nmm.data.generated import PLACES, World
-from nmm.data.generated_audio import BANDS, BEATS, HOP, INSTRUMENTS, KINDS, NOTE, PITCHES, RATE, WINDOW, Melodies
+from nmm.data.generated import audio
+from nmm.data.generated.audio import BANDS, BEATS, HOP, INSTRUMENTS, KINDS, NOTE, PITCHES, RATE, WINDOW, Melodies
+from nmm.data.generated.world import PLACES, World
 
 MELODIES = Melodies(World(0))
 WORDS = [*World(0).vocabulary, *audio.WORDS]

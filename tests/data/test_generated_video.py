@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from nmm.data import generated_audio
-from nmm.data import generated_video as video
-from nmm.data.generated import (
+from nmm.data.generated import audio as generated_audio
+from nmm.data.generated import video
+from nmm.data.generated.surprisal import surprisal
+from nmm.data.generated.video import FRAMES, MOTIONS, Films
+from nmm.data.generated.world import (
     COLOURS,
     GRID,
     N_NAMES,
@@ -19,8 +21,6 @@ from nmm.data.generated import (
     picture,
     render,
 )
-from nmm.data.generated_video import FRAMES, MOTIONS, Films
-from nmm.data.surprisal import surprisal
 
 WORLD = World(0)
 FILMS = Films(WORLD)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from nmm.data import store
+from nmm.data.batches.loader import IGNORE, collate, train_batches, validation_batches
+from nmm.data.batches.mixture import Mixture
+from nmm.data.corpus import store
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document, Span, Text
-from nmm.data.formats import FORMATS, Format, known
-from nmm.data.generated import render
-from nmm.data.loader import IGNORE, collate, train_batches, validation_batches
-from nmm.data.mixture import Mixture
-from nmm.data.tokenizer import Tokenizer
-from nmm.data.write import write_corpus
+from nmm.data.generated.world import render
+from nmm.data.modalities import FORMATS, Format, known
 from tests.data.conftest import image_bytes, sentence
 
 
@@ -155,7 +155,7 @@ def test_too_little_data_and_bad_sizes_are_refused(mixture):
 
 
 def test_only_the_loader_imports_torch():
-    code = ("import sys, nmm.data.store, nmm.data.mixture, nmm.data.prepare, nmm.data.write, nmm.data.show\n"
+    code = ("import sys, nmm.data.corpus.store, nmm.data.batches.mixture, nmm.data.corpus.prepare, nmm.data.corpus.write, nmm.data.corpus.show\n"
             "print([name for name in ('torch', 'composer', 'pandas') if name in sys.modules])")
     assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True).replace("'", '"')) == []
 
@@ -165,9 +165,9 @@ import hashlib, json, os, signal, sys
 import torch
 from composer import Callback, DataSpec, Trainer
 from composer.models import ComposerModel
-from nmm.data import store
-from nmm.data.loader import train_batches
-from nmm.data.mixture import Mixture
+from nmm.data.corpus import store
+from nmm.data.batches.loader import train_batches
+from nmm.data.batches.mixture import Mixture
 
 folder, out = sys.argv[1:]
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from nmm.cli import main
-from nmm.data import mds, store
+from nmm.data.batches.loader import collate, train_batches
+from nmm.data.batches.mixture import Mixture
+from nmm.data.corpus import mds, store
+from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.corpus.prepare import prepare
 from nmm.data.documents import KINDS
-from nmm.data.embedded import embedded_corpus
-from nmm.data.loader import collate, train_batches
-from nmm.data.mixture import Mixture
-from nmm.data.prepare import prepare
 from tests.data.conftest import caption_members, sentence, write_jsonl, write_tar
 from tests.data.test_loader import equal
 
@@ -204,7 +204,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 import numpy as np
 import streaming.base.format.mds  # ten seconds, paid once: every call is a fork of this process
-from nmm.data.prepare import prepare
+from nmm.data.corpus.prepare import prepare
 
 files, out, settings = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 random = np.random.default_rng(0)

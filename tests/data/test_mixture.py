@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nmm.data.formats import Geometry
-from nmm.data.mixture import MIXTURES, Mixture, resolve
-from nmm.data.store import Source
+from nmm.data.batches.mixture import MIXTURES, Mixture, resolve
+from nmm.data.corpus.store import Source
+from nmm.data.modalities import Geometry
 
 
 class Rows:

@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
+from nmm.data.corpus.packing import (
+    Encoded,
+    SplitPacker,
+    WholePacker,
+    best_fit_decreasing,
+    better_context,
+    encode,
+    packer,
+)
+from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.documents import Document, Span, Text
-from nmm.data.packing import Encoded, SplitPacker, WholePacker, best_fit_decreasing, better_context, encode, packer
-from nmm.data.tokenizer import Tokenizer
 
 
 def random_documents(seed: int, n: int, patches: int, text: tuple[int, int], images: tuple[int, int]) -> list[Encoded]:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from nmm.config import DataConfig
-from nmm.data.generated import CONTEXT
-from nmm.data.loader import collate, validation_batches
-from nmm.data.mixture import Mixture
-from nmm.data.plan import HeldOut, plan, validation_sources
-from nmm.data.tokenizer import Tokenizer
-from nmm.data.write import write_corpus
+from nmm.data.batches.loader import collate, validation_batches
+from nmm.data.batches.mixture import Mixture
+from nmm.data.batches.plan import HeldOut, plan, validation_sources
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import write_corpus
+from nmm.data.generated.world import CONTEXT
 from tests.data.test_loader import equal
 
 SETTINGS = {"context": CONTEXT, "image_size": 32, "patch": 8, "identity": "several"}

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from nmm.cli import main
-from nmm.data import store
-from nmm.data.formats import Geometry
-from nmm.data.loader import train_batches, validation_batches
-from nmm.data.mixture import Mixture
-from nmm.data.prepare import parse_source, prepare
-from nmm.data.show import report_table, samples_html
+from nmm.data.batches.loader import train_batches, validation_batches
+from nmm.data.batches.mixture import Mixture
+from nmm.data.corpus import store
+from nmm.data.corpus.prepare import parse_source, prepare
+from nmm.data.corpus.show import report_table, samples_html
+from nmm.data.modalities import Geometry
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
 SETTINGS = {"context": 112, "image_size": 32, "patch": 8, "vocab_size": 400, "validation": 0.1, "part_bytes": 40_000,
@@ -138,7 +138,7 @@ def test_a_finished_corpus_is_left_alone(prepared, files):
 KILLED = """
 import json, sys
 from pathlib import Path
-from nmm.data.prepare import prepare
+from nmm.data.corpus.prepare import prepare
 if __name__ == "__main__":
     files, out, settings = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     print("begin", flush=True)

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from nmm.data.clean import clean
 from nmm.data.documents import Document, Span, Text
-from nmm.data.formats import Geometry
+from nmm.data.modalities import Geometry
 from nmm.data.readers import BadShard, ImageRoot, files_of, read
+from nmm.data.readers.clean import clean
 from nmm.data.readers.detect import detect
 from nmm.data.readers.lines import MAX_LINE
-from nmm.data.rejects import Rejects
+from nmm.data.readers.rejects import Rejects
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
 GEOMETRY = Geometry(image_size=32, patch=8)

@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from nmm.cli import main
-from nmm.data import store
+from nmm.data.batches.loader import collate
+from nmm.data.corpus import store
+from nmm.data.corpus.prepare import prepare
+from nmm.data.corpus.show import report_table, samples_html
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document, Span
-from nmm.data.formats import Geometry
 from nmm.data.images import check, decode, to_pixels
-from nmm.data.loader import collate
-from nmm.data.prepare import prepare
-from nmm.data.show import report_table, samples_html
-from nmm.data.tokenizer import Tokenizer
-from nmm.data.write import write_corpus
+from nmm.data.modalities import Geometry
 from tests.data.conftest import caption_members, image_bytes, sentence, write_tar
 
 SIZES = ((40, 32), (20, 30), (70, 200), (9, 12))        # width and height; short sides 32, 20, 70, 9

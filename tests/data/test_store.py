@@ -6,13 +6,13 @@ import pickle
 import numpy as np
 import pytest
 
-from nmm.data import store
-from nmm.data.arrow import Shard
+from nmm.data.corpus import store
+from nmm.data.corpus.arrow import Shard
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document, Text
-from nmm.data.formats import Geometry
-from nmm.data.generated import CONTEXT
-from nmm.data.tokenizer import Tokenizer
-from nmm.data.write import write_corpus
+from nmm.data.generated.world import CONTEXT
+from nmm.data.modalities import Geometry
 
 
 def sequences(n: int, context: int = 24, seed: int = 0) -> list[store.Sequence]:

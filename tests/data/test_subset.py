@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nmm.data import store
-from nmm.data.examples import write_examples
-from nmm.data.prepare import prepare
-from nmm.data.subset import part_folder, save_description, subset, training_tokens
+from nmm.data.corpus import store
+from nmm.data.corpus.examples import write_examples
+from nmm.data.corpus.prepare import prepare
+from nmm.data.corpus.subset import part_folder, save_description, subset, training_tokens
 
 
 @pytest.fixture(scope="module")

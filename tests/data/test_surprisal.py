@@ -2,8 +2,8 @@
 
 import pytest
 
-from nmm.data.generated import LENGTHS, World
-from nmm.data.surprisal import surprisal
+from nmm.data.generated.surprisal import surprisal
+from nmm.data.generated.world import LENGTHS, World
 
 
 @pytest.mark.parametrize("kind", LENGTHS)

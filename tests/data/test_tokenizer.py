@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import models
 
-from nmm.data.tokenizer import END, IMAGE, MIN_VOCABULARY, PAD, Tokenizer
+from nmm.data.corpus.tokenizer import END, IMAGE, MIN_VOCABULARY, PAD, Tokenizer
 
 TEXTS = ["the cat sat on the mat", "naïve façade — 北京 🦊", "def f(x):\n\treturn x  # tab", "the dog sat on the log"] * 5
 

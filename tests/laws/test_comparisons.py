@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nmm.laws import fit_parametric
-from nmm.laws.approaches import approach_1, approach_2, approach_2_bias, approach_3, isoflop_groups
-from nmm.laws.compare import compare_architectures
-from nmm.laws.compression import compression_score, fit_compression
-from nmm.laws.selection import compare_laws, held_out_errors
+from nmm.laws.forms.compression import compression_score, fit_compression
+from nmm.laws.use.approaches import approach_1, approach_2, approach_2_bias, approach_3, isoflop_groups
+from nmm.laws.use.compare import compare_architectures
+from nmm.laws.use.selection import compare_laws, held_out_errors
 from tests.laws.conftest import grid, loss_of, surface
 
 

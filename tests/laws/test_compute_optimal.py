@@ -6,7 +6,7 @@ import sympy
 from scipy.optimize import minimize_scalar
 
 from nmm.laws import exponents, late_fusion_optimum, optimum, regression
-from nmm.laws.compute_optimal import encoder_line, power_law
+from nmm.laws.use.optimum import encoder_line, power_law
 from tests.laws.conftest import PAPER_ROWS, loss_of, surface
 
 

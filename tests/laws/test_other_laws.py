@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from nmm.laws.compression import compression_score, fit_compression
-from nmm.laws.mixed_modal import FractionLaw, PairLaw, fit_fraction, fit_pair, optimal_fraction
-from nmm.laws.mixture_law import MixtureLaw
-from nmm.laws.mixtures import fit_mixture, leave_one_mixture_out, optimal_mixture
-from nmm.laws.power import PowerLaw, compare_positions, fit_power
-from nmm.laws.sparse import SparseLaw, fit_sparse
+from nmm.laws.forms.compression import compression_score, fit_compression
+from nmm.laws.forms.mixed_modal import FractionLaw, PairLaw, fit_fraction, fit_pair, optimal_fraction
+from nmm.laws.forms.mixture_law import MixtureLaw
+from nmm.laws.forms.mixtures import fit_mixture, leave_one_mixture_out, optimal_mixture
+from nmm.laws.forms.power import PowerLaw, compare_positions, fit_power
+from nmm.laws.forms.sparse import SparseLaw, fit_sparse
 from tests.laws.conftest import grid, loss_of, surface
 
 SPARSE = {

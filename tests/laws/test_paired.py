@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, percent, trend, words
+from nmm.laws.use.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, percent, trend, words
 
 LAW = {"E": 0.4, "A": 60.0, "B": 150.0, "alpha": 0.5, "beta": 0.42}
 

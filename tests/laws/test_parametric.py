@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from scipy.special import huber
 
 from nmm.laws import fit_parametric
-from nmm.laws.parametric import ParametricLaw
-from nmm.laws.synthetic import EARLY, study
+from nmm.laws.forms.parametric import ParametricLaw
+from nmm.laws.use.synthetic import EARLY, study
 from tests.laws.conftest import PAPER_ROWS, grid, loss_of, surface
 
 NAMES = ("E", "A", "B", "alpha", "beta")

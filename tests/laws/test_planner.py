@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from nmm.cli import main
-from nmm.laws.planner import Eq1, budget, from_frontier, isoloss, published_law, with_inference
-from nmm.laws.table import fit_table
+from nmm.laws.use.planner import Eq1, budget, from_frontier, isoloss, published_law, with_inference
+from nmm.laws.use.table import fit_table
 from tests.laws.conftest import grid, loss_of, surface
 
 LAW = Eq1(**dict(zip(("E", "A", "B", "alpha", "beta"), surface(1.9, 0.3, 0.34))))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmm.laws.repetition import LIMITS, PUBLISHED_R, RepetitionLaw, effective_tokens, fit_repetition
+from nmm.laws.forms.repetition import LIMITS, PUBLISHED_R, RepetitionLaw, effective_tokens, fit_repetition
 
 VALUES = np.array([2.0, 40.0, 300.0, 0.35, 0.4, 9.0])  # E, A, B, alpha, beta, R
 

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import huber
 
 from nmm.laws import fit_parametric
-from nmm.laws.uncertainty import METHODS
+from nmm.laws.core.uncertainty import METHODS
 from tests.laws.conftest import grid, loss_of, surface
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from nmm.architectures import EarlyFusionConfig
-from nmm.data.loader import collate
+from nmm.data.batches.loader import collate
 from nmm.models import build, early_fusion
 from nmm.models.early_fusion import IGNORE
 from tests.models.probes import decided_by_the_seed, moved, slopes
@@ -151,6 +151,6 @@ def test_a_configuration_of_no_architecture():
 
 
 def test_the_loader_and_the_model_agree_on_what_is_no_target():
-    from nmm.data import loader
+    from nmm.data.batches import loader
 
     assert loader.IGNORE == early_fusion.IGNORE == F.cross_entropy.__defaults__[2]

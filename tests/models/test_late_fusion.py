@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from nmm.architectures import LateFusionConfig
-from nmm.data.loader import collate
+from nmm.data.batches.loader import collate
 from nmm.models import build
 from nmm.models.early_fusion import IGNORE, INPUTS
 from nmm.models.late_fusion import LateFusion

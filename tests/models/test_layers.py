@@ -98,7 +98,7 @@ def test_initial_scales(n_layers):
 
 
 def test_there_are_no_biases():
-    from nmm.presets import study
+    from nmm.studies.presets import study
 
     model = EarlyFusion(study("smoke").model(16, vocab_size=20, patch_dim=12))
     assert not [name for name, _ in model.named_parameters() if "bias" in name]

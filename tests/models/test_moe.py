@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import EarlyFusionConfig, MoEConfig
-from nmm.data.loader import collate
-from nmm.flops import count
+from nmm.architectures.flops import count
+from nmm.data.batches.loader import collate
 from nmm.models import build
 from nmm.models.early_fusion import IGNORE
 from nmm.models.experts import GROUPED
 from nmm.models.layers import SwiGLU
 from nmm.models.moe import PADDING, Mixture, balancing_loss
-from nmm.presets import PAPER_EARLY, PAPER_MOE, PAPER_MOE_VARIANTS
+from nmm.studies.presets import PAPER_EARLY, PAPER_MOE, PAPER_MOE_VARIANTS
 from tests.models.probes import slopes
 
 DENSE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 512, "patch_dim": 192, "ffn_multiple": 8, "rope_base": 100.0}

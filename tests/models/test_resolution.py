@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig
-from nmm.data import store
-from nmm.data.loader import collate
-from nmm.data.prepare import prepare
-from nmm.data.store import Corpus
+from nmm.data.batches.loader import collate
+from nmm.data.corpus import store
+from nmm.data.corpus.prepare import prepare
+from nmm.data.corpus.store import Corpus
 from nmm.models import build
 from nmm.models.attention import PackedMask
 from nmm.models.early_fusion import IGNORE, INPUTS

@@ -16,9 +16,9 @@ from nmm.data.documents import Document
 from nmm.data.readers.detect import BadShard, detect, files_of
 from nmm.data.readers.images import ImageRoot
 from nmm.data.readers.lines import read_jsonl, read_plain
+from nmm.data.readers.rejects import Rejects
 from nmm.data.readers.tables import read_caption_table, read_interleaved_table, read_text_table
 from nmm.data.readers.tars import read_caption_tar
-from nmm.data.rejects import Rejects
 
 __all__ = ["BadShard", "ImageRoot", "files_of", "read"]
 
@@ -31,7 +31,7 @@ READERS: dict[str, dict[str, Reader]] = {
 
 
 def read(path: Path, kind: str, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
-    """The documents of one file, in its order. Image bytes are as found: `nmm.data.clean` checks them.
+    """The documents of one file, in its order. Image bytes are as found: `nmm.data.readers.clean` checks them.
 
     Args:
         path: a file that `files_of` lists for this kind.

@@ -7,7 +7,7 @@ from pathlib import Path
 from nmm.data.documents import Document, Text
 from nmm.data.readers.detect import bad_shard, open_stream
 from nmm.data.readers.images import ImageRoot
-from nmm.data.rejects import Rejects
+from nmm.data.readers.rejects import Rejects
 
 BLOCK = 1 << 20
 MAX_LINE = 16 << 20      # a longer line is passed over without being held in memory [bytes]

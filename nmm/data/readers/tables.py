@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from nmm.data.documents import Document, Span, Text
 from nmm.data.readers.detect import bad_shard
 from nmm.data.readers.images import ImageRoot
-from nmm.data.rejects import Rejects
+from nmm.data.readers.rejects import Rejects
 
 ROWS = 64  # rows held at once; a row may hold many images
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")

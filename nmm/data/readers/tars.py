@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from nmm.data.documents import Document, Span, Text
 from nmm.data.readers.detect import bad_shard
 from nmm.data.readers.images import ImageRoot
-from nmm.data.rejects import Rejects
+from nmm.data.readers.rejects import Rejects
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("txt", "json")

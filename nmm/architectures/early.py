@@ -1,0 +1,65 @@
+"""Early fusion: one decoder for text tokens and image patches. No torch here.
+
+Widths follow the paper's recipe (OpenLM/DCLM): see `hidden_width`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nmm.config.checks import one_of, positive
+from nmm.config.model import architecture
+
+
+def hidden_width(width: int, multiple: int) -> int:
+    """SwiGLU width h = m ceil(int(8 d / 3) / m), the OpenLM rule that gives the paper's sizes with m = 256."""
+    return multiple * math.ceil(int(8 * width / 3) / multiple)
+
+
+def even_heads(width_name: str, width: int, heads_name: str, heads: int) -> None:
+    if width % heads or (width // heads) % 2:
+        raise ValueError(
+            f"{heads_name} must divide {width_name} into heads of even width (RoPE turns pairs): got {width_name}={width}, "
+            f"{heads_name}={heads}"
+        )
+
+
+@architecture
+@dataclass(frozen=True, kw_only=True)
+class EarlyFusionConfig:
+    """One decoder for text tokens and image patches; a patch enters through one linear layer."""
+
+    arch: ClassVar[str] = "early"
+    encodes: ClassVar[bool] = False
+    d_model: int                # residual width [features]
+    n_layers: int               # decoder blocks
+    n_heads: int                # divides d_model into even head widths
+    vocab_size: int             # text tokens; input and output embeddings are untied
+    patch_dim: int              # numbers in one image patch, 3 * patch * patch; 0: no images
+    ffn_multiple: int = 256     # the SwiGLU width is rounded up to a multiple of this
+    rope_base: float = 10_000.0
+    audio_dim: int = 0          # numbers in one audio frame; 0: no audio
+    video_dim: int = 0          # numbers in one video tubelet; 0: no video
+    qk_norm: str = "head"       # queries and keys are normalised head by head; "width": all together (OpenLM); "none" (Llama)
+
+    def __post_init__(self) -> None:
+        positive(self, "d_model", "n_layers", "n_heads", "vocab_size", "ffn_multiple", "rope_base")
+        one_of(self, "qk_norm", ("head", "width", "none"))
+        for name, what in (("patch_dim", "images"), ("audio_dim", "audio"), ("video_dim", "video")):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 (no {what}) or positive: got {getattr(self, name)}")
+        even_heads("d_model", self.d_model, "n_heads", self.n_heads)
+
+    @property
+    def d_hidden(self) -> int:
+        """SwiGLU width of the decoder [features]."""
+        return hidden_width(self.d_model, self.ffn_multiple)
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.n_heads
+
+    @property
+    def size(self) -> str:
+        """The model's name among the sizes of a study."""
+        return f"d{self.d_model}"

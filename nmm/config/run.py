@@ -1,0 +1,196 @@
+"""What a run is: frozen configurations of model, data, optimiser and execution, and the content hash that names it.
+
+No torch here.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from nmm.config.checks import one_of, positive
+from nmm.config.model import MODELS, ModelConfig
+
+TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
+MODALITIES = ("text", "image", "audio", "video")
+
+
+def _weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested weights with every number a float: 1 and 1.0 must not name two runs."""
+    plain = {name: _weights(weight) if isinstance(weight, Mapping) else float(weight) for name, weight in weights.items()}
+    if bad := [weight for weight in plain.values() if not isinstance(weight, dict) and not 0 <= weight < math.inf]:
+        raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {bad[0]!r} among {weights!r}")
+    return plain
+
+
+def _total(weights: Mapping[str, Any]) -> float:
+    return sum(_total(weight) if isinstance(weight, dict) else weight for weight in weights.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which prepared corpus a run reads, in which mixture, and how it is batched."""
+
+    corpus_id: str                          # content hash of the prepared corpus
+    mixture: str                            # name of the mixture, for tables
+    weights: dict[str, Any]                 # share of tokens by source, or by group: {"caption": {"dfn": 27, ..}, "text": 10}
+    context: int                            # sequence length [tokens]
+    batch_sequences: int                    # sequences in a step
+    validation_sequences: int               # held-out sequences read per data type
+    max_epochs: int = 1                     # how often a source may be repeated before a run is refused
+
+    def __post_init__(self) -> None:
+        positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")
+        weights = _weights(self.weights)
+        if not _total(weights) > 0:
+            raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {self.weights!r}")
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Positions in a step [tokens]."""
+        return self.batch_sequences * self.context
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Decoupled AdamW under warmup, constant rate, and a `1 - sqrt` cooldown (Sec. 3; Haegele et al. 2024)."""
+
+    lr: float                               # peak learning rate
+    warmup_tokens: int                      # linear warmup [tokens]
+    cooldown: float = 0.2                   # last share of the budget, in which the rate falls to zero
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 1e-4              # decoupled, scaled with lr / peak lr
+    clip: float = 1.0                       # gradient norm
+    encoder_lr_scale: float = 1.0           # late fusion's encoder learns at this multiple; 0: it is frozen (Tables 7 and 8)
+    expert_lr_scale: float = 1.0            # the experts of a mixture learn at this multiple
+
+    def __post_init__(self) -> None:
+        positive(self, "lr", "clip", "expert_lr_scale")
+        if not (math.isfinite(self.encoder_lr_scale) and self.encoder_lr_scale >= 0):
+            raise ValueError(f"encoder_lr_scale must be 0 (frozen) or positive: got {self.encoder_lr_scale}")
+        if self.warmup_tokens < 0:
+            raise ValueError(f"warmup_tokens must not be negative: got {self.warmup_tokens}")
+        if not 0 <= self.cooldown <= 1:
+            raise ValueError(f"cooldown is a share of the budget, between 0 and 1: got {self.cooldown}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """Trained weights that a run starts from, by the hash of their file (`nmm.models.io.weights.file_hash`); empty: none.
+
+    Source: Sec. 3.3 and App. B.7.
+    """
+
+    decoder: str = ""                       # embeddings, decoder blocks, last norm
+    encoder: str = ""                       # late fusion's vision encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How a run is carried out on its machine. Only the precision decides its result, so only it is in the run's name."""
+
+    precision: str = "fp32"                 # or "bf16": matrix products in bfloat16, weights and sums in float32
+    sharding: str = field(default="none", metadata={"names": False})    # "full": FSDP2 over all ranks; "hybrid": within nodes
+    compile: bool = field(default=False, metadata={"names": False})     # torch.compile of every block
+    checkpoint_activations: bool = field(default=False, metadata={"names": False})  # recompute blocks in the backward pass
+    microbatch_sequences: int = field(default=0, metadata={"names": False})     # per device; 0: what fits on a GPU, all on a CPU
+    workers: int = field(default=0, metadata={"names": False})          # data-loading processes of each rank
+    attention: str = field(default="auto", metadata={"names": False})   # backend: "flex" (CUDA) or "sdpa"
+    experts: str = field(default="auto", metadata={"names": False})     # backend: "grouped" matrix products or a "loop"
+
+    def __post_init__(self) -> None:
+        positive(self)
+        one_of(self, "precision", ("fp32", "bf16"))
+        one_of(self, "sharding", ("none", "full", "hybrid"))
+        one_of(self, "attention", ("auto", "flex", "sdpa"))
+        one_of(self, "experts", ("auto", "grouped", "loop"))
+        for name in ("microbatch_sequences", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides the result of one run, and how it is carried out."""
+
+    model: ModelConfig
+    data: DataConfig
+    optim: OptimConfig
+    tokens: int                             # training budget D, image and text [tokens]
+    seed: int
+    init: InitConfig = InitConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+    def __post_init__(self) -> None:
+        positive(self, "tokens")
+        if self.tokens < self.data.batch_tokens:
+            raise ValueError(
+                f"a budget of {self.tokens} tokens is less than one step of {self.data.batch_tokens}: raise the budget"
+            )
+        if self.init.encoder and not self.model.encodes:
+            raise ValueError(f"init.encoder is for late fusion: a model of arch {self.model.arch!r} has no encoder")
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of the SHA-256 of the configuration: equal configurations have equal names.
+
+        Settings at their default are left out, so that a setting added later does not rename finished runs.
+        """
+        return content_hash({"arch": self.model.arch, **_settings(self)})
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What names a run: the fields that are not at their default, nested configurations likewise."""
+    named = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if value != item.default and item.metadata.get("names", True):
+            named[item.name] = _settings(value) if is_dataclass(value) else value
+            if named[item.name] == {} and is_dataclass(value):
+                del named[item.name]
+    return named
+
+
+def content_hash(value: Any) -> str:
+    """16 hex digits of the SHA-256 of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """A run configuration as plain JSON values; `from_dict` is its inverse."""
+    plain = asdict(config)
+    plain["model"] = {"arch": config.model.arch, **plain["model"]}
+    return plain
+
+
+def from_dict(plain: dict[str, Any]) -> RunConfig:
+    """Build a run configuration from JSON values.
+
+    Raises:
+        ValueError: an unknown or missing key, or an unknown architecture; the valid names are listed.
+    """
+    plain = dict(plain)
+    model = dict(plain.pop("model", {}))
+    arch = model.pop("arch", None)
+    if arch not in MODELS:
+        raise ValueError(f"unknown architecture {arch!r}: known are {', '.join(MODELS)}")
+    parts = {"model": _build(MODELS[arch], model)}
+    for name, kind in (("data", DataConfig), ("optim", OptimConfig), ("init", InitConfig), ("execution", ExecutionConfig)):
+        parts[name] = _build(kind, plain.pop(name, {}))
+    return _build(RunConfig, {**parts, **plain})
+
+
+def _build(kind: type, values: dict[str, Any]) -> Any:
+    valid = [field.name for field in fields(kind)]
+    unknown = sorted(set(values) - set(valid))
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r} for {kind.__name__}: valid are {', '.join(valid)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from error

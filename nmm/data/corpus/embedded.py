@@ -1,0 +1,81 @@
+"""The generated corpus on disk: written once, through the same packing and store as real data."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nmm.config import TASKS, content_hash
+from nmm.data.corpus.store import Corpus
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import write_corpus
+from nmm.data.documents import KINDS, Document
+from nmm.data.generated import audio as generated_audio
+from nmm.data.generated import video as generated_video
+from nmm.data.generated import world as generated
+
+VALIDATION_DOCUMENTS = 1024     # held out from each source: 256 packed sequences of captions
+VERSION = 2                     # raise when the same seed gives other documents
+
+
+def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], seed: int = 0, kinds: Sequence[str] = TASKS,
+                    grids: Sequence[int] = (generated.GRID,)) -> Corpus:
+    """Write, or open if it is there, the generated corpus for a training budget.
+
+    Args:
+        out: corpus folder.
+        tokens: largest training budget it must hold without repetition, all data types together [tokens].
+        weights: share of tokens by data type.
+        seed: of the world and of its documents.
+        kinds: the data types wanted, of caption, interleaved, text, audio and video.
+        grids: resolutions of images, which take turns [patches along a side].
+    Raises:
+        ValueError: `out` holds another corpus, or a data type or a resolution is unknown, or a data type has no weight.
+    """
+    world = generated.World(seed, tuple(grids))
+    kinds = _known(kinds)
+    if any(not weights.get(kind, -1) >= 0 for kind in kinds) or not sum(weights[kind] for kind in kinds) > 0:
+        raise ValueError(f"weights {weights}: each of the data types {', '.join(kinds)} needs one, and their sum must be positive")
+    share = {kind: weights[kind] / sum(weights[each] for each in kinds) for kind in kinds}
+    margin = 64 * world.context         # turns of the sources are whole sequences
+    held_out = {kind: int(VALIDATION_DOCUMENTS * _length(world, kind)) for kind in kinds}
+    documents = {kind: (kind, _documents(world, kind, int(tokens * share[kind]) + margin + held_out[kind], seed)) for kind in kinds}
+    more = generated_audio.WORDS + generated_video.WORDS if set(kinds) - set(TASKS) else ()
+    changed = {} if tuple(grids) == (generated.GRID,) else {"grids": list(grids)}
+    return write_corpus(
+        documents, out, Tokenizer(world.tokenizer(more)), context=world.context,
+        image_size=[grid * generated.PATCH for grid in grids], patch=generated.PATCH, validation=VALIDATION_DOCUMENTS,
+        audio_dim=generated_audio.AUDIO_DIM if "audio" in kinds else 0,
+        video_dim=generated_video.VIDEO_DIM if "video" in kinds else 0,
+        identity=content_hash({"generated": VERSION, "seed": seed, "tokens": tokens, "weights": share, **changed}),
+    )
+
+
+def entropy(seed: int = 0, kinds: Sequence[str] = TASKS) -> dict[str, float]:
+    """The lowest possible loss of each data type of the generated corpus [nats per target token].
+
+    Raises:
+        ValueError: an unknown data type.
+    """
+    world = generated.World(seed)
+    more = {"audio": generated_audio.Melodies(world), "video": generated_video.Films(world)}
+    return {kind: more[kind].entropy() if kind in more else world.entropy()[kind] for kind in _known(kinds)}
+
+
+def _known(kinds: Sequence[str]) -> list[str]:
+    """The data types in their own order."""
+    if not kinds or set(kinds) - set(KINDS):
+        raise ValueError(f"the generated corpus has the data types {', '.join(KINDS)}: asked for {', '.join(kinds) or 'none'}")
+    return [kind for kind in KINDS if kind in kinds]
+
+
+def _documents(world: generated.World, kind: str, tokens: int, seed: int) -> Iterator[Document]:
+    if kind == "audio":
+        return generated_audio.Melodies(world).documents(tokens, seed)
+    if kind == "video":
+        return generated_video.Films(world).documents(tokens, seed)
+    return world.documents(kind, tokens, seed)
+
+
+def _length(world: generated.World, kind: str) -> float:
+    """Tokens of a document on average."""
+    more = {"audio": generated_audio.LENGTH, "video": generated_video.LENGTH}
+    return more[kind] if kind in more else world.length(kind)

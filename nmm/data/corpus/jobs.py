@@ -1,0 +1,114 @@
+"""Parts of a corpus made by several processes, with a progress bar; none is left behind when the parent is killed."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.corpus.write import Layout, finished_part, write_part
+from nmm.data.documents import Document
+from nmm.data.readers import ImageRoot, read
+from nmm.data.readers.clean import clean
+from nmm.data.readers.rejects import Rejects
+
+
+@dataclass(frozen=True)
+class Job:
+    """One part of one source: what a worker process needs."""
+
+    source: str
+    kind: str
+    files: tuple[Path, ...]
+    image_root: Path | None
+    folder: Path
+    tokenizer: Path
+    layout: Layout
+    max_images: int
+
+
+_counter = None  # documents read by all workers, for the progress bar
+
+
+def _start(counter) -> None:
+    """A worker begins: one thread for the tokenizer, and an end when the parent has died (a killed call leaves none)."""
+    global _counter
+    _counter = counter
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path, written: int) -> Tokenizer:
+    return Tokenizer.load(path)
+
+
+def good_documents(files: Iterable[Path], kind: str, image_root: Path | None, layout: Layout, max_images: int, rejects: Rejects,
+                   found: Callable[[], None] = lambda: None) -> Iterator[Document]:
+    """The documents of some files, cleaned; the bad ones are counted in `rejects`. `found` is called for each, good or bad."""
+    images = ImageRoot(image_root) if image_root else None
+    for file in files:
+        for document in read(file, kind, rejects, images):
+            found()
+            document = clean(document, kind, layout.geometry, max_images, rejects)
+            if document is not None:
+                yield document
+
+
+def _run_job(job: Job) -> dict:
+    rejects = Rejects()
+
+    def count() -> None:
+        if _counter is not None:
+            with _counter.get_lock():
+                _counter.value += 1
+
+    documents = good_documents(job.files, job.kind, job.image_root, job.layout, job.max_images, rejects, count)
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in job.folder.parent.glob(f"{job.folder.name}.partial-*"):
+        shutil.rmtree(left)
+    return write_part(documents, job.kind, job.folder, _tokenizer(job.tokenizer, job.tokenizer.stat().st_mtime_ns), job.layout, rejects)
+
+
+def run(jobs: list[Job], processes: int, progress: bool) -> list[dict]:
+    """The counts of every part, in order; finished ones are read, the others made."""
+    done = [finished_part(job.folder) for job in jobs]
+    todo = [number for number, part in enumerate(done) if part is None]
+    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="prepare", unit=" parts", disable=not progress) as bar:
+        if min(processes, len(todo)) <= 1:
+            for number in todo:
+                done[number] = _run_job(jobs[number])
+                bar.update()
+            return done
+        context = multiprocessing.get_context("spawn")
+        counter = context.Value("q", 0)
+        with ProcessPoolExecutor(min(processes, len(todo)), context, _start, (counter,)) as pool:
+            futures = {pool.submit(_run_job, jobs[number]): number for number in todo}
+            try:
+                for future in _as_completed(futures, lambda: bar.set_postfix(documents=counter.value)):
+                    done[futures[future]] = future.result()
+                    bar.update()
+            except BrokenProcessPool:
+                raise OSError("a worker process was killed (out of memory?): run the same command again, with fewer "
+                              "--processes") from None
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+    return done
+
+
+def _as_completed(futures: Iterable[Future], tick: Callable[[], None]) -> Iterator[Future]:
+    waiting = set(futures)
+    while waiting:
+        finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        tick()
+        yield from finished

@@ -1,0 +1,155 @@
+"""A prepared corpus on disk or in object storage, opened: sources, their two splits, and their sequences.
+
+OUT/<source>/{train,validation}/ with the shards, OUT/tokenizer.json, OUT/corpus.json, OUT/report.json. Shards are Arrow IPC
+files (`nmm.data.corpus.arrow`) or MDS ones (`nmm.data.corpus.mds`); above them nothing knows which.
+"""
+
+import bisect
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from nmm.data.corpus import mds
+from nmm.data.corpus.arrow import Shard, Writer
+from nmm.data.corpus.sequence import Sequence
+from nmm.data.corpus.tokenizer import Tokenizer
+from nmm.data.modalities import Geometry
+
+__all__ = ["SPLITS", "Corpus", "Sequence", "Source", "Split", "Writer", "open"]
+
+SPLITS = ("train", "validation")
+FORMAT_VERSION = 1
+
+
+class Rows(Protocol):
+    """A shard of either store: some consecutive rows of a split."""
+
+    rows: int
+
+    def row(self, number: int, geometry: Geometry) -> Sequence: ...
+
+    def tokens(self) -> np.ndarray: ...
+
+    def tokens_of(self, modality: str) -> np.ndarray: ...
+
+
+class Split:
+    """The training or validation sequences of one source, indexed from 0."""
+
+    def __init__(self, shards: list[Rows], source: int, geometry: Geometry) -> None:
+        self.shards, self.source, self.geometry = shards, source, geometry
+        self.first = [0]  # index of each shard's first sequence
+        for shard in shards:
+            self.first.append(self.first[-1] + shard.rows)
+
+    def __len__(self) -> int:
+        return self.first[-1]
+
+    def __getitem__(self, index: int) -> Sequence:
+        """The sequence, not augmented."""
+        if not 0 <= index < self.first[-1]:
+            raise IndexError(f"sequence {index} of {self.first[-1]}")
+        number = bisect.bisect_right(self.first, index) - 1
+        return self.shards[number].row(index - self.first[number], self.geometry)
+
+    def augmented(self, index: int, epoch: int, seed: int) -> Sequence:
+        """The sequence with a draw that depends on the seed, the source, the sequence and the epoch alone."""
+        sequence = self[index]
+        sequence.draw = (seed, self.source, index, epoch)
+        return sequence
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """Positions of each sequence that are not padding, int64 (n,)."""
+        return np.concatenate([np.zeros(0, np.int64), *(shard.tokens() for shard in self.shards)])
+
+    def tokens_of(self, modality: str) -> np.ndarray:
+        """Positions of one modality other than text in each sequence, int64 (n,)."""
+        return np.concatenate([np.zeros(0, np.int64), *(shard.tokens_of(modality) for shard in self.shards)])
+
+    @cached_property
+    def image_tokens(self) -> np.ndarray:
+        """Image positions of each sequence, int64 (n,)."""
+        return self.tokens_of("image")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One named source of a corpus: its kind (see `nmm.data.documents.KINDS`) and its two splits."""
+
+    name: str
+    kind: str
+    train: Split
+    validation: Split
+
+
+class Corpus:
+    """A prepared corpus, opened. `sources` maps names to `Source`s in the order they were given."""
+
+    def __init__(self, folder: Path, description: dict, url: str | None = None) -> None:
+        self.folder, self.description, self.url = folder, description, url
+        self.context: int = description["context"]
+        self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"],
+                                 audio_dim=description.get("audio_dim", 0), video_dim=description.get("video_dim", 0))
+        self.image_size, self.patch = self.geometry.sizes[-1], self.geometry.patch  # of the largest images, if sizes differ
+        self.patches_per_image, self.patch_dim = self.geometry.patches_per_image, self.geometry.patch_dim
+        self.audio_dim, self.video_dim = self.geometry.audio_dim, self.geometry.video_dim
+        self.vocab_size: int = description["vocab_size"]
+        self.hash: str = description["hash"]
+        self.sources: dict[str, Source] = {}
+        for number, (name, source) in enumerate(description["sources"].items()):
+            splits = {split: Split(self._shards(name, split, source[split]["shards"]), number, self.geometry)
+                      for split in SPLITS}
+            self.sources[name] = Source(name, source["kind"], **splits)
+
+    def _shards(self, name: str, split: str, shards: list[dict]) -> list[Rows]:
+        rows = [shard["rows"] for shard in shards]
+        if self.description.get("store") == "mds":
+            remote = f"{self.url.rstrip('/')}/{name}/{split}" if self.url else None
+            return mds.MdsFolder(self.folder / name / split, remote).shards(rows)
+        return [Shard(self.folder / name / split / f"{n:05d}.arrow", count, self.context) for n, count in enumerate(rows)]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The corpus's tokenizer."""
+        return Tokenizer.load(self.folder / "tokenizer.json")
+
+    @cached_property
+    def report(self) -> dict:
+        """The report written when the corpus was prepared."""
+        return json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+
+    def of_kind(self, kind: str) -> list[Source]:
+        """The sources of one kind, in order."""
+        return [source for source in self.sources.values() if source.kind == kind]
+
+
+def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
+    """Open a prepared corpus.
+
+    Args:
+        folder: a local folder, or a URL in object storage (s3://, gs://, az://; needs the extra `streaming`).
+        cache: local folder for what is fetched from a URL; default: `mds.CACHE`.
+    Raises:
+        ValueError: the folder is not a finished corpus, or was written by another version of the format.
+        OSError: the storage cannot be reached.
+    """
+    url = str(folder) if mds.is_url(folder) else None
+    folder = mds.fetch_corpus(url, cache) if url else Path(folder)
+    path = folder / "corpus.json"
+    if not path.is_file():
+        state = "preparing it did not finish; run the same `data prepare` command again" if (folder / ".parts").exists() \
+            else "prepare it with `python -m nmm data prepare`"
+        raise ValueError(f"{folder} is not a prepared corpus (no corpus.json): {state}")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): prepare the corpus again") from None
+    if description.get("format") != FORMAT_VERSION:
+        raise ValueError(f"{path} has format {description.get('format')!r}, this version reads {FORMAT_VERSION}: "
+                         "prepare the corpus again")
+    return Corpus(folder, description, url)

@@ -1,0 +1,162 @@
+"""Audio of the generated corpus: four notes, heard as log-mel frames, and a transcript that says what they are.
+
+A note has a pitch, an instrument and a touch, which of its seven beats are soft; the three name its kind, and the 12,288 kinds
+are as heavy-tailed as those of objects, and named from the same list. A document is the clip, then place, pitch, instrument and
+name of every note. All of it can be heard, so the entropy is zero.
+
+The sound is real: notes are synthesised as waves of 16-bit range and pass through a short-time Fourier transform and a mel
+filter bank. Every note begins with a rest as long as two windows overlap, so the frames of a note do not depend on the notes
+beside it: those of every kind are computed once and looked up.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from nmm.data.documents import Document, Span, Text
+from nmm.data.generated.world import GRID, N_NAMES, World, draw_kinds, fields, heavy_tail, stream
+
+RATE = 8000                     # samples a second
+WINDOW, HOP = 256, 128          # of the Fourier transform: 32 and 16 ms [samples]
+BEATS = 7                       # of a note, each a hop long, after a rest of one hop
+NOTE = (1 + BEATS) * HOP        # samples
+BANDS = 32                      # mel bands up to half the rate
+FRAMES = 2                      # frames at one position
+POSITIONS_PER_NOTE = NOTE // HOP // FRAMES
+AUDIO_DIM = FRAMES * BANDS
+RAW_BYTES = 2 * FRAMES * HOP    # of 16-bit samples, at one position
+FLOOR = 1e-4                    # added to the power of a band before the logarithm; a note has unit power
+LEVEL, SPREAD = -7.08, 2.185    # mean and standard deviation of the logarithm over all notes
+
+PITCHES = ("a3", "b3", "cis4", "dis4", "f4", "g4", "a4", "b4", "cis5", "dis5", "f5", "g5")    # whole tones from 220 Hz
+INSTRUMENTS = {                 # amplitudes of the fundamental and its overtones
+    "flute": (10, 1, 0, 0, 0, 0, 0, 0), "clarinet": (10, 0, 6, 0, 4, 0, 2, 0), "violin": (10, 5, 3, 2.5, 2, 1.7, 1.4, 1.2),
+    "trumpet": (2, 6, 10, 6, 2, 1, 0, 0), "organ": (10, 10, 0, 10, 0, 0, 0, 10), "oboe": (2, 10, 2, 1, 4, 1, 2, 1),
+    "horn": (10, 10, 4, 0, 0, 0, 0, 0), "reed": (10, 10, 10, 10, 10, 10, 10, 10),
+}
+TOUCHES = 2**BEATS              # bit b is set where beat b is soft
+SOFT = 0.3                      # amplitude of a soft beat
+KINDS = (len(PITCHES), len(INSTRUMENTS), TOUCHES)
+LIMITS = dict(zip(("pitch", "instrument", "touch"), KINDS))
+
+WORDS = ("<|audio|>", *PITCHES, *INSTRUMENTS)       # after the 512 words of the world
+FIRST = 512                     # id of the first of them
+LENGTH = 1 + GRID * POSITIONS_PER_NOTE + 4 * GRID + 1
+
+
+def synthesise(notes: np.ndarray) -> np.ndarray:
+    """The waves of notes, one after the other.
+
+    Args:
+        notes: (..., 3) pitch, instrument and touch.
+    Returns:
+        (..., NOTE) samples; a loud tone has unit power.
+    """
+    pitch, instrument, touch = np.moveaxis(np.asarray(notes, np.int64), -1, 0)
+    tones, gains = _tones()
+    sound = tones[pitch, instrument] * gains[touch]
+    return np.concatenate([np.zeros((*sound.shape[:-1], HOP)), sound], axis=-1)
+
+
+@lru_cache
+def _tones() -> tuple[np.ndarray, np.ndarray]:
+    """Waves of unit power, (pitch, instrument, samples), and what a touch multiplies them with, (touch, samples)."""
+    frequency = 220 * 2 ** (np.arange(len(PITCHES)) / 6)[:, None, None] * np.arange(1, 9)          # pitch, -, overtone
+    amplitude = np.array(list(INSTRUMENTS.values())) * (frequency < RATE / 2)                       # pitch, instrument, overtone
+    amplitude /= np.sqrt((amplitude**2).sum(-1, keepdims=True) / 2)
+    time = np.arange(BEATS * HOP) / RATE
+    beats = np.where(np.arange(TOUCHES)[:, None] >> np.arange(BEATS) & 1, SOFT, 1.0)
+    return amplitude @ np.sin(2 * np.pi * frequency[:, 0, :, None] * time), beats.repeat(HOP, axis=-1)
+
+
+@lru_cache
+def mel_filters() -> np.ndarray:
+    """Triangular filters with equal widths in mel, (BANDS, WINDOW / 2 + 1).
+
+    Source: the mel scale of O'Shaughnessy 1987, 2595 log10(1 + f / 700), as in HTK.
+    """
+    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
+    frequency = np.fft.rfftfreq(WINDOW, 1 / RATE)
+    low, centre, high = (edges[k:k + BANDS, None] for k in range(3))
+    return np.clip(np.minimum((frequency - low) / (centre - low), (high - frequency) / (high - centre)), 0, None)
+
+
+def log_mel(wave: np.ndarray) -> np.ndarray:
+    """Normalised log-mel frames of waves.
+
+    Args:
+        wave: (..., samples), a multiple of `HOP` of them; silence is put after the end.
+    Returns:
+        (..., samples / HOP, BANDS), with mean 0 and variance 1 over all notes.
+    """
+    padded = np.concatenate([wave, np.zeros((*wave.shape[:-1], WINDOW - HOP))], axis=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=-1)[..., ::HOP, :]
+    hann = np.hanning(WINDOW + 1)[:-1]
+    power = np.abs(np.fft.rfft(windows * (hann / hann.sum())))**2
+    return (np.log(power @ mel_filters().T + FLOOR) - LEVEL) / SPREAD
+
+
+@lru_cache
+def templates() -> np.ndarray:
+    """What the model hears of every note, (pitch, instrument, touch, POSITIONS_PER_NOTE, AUDIO_DIM) float32."""
+    instrument, touch = np.meshgrid(np.arange(KINDS[1]), np.arange(KINDS[2]), indexing="ij")
+    frames = [log_mel(synthesise(np.stack([np.full_like(touch, pitch), instrument, touch], axis=-1))) for pitch in range(KINDS[0])]
+    return np.stack(frames).astype(np.float32).reshape(*KINDS, POSITIONS_PER_NOTE, AUDIO_DIM)
+
+
+def render(clips: Sequence[bytes]) -> np.ndarray:
+    """Log-mel frames of clips, one clip after the other, `FRAMES` frames at a position.
+
+    Args:
+        clips: 12 bytes each: pitch, instrument and touch of four notes.
+    Returns:
+        (n * 16, AUDIO_DIM) float32.
+    Raises:
+        ValueError: a clip is not 12 bytes, or a value is out of range.
+    """
+    return templates()[tuple(fields(clips, "clip", LIMITS))].reshape(-1, AUDIO_DIM)
+
+
+def spectrogram(clip: bytes) -> np.ndarray:
+    """The frames of a clip as a picture for people, low tones below, (8 * BANDS, 8 * frames, 3) uint8."""
+    frames = render([clip]).reshape(-1, BANDS).T[::-1]
+    light = np.round(np.clip((frames + 2) / 5, 0, 1) * 255).astype(np.uint8)
+    return light.repeat(8, 0).repeat(8, 1)[:, :, None].repeat(3, 2)
+
+
+@dataclass(frozen=True)
+class Melodies:
+    """Audio of one world: which kinds of notes are frequent, and how they are called."""
+
+    world: World
+
+    @cached_property
+    def kind_probability(self) -> np.ndarray:
+        """(pitch, instrument, touch) -> probability of the kind."""
+        return heavy_tail(KINDS, (self.world.seed, 5))
+
+    @cached_property
+    def kind_name(self) -> np.ndarray:
+        """(pitch, instrument, touch) -> number of the name."""
+        return np.random.default_rng((self.world.seed, 6)).integers(0, N_NAMES, KINDS)
+
+    def entropy(self) -> float:
+        """The lowest possible loss: all that a transcript says can be heard [nats per target token]."""
+        return 0.0
+
+    def documents(self, tokens: int, seed: int) -> Iterator[Document]:
+        """Clips with their transcripts, at least `tokens` tokens in all; a longer corpus begins with the shorter one."""
+        yield from stream(self._clips, tokens, (self.world.seed, 4, seed, 3))
+
+    def _clips(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
+        pitch, instrument, touch = draw_kinds(self.kind_probability, rng, n)
+        clips = np.stack([pitch, instrument, touch], axis=-1).astype(np.uint8)
+        place = np.broadcast_to(self.world.first_id("place") + np.arange(GRID), pitch.shape)
+        said = np.stack([place, FIRST + 1 + pitch, FIRST + 1 + len(PITCHES) + instrument,
+                         self.world.first_id("name") + self.kind_name[pitch, instrument, touch]], axis=-1).reshape(n, -1)
+        for number, (clip, ids) in enumerate(zip(clips, said), first):
+            span = Span(clip.tobytes(), "notes", GRID * POSITIONS_PER_NOTE)
+            yield Document(segments=(span, Text(ids=ids)), name=f"audio-{number}")

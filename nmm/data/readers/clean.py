@@ -1,0 +1,58 @@
+"""One check for every real document, whatever format it came from: valid text, whole images, nothing empty."""
+
+from nmm.data.documents import Document, Span, Text
+from nmm.data.images import BadImage, check
+from nmm.data.modalities import Geometry
+from nmm.data.readers.rejects import Rejects
+
+SEPARATOR = "\n\n"  # between two texts that follow each other in a document
+
+
+def clean(document: Document, kind: str, geometry: Geometry, max_images: int, rejects: Rejects) -> Document | None:
+    """The document with images that decode and text that encodes, or None when it is rejected.
+
+    A caption's image must be good; an interleaved document stays without its bad ones. Images beyond `max_images` are
+    left out. Texts that follow each other are joined, so that tokens do not depend on how a reader cut them.
+    """
+    segments: list[Text | Span] = []
+    images = 0
+    for segment in document.segments:
+        if isinstance(segment, Text):
+            text = segment.text.strip() if kind == "caption" else segment.text
+            if not _is_unicode(text):
+                rejects.add("text is not valid Unicode", document.name)
+                return None
+            if not text.strip():
+                continue
+            if segments and isinstance(segments[-1], Text):
+                text = segments.pop().text + SEPARATOR + text
+            segments.append(Text(text))
+        elif images >= max_images:
+            rejects.add(f"image beyond the cap of {max_images} in a document", document.name, "none")
+        else:
+            try:
+                data, name, size = check(segment.data, geometry)
+            except BadImage as error:
+                if kind == "caption":
+                    rejects.add(str(error), document.name)
+                    return None
+                rejects.add(str(error), document.name, "images")
+                continue
+            segments.append(Span(data, name, geometry.patches(min(size))))
+            images += 1
+    if kind == "caption" and not any(isinstance(segment, Text) for segment in segments):
+        rejects.add("empty caption", document.name)
+        return None
+    if not segments:
+        rejects.add("empty document", document.name)
+        return None
+    return Document(tuple(segments), document.name, document.digest())
+
+
+def _is_unicode(text: str) -> bool:
+    """False for lone surrogates, which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""Eq. 1 fitted to a table of runs, group by group, with everything a report needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nmm.laws.core.checks import usable_rows
+from nmm.laws.forms.frontier import FrontierFit, fit_frontier
+from nmm.laws.forms.parametric import ParametricFit, fit_parametric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nmm.laws.core.uncertainty import Bootstrap
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupFit:
+    """Eq. 1 on one group of runs. `frontier` is None where fewer than three runs lie on the hull."""
+
+    name: str
+    fit: ParametricFit
+    boot: Bootstrap
+    frontier: FrontierFit | None
+
+    def table(self, level: float = 0.95) -> pd.DataFrame:
+        """Value, interval and bootstrap standard error of every coefficient and exponent; c is the frontier's."""
+        table = self.boot.intervals(level).assign(se=self.boot.samples.std())
+        if self.frontier is not None:
+            boot = self.frontier.bootstrap(200)
+            table.loc["c"] = [self.frontier.c, *boot.interval("c", level), boot.draws[:, 0].std()]
+        return table
+
+    def optimum_table(self, budgets, level: float = 0.95) -> pd.DataFrame:
+        """N*, D* and L* with intervals at each budget [FLOPs]."""
+        import pandas as pd
+
+        rows = []
+        for C in budgets:
+            best, row = self.fit.optimum(C), {"C": C}
+            for name, value in (("N*", best.N), ("D*", best.D), ("L*", best.L)):
+                row[name] = float(value)
+                row[f"{name} low"], row[f"{name} high"] = self.boot.interval(name, level, C=C)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def record(self, level: float, budgets=()) -> dict:
+        """Everything as plain values, for JSON; what the runs do not limit is null."""
+        intervals = self.table(level)
+        plain = {name: {k: _plain(v) for k, v in row.items()} for name, row in intervals.to_dict("index").items()}
+        return {
+            "group": self.name, "runs": self.fit.n_runs, "status": self.fit.status, "warnings": list(self.fit.warnings),
+            "unidentified": list(self.fit.unidentified), "loss": self.fit.loss.name, "delta": self.fit.loss.delta,
+            "objective": self.fit.objective, "R2": self.fit.r2, "starts": self.fit.starts.count,
+            "starts_agreeing": self.fit.starts.agree, "next_best_objective": self.fit.starts.next_best,
+            "level": level, "values": plain,
+            "optimum": [
+                {k: _plain(v) for k, v in row.items()}
+                for row in self.optimum_table(budgets, level).to_dict("records")
+            ],
+            "units": {"N": "parameters", "D": "tokens", "L": "nats/token", "C": "FLOPs"},
+        }  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def fit_table(
+    table: pd.DataFrame,
+    N: str = "N",
+    D: str = "D",
+    L: str = "L",
+    by: tuple[str, ...] = (),
+    delta: float = 1e-3,
+    loss: str = "log-huber",
+    starts: str = "grid",
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[list[GroupFit], pd.DataFrame]:
+    """Fit Eq. 1 to each group of a table of runs.
+
+    Args:
+        table: one row a run; N, D, L name its columns of parameters, tokens and loss [nats/token].
+        by: columns whose values make the groups; () for one group of all runs.
+        delta, loss, starts: as in `fit_parametric`. bootstrap, seed: resamples.
+    Returns:
+        the fits in the order of the groups, and the rows left out with their reason.
+    Raises:
+        ValueError: a column is missing, no row is usable, or a group has too few runs (the message names it).
+    """
+    missing = [name for name in by if name not in table.columns]
+    if missing:
+        raise ValueError(
+            f"no column {', '.join(missing)} to group by: the table has {', '.join(map(str, table.columns))}"
+        )
+    usable, dropped = usable_rows(table, (N, D, L))
+    groups = [("all runs", usable)] if not by else usable.groupby(list(by), sort=False, dropna=False)
+    fits = []
+    for key, rows in groups:
+        name = key if isinstance(key, str) else ", ".join(str(part) for part in key)
+        arrays = [rows[column].to_numpy() for column in (N, D, L)]
+        try:
+            fit = fit_parametric(*arrays, delta=delta, loss=loss, starts=starts)
+        except ValueError as error:
+            raise ValueError(f"group {name} ({len(rows)} runs): {error}") from None
+        try:
+            frontier = fit_frontier(6.0 * arrays[0] * arrays[1], arrays[2])
+            frontier.bootstrap(1)
+        except ValueError:
+            frontier = None  # too few runs on the hull: reported as missing, the fit of Eq. 1 stands on its own
+        fits.append(GroupFit(name=name, fit=fit, boot=fit.bootstrap(bootstrap, seed=seed), frontier=frontier))
+    return fits, dropped

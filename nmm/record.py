@@ -1,0 +1,181 @@
+"""What one run leaves behind: one validated JSON record, written once, atomically, under the run's content hash. No torch here."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmm.architectures.flops import count
+from nmm.config import MODALITIES, TASKS, RunConfig, from_dict, to_dict
+from nmm.data.documents import KINDS
+
+SCHEMA = 1
+STATUSES = ("finished", "failed")
+TOKENS = {"text", "image", "padding", "target"}     # every record has these counts; audio and video where there are any
+
+
+class RecordError(ValueError):
+    """A record file that cannot be read, with the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What one run leaves behind. `None` means missing, never zero.
+
+    Attributes:
+        config: everything that decided the result.
+        preset, size: labels for tables; the name of the study and of the model size.
+        status, reason: "finished", or "failed" with a reason.
+        tokens: tokens trained on, by modality and kind: `text`, `image`, `audio`, `video`, `padding`, `target` [tokens].
+        share: realised share of the training tokens by source name.
+        flops_exact: every matrix product, see `flops.exact_train_flops` [FLOPs].
+        losses: held-out cross-entropy by data type [nats per target token].
+        entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target token].
+        routing: of a mixture of experts: held-out tokens by data type, layer and expert, text first, then all else;
+            lists of shape (n_layers, n_experts, 2) [tokens].
+        branched_at: tokens at which the run left a longer one whose course it shares; None: trained alone [tokens].
+        curve: training loss: pairs of tokens seen [tokens] and mean loss since the pair before [nats per target token].
+        wall_seconds: training and evaluation, without start-up; all attempts of a resumed run together, and what it shares
+            with a longer run [s].
+        tokens_per_second: D / seconds spent in training steps, all processes together.
+        processes: that trained it.
+        mfu: model FLOPs utilisation, C / (seconds of training * peak of all devices); None where the peak is not known.
+        memory_bytes: most memory that one device held [bytes]; None on a CPU.
+        versions, device: what it ran on.
+    """
+
+    config: RunConfig
+    preset: str
+    size: str
+    status: str
+    reason: str | None = None
+    tokens: dict[str, int] | None = None
+    share: dict[str, float] | None = None
+    flops_exact: float | None = None
+    losses: dict[str, float] | None = None
+    entropy: dict[str, float] | None = None
+    routing: dict[str, list[list[list[int]]]] | None = None
+    branched_at: int | None = None
+    curve: list[list[float]] = field(default_factory=list)
+    wall_seconds: float | None = None
+    tokens_per_second: float | None = None
+    processes: int = 1
+    mfu: float | None = None
+    memory_bytes: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise RecordError(f"status must be one of {', '.join(STATUSES)}: got {self.status!r}")
+        if self.status == "failed" and not self.reason:
+            raise RecordError("a failed run must say why: reason is empty")
+        if self.status == "finished" and not (self.losses and self.tokens):
+            raise RecordError("a finished run must have losses and tokens")
+        if self.losses is not None and not (_numbers(self.losses, above=0) and self.losses.keys() <= set(KINDS)):
+            raise RecordError(f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}")
+        if self.tokens is not None and not (_numbers(self.tokens, whole=True) and TOKENS <= self.tokens.keys() <= TOKENS | set(MODALITIES)):
+            raise RecordError(f"tokens must be whole numbers of {', '.join(sorted(TOKENS))}: got {self.tokens}")
+        if self.entropy is not None and not (_numbers(self.entropy) and self.entropy and self.entropy.keys() <= set(KINDS)):
+            raise RecordError(f"entropy must be a number by data type ({', '.join(KINDS)}): got {self.entropy}")
+        if self.routing is not None:
+            self._check_routing()
+        if not all(_numbers(dict(enumerate(point))) and len(point) == 2 for point in self.curve):
+            raise RecordError("the curve must be pairs of tokens and loss")
+        for name in ("flops_exact", "wall_seconds", "tokens_per_second", "branched_at", "processes", "mfu", "memory_bytes"):
+            value = getattr(self, name)
+            if value is not None and not _numbers({name: value}, above=0):
+                raise RecordError(f"{name} must be positive and finite: got {value!r}")
+
+    def _check_routing(self) -> None:
+        model = self.config.model
+        shape = (model.n_layers, getattr(model, "n_experts", 0), 2)
+        for task, counts in self.routing.items():
+            if task not in KINDS or np.shape(counts) != shape or not _numbers(dict(enumerate(np.ravel(counts).tolist())), whole=True):
+                raise RecordError(f"routing must hold whole numbers of shape {shape} by data type: got {np.shape(counts)} for {task!r}")
+
+    @property
+    def D(self) -> int | None:
+        """Training tokens, all modalities together, without padding."""
+        return sum(self.tokens.get(name, 0) for name in MODALITIES) if self.tokens else None
+
+    @property
+    def D_v(self) -> int | None:
+        """Training tokens that pass the vision encoder (Table 1); None where there is none."""
+        return self.tokens["image"] if self.tokens and count(self.config.model).N_v else None
+
+    @property
+    def L(self) -> float | None:
+        """Mean of the losses of the three data types (Table 1); None unless all three were measured."""
+        if not self.losses or any(task not in self.losses for task in TASKS):
+            return None
+        return sum(self.losses[task] for task in TASKS) / len(TASKS)
+
+
+def _numbers(values: dict[Any, Any], *, whole: bool = False, above: float | None = None) -> bool:
+    """All finite numbers, none negative, and all more than `above`."""
+    kind = int if whole else int | float
+    return all(
+        isinstance(value, kind) and math.isfinite(value) and value >= 0 and (above is None or value > above)
+        for value in values.values()
+    )
+
+
+def write(record: RunRecord, folder: str | Path) -> Path:
+    """Write a record as `folder/<run id>.json`, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+    """
+    folder = Path(folder)
+    path = folder / f"{record.config.id}.json"
+    plain = {"schema": SCHEMA, "id": record.config.id, **asdict(record), "config": to_dict(record.config)}
+    text = json.dumps(plain, indent=1, allow_nan=False)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with partial.open("w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"cannot write the record {path}: {error}. Free space or choose another folder, then run again") from error
+    return path
+
+
+def read(path: str | Path) -> RunRecord:
+    """Read one record.
+
+    Raises:
+        RecordError: the file is not a whole, valid record; the message names file and reason.
+    """
+    path = Path(path)
+    try:
+        plain = json.loads(path.read_text())
+        if plain.pop("schema") != SCHEMA:
+            raise RecordError(f"its schema is not {SCHEMA}")
+        name = plain.pop("id")
+        record = RunRecord(**{**plain, "config": from_dict(plain["config"])})
+        if record.config.id != name:
+            raise RecordError(f"its configuration hashes to {record.config.id}, the record says {name}")
+        return record
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is no valid run record ({error}): restore it, or delete it and run the sweep again") from error
+
+
+def paths(folder: str | Path) -> list[Path]:
+    """Record files in a folder, sorted by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no runs folder {folder}: run `python -m nmm sweep`, or give the folder of your records")
+    return sorted(folder.glob("*.json"))

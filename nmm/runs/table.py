@@ -1,0 +1,142 @@
+"""All runs of a folder as one tidy table. Torch is not needed to read runs."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nmm.architectures.flops import count, train_flops
+from nmm.config import MODALITIES, TASKS
+from nmm.record import RecordError, RunRecord, paths, read
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """All runs of a folder, a row a run, sorted by N and D.
+
+    A file that is no valid record keeps a row with status "corrupt" and the reason, and is warned about.
+
+    Columns:
+        run, preset, arch, size, mixture, corpus: names and hashes [text]
+        seed
+        status, reason: "finished", "failed" or "corrupt" [text]
+        N: parameters of the decoder in the laws: active, embeddings included, norms and patch projection left out; N_v:
+            those of the vision encoder, 0 without one [parameters]
+        n_active, n_total, n_embedding, n_unembedding, n_blocks, n_inactive, n_vision, n_patch, n_connector, n_routers,
+            n_norms: by group [parameters]
+        d_model, n_layers, lr, batch_tokens, max_epochs: settings; width [features], batch [tokens]
+        d_vision [features], encoder_lr_scale; n_experts, top_k, routing, expert_lr_scale: missing where an architecture has
+            none
+        budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality; D_v:
+            those that pass an encoder; branched_at [tokens]
+        C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
+        L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
+        E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
+        wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
+        tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    rows = []
+    for path in paths(folder):
+        try:
+            rows.append(_row(read(path)))
+        except RecordError as error:
+            warnings.warn(str(error), stacklevel=2)
+            rows.append({"run": path.stem, "status": "corrupt", "reason": str(error)})
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table[MEASURED] = table[MEASURED].astype(float)     # a column without any value is NaN too, not None
+    return table.sort_values(["arch", "N", "D", "seed"], na_position="last").reset_index(drop=True)
+
+
+def finished(table: pd.DataFrame, arch: str) -> pd.DataFrame:
+    """The finished runs of one architecture: what one law L(N, D) can be fitted to.
+
+    Args:
+        table: as `load` gives it.
+        arch: early, late or moe.
+    Raises:
+        ValueError: there is none, or they are of several kinds (experts, routing); what there is is listed.
+    """
+    done = table[table["status"] == "finished"]
+    mine = done[done["arch"] == arch]
+    if mine.empty:
+        there = ", ".join(f"{n} of {name}" for name, n in done["arch"].value_counts().items()) or "none of any"
+        raise ValueError(f"no finished run of architecture {arch!r} among these records: there are {there}")
+    kinds = mine[list(SPARSE)].drop_duplicates()
+    if len(kinds) > 1:
+        listed = "; ".join(", ".join(f"{name}={value}" for name, value in row.items()) for row in kinds.to_dict("records"))
+        raise ValueError(f"these records are of several kinds of {arch}, and one law does not hold for all ({listed}): put the "
+                         "records of one kind into a folder of their own")
+    return mine
+
+
+def curves(folder: str | Path) -> pd.DataFrame:
+    """Training curves of a folder's runs, a row a point: run, size, N, D, tokens [tokens], loss [nats per target token].
+
+    A file that is no valid record is warned about and left out.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    rows = []
+    for path in paths(folder):
+        try:
+            record = read(path)
+        except RecordError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        run = {"run": record.config.id, "size": record.size, "N": count(record.config.model).N, "D": record.D}
+        rows += [{**run, "tokens": tokens, "loss": loss} for tokens, loss in record.curve]
+    return pd.DataFrame(rows, columns=["run", "size", "N", "D", "tokens", "loss"])
+
+
+GROUPS = {      # column -> group of nmm.architectures.flops.Counts
+    "N": "N", "N_v": "N_v", "n_active": "n_active", "n_total": "n_total", "n_embedding": "embedding",
+    "n_unembedding": "unembedding", "n_blocks": "blocks", "n_inactive": "inactive", "n_vision": "vision_blocks",
+    "n_patch": "patch_projection", "n_connector": "connector", "n_routers": "routers", "n_norms": "norms",
+}
+LATE = ("d_vision",)
+SPARSE = ("n_experts", "top_k", "routing")
+
+COLUMNS = [
+    "run", "preset", "arch", "size", "mixture", "corpus", "seed", "status", "reason", *GROUPS,
+    "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
+    "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
+    "L", "L_caption", "L_interleaved", "L_text", "E_true", "E_caption", "E_interleaved", "E_text",
+    "wall_seconds", "own_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
+]
+
+MEASURED = [
+    name for name in COLUMNS
+    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "own_seconds", "tokens_per_second", "mfu", "memory_bytes",
+                "d_vision", "encoder_lr_scale", "n_experts", "top_k", "expert_lr_scale")
+    or name[:2] in ("L_", "E_")
+]
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    config, counts = record.config, count(record.config.model)
+    model, optim = config.model, config.optim
+    losses, entropy, tokens = record.losses or {}, record.entropy or {}, record.tokens or {}
+    has_entropy = all(task in entropy for task in TASKS)
+    alone = 1 - (record.branched_at or 0) / record.D if record.D else None      # share of the tokens that no longer run trained
+    compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
+    return {
+        "run": config.id, "preset": record.preset, "arch": model.arch, "size": record.size,
+        "mixture": config.data.mixture, "corpus": config.data.corpus_id, "seed": config.seed,
+        "status": record.status, "reason": record.reason,
+        **{column: getattr(counts, group) for column, group in GROUPS.items()},
+        "d_model": model.d_model, "n_layers": model.n_layers, "lr": optim.lr,
+        "batch_tokens": config.data.batch_tokens, "max_epochs": config.data.max_epochs,
+        **{name: getattr(model, name, None) for name in (*LATE, *SPARSE)},
+        "encoder_lr_scale": optim.encoder_lr_scale if model.arch == "late" else None,
+        "expert_lr_scale": optim.expert_lr_scale if model.arch == "moe" else None,
+        "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES}, "D_v": record.D_v,
+        "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
+        "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
+        "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if has_entropy else None,
+        **{f"E_{task}": entropy.get(task) for task in TASKS},
+        "own_seconds": record.wall_seconds * alone if record.wall_seconds and alone else None,
+        **{name: getattr(record, name) for name in ("wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes")},
+    }

@@ -1,0 +1,136 @@
+"""From a preset's name to its records: prepare the corpus, then train what is missing."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nmm.config import TASKS, content_hash
+from nmm.data.corpus import store
+from nmm.data.corpus.embedded import VERSION, embedded_corpus
+from nmm.data.corpus.prepare import prepare
+from nmm.data.generated import world as generated
+from nmm.studies.presets import MIXTURE, Study, study
+from nmm.sweep import Outcome, sweep
+from nmm.sweep.launch import write_jobs
+
+WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
+WORLD_SEED = 0
+FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
+REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the generated corpus is
+
+
+def sources(data: str | Path) -> list[tuple[str, Path]]:
+    """The data types of a folder of real data, each in a subfolder of its name.
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+        ValueError: a data type has no subfolder, or an empty one; the expected names are listed.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        raise FileNotFoundError(f"no data folder {data}: give a folder with {_expected()}")
+    found = []
+    for task in TASKS:
+        folder = next((data / name for name in FOLDERS[task] if (data / name).is_dir()), None)
+        if folder is None or not any(folder.iterdir()):
+            raise ValueError(f"{data} has no files for data type {task!r}: expected {_expected()}")
+        found.append((task, folder))
+    return found
+
+
+def _expected() -> str:
+    return ", ".join(f"a subfolder {' or '.join(names)} for {task} data" for task, names in FOLDERS.items())
+
+
+def prepare_corpus(
+    plan: Study, data: str | Path | None, work: Path = WORK, corpus_dir: str | Path | None = None
+) -> store.Corpus:
+    """The corpus of a study: generated, or prepared from a folder of real data; opened if it is there already.
+
+    Args:
+        plan: the study; its largest budget decides how much is generated.
+        data: folder of real data; None: the generated corpus.
+        work: where the corpus goes, under `corpora`.
+        corpus_dir: another place for it.
+
+    Raises:
+        ValueError, OSError: the data cannot be used; the file is named.
+    """
+    if data is None:
+        out = Path(corpus_dir or work / "corpora" / f"generated-{VERSION}-{plan.max_tokens}")
+        return embedded_corpus(out, tokens=plan.max_tokens, weights=MIXTURE, seed=WORLD_SEED)
+    found = sources(data)
+    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
+    out = Path(corpus_dir or work / "corpora" / name)
+    prepare(found, out, validation=plan.validation_share, **REAL)
+    return store.open(out)
+
+
+def run_study(
+    preset: str,
+    *,
+    runs_dir: str | Path | None = None,
+    data: str | Path | None = None,
+    corpus_dir: str | Path | None = None,
+    max_epochs: int | None = None,
+    jobs: int = 2,
+    retry_failed: bool = False,
+    branch: bool = True,
+    work: Path = WORK,
+) -> tuple[Outcome, Path]:
+    """Train what is missing of a study.
+
+    Args:
+        preset: name of the study.
+        runs_dir: folder of the records; default: work/runs/PRESET, or work/runs/PRESET-DATA.
+        data: folder of real data; default: the generated corpus.
+        corpus_dir: folder for the prepared corpus; default: one under work/corpora.
+        max_epochs: how often the data may be repeated; default: the preset's.
+        jobs: worker processes.
+        retry_failed: train failed runs again.
+        branch: let budgets of one model share a trunk.
+        work: folder for corpora and records.
+    Returns:
+        What happened, and the folder of the records.
+    Raises:
+        ValueError: unknown preset, unusable data, or a corpus too small for the budgets.
+        OSError: see `sweep`.
+    """
+    work_to_do = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
+    return sweep(**work_to_do, jobs=jobs, retry_failed=retry_failed, branch=branch), Path(work_to_do["runs_dir"])
+
+
+def write_study(
+    preset: str,
+    folder: str | Path,
+    *,
+    runs_dir: str | Path | None = None,
+    data: str | Path | None = None,
+    corpus_dir: str | Path | None = None,
+    max_epochs: int | None = None,
+    work: Path = WORK,
+) -> list[Path]:
+    """Prepare a study's corpus and write a file for each of its runs, to be launched one by one (`nmm.sweep.launch`).
+
+    Args:
+        folder: where the files go.
+        preset, runs_dir, data, corpus_dir, max_epochs, work: as for `run_study`.
+    Returns:
+        The files, the longest run's first.
+    """
+    return write_jobs(folder=folder, **_work(preset, runs_dir, data, corpus_dir, max_epochs, work))
+
+
+def _work(
+    preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
+) -> dict[str, Any]:
+    """What a sweep and a launch of the same study have in common."""
+    plan = study(preset)
+    if max_epochs is not None:
+        plan = replace(plan, max_epochs=max_epochs)
+    corpus = prepare_corpus(plan, data, work, corpus_dir)
+    name = preset if data is None else f"{preset}-{Path(data).resolve().name}"
+    return {
+        "grid": plan.grid(corpus), "corpus": corpus.folder, "runs_dir": Path(runs_dir or work / "runs" / name), "preset": preset,
+        "entropy": generated.World(WORLD_SEED).entropy() if data is None else None,
+    }
