@@ -10,16 +10,22 @@ parameter's name and type: papermill, the batch driver and this check all read i
 """
 
 import ast
+import functools
 import math
 import types
 import typing
+import uuid
 from collections.abc import Iterable, Mapping
 from numbers import Number
 from pathlib import Path
 from typing import Any
 
+from nmm.book import prose
+
 # papermill starts the cell that it injects with this comment (its default, which nobody needs to change)
 _INJECTED = "# Parameters"
+_values: dict[str, Any] = {}      # glued in this kernel
+_waiting: dict[str, str] = {}     # text with numbers that come later -> its display
 
 
 def check(namespace: Mapping[str, Any]) -> None:
@@ -94,16 +100,17 @@ def repository() -> Path:
 
 
 def glue(name: str, value: Any) -> None:
-    """Publish one value for the prose: `` {glue:text}`name:.3f` `` shows it.
+    """Publish one value for the prose: `{{name:.3f}}` in a text of `say` shows it.
 
     Numbers, strings and other plain values go in without being displayed. A missing number has no place in
     a sentence: say so in words (`chapter.glue("E", "not identified")`) or leave the sentence out.
+    The site's front page reads the same values, as `` {glue:text}`05_fit.ipynb::name:.3f` ``.
 
     Raises:
-        ValueError: the value is None, NaN or infinite, or the name cannot stand in a role.
+        ValueError: the value is None, NaN or infinite, or the name is not one of letters, digits and underscores.
     """
-    if not name or any(letter in name for letter in ":`\n"):
-        raise ValueError(f"a glued name must be non-empty and free of ':', '`' and line breaks, got {name!r}")
+    if not name.isidentifier():
+        raise ValueError(f"a glued name must be made of letters, digits and underscores, got {name!r}")
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()  # a NumPy scalar prints as np.float64(..), which no format can read back
     if value is None or (isinstance(value, Number) and not _finite(value)):
@@ -111,6 +118,52 @@ def glue(name: str, value: Any) -> None:
     import myst_nb  # only inside a notebook: it costs a second
 
     myst_nb.glue(name, value, display=False)
+    _values[name] = prose.value_of(repr(value))
+    for text, place in _waiting.items():
+        if name in prose.names(text) and set(prose.names(text)) <= set(_values):
+            _show(prose.fill(text, _values), place, update=True)
+
+
+def say(text: str, *, later: bool = False) -> None:
+    """Show a paragraph of the chapter with its numbers; call it alone, in a cell tagged `prose`.
+
+    Args:
+        text: MyST Markdown, best as a raw string; `{{name:.3f}}` is the value glued as `name`, in that format.
+        later: some of the numbers are glued further down. The paragraph is filled in as soon as they are, and
+            `chapter.finish()`, in the last cell, refuses a chapter where one never came.
+    Raises:
+        ValueError: a name that nothing is glued as, an unsuitable format, or a reference to nothing.
+    """
+    missing = set(prose.names(text)) - set(_values)
+    if later:
+        _waiting[text] = uuid.uuid4().hex
+    if later and missing:
+        _show("*(these numbers are computed further down)*", _waiting[text])
+    else:
+        _show(prose.fill(text, _values), _waiting.get(text, uuid.uuid4().hex))
+
+
+def finish() -> None:
+    """Check, at the end of a chapter, that every paragraph got its numbers.
+
+    Raises:
+        ValueError: a paragraph asks for a value that was never glued; the message names the valid names.
+    """
+    for text in _waiting:
+        prose.fill(text, _values)
+
+
+def _show(text: str, place: str, update: bool = False) -> None:
+    from IPython.display import display
+
+    display({"text/markdown": _readable().markdown(text, "this paragraph")}, raw=True, display_id=place, update=update)
+
+
+@functools.cache
+def _readable() -> Any:
+    from nmm.book.readable import Readable  # parsers, wanted only inside a notebook
+
+    return Readable(repository() / "notebooks", repository() / "book" / "references.bib")
 
 
 def _finite(value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 
 from nmm.book import chapter as contract
+from nmm.book import prose
 
 _NAME = re.compile(r"\d\d_\w+")
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "None": None}
@@ -38,7 +39,7 @@ class Chapter:
     parameters: Mapping[str, Parameter]
     after: tuple[str, ...]               # names of the chapters that run before this one
     inputs: tuple[str, ...]              # parameters that name files or folders whose contents count as input
-    code: tuple[str, ...]                # code cells in order, without the `parameters` cell
+    code: tuple[str, ...]                # code cells in order, without the `parameters` cell and without prose
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ def read_chapter(path: Path) -> Chapter:
     for name in inputs:
         if name not in parameters:
             raise ValueError(f"{path.name}: `inputs` names {name!r}; the parameters are {', '.join(parameters) or 'none'}")
-    code = tuple(cell.source for cell in notebook.cells if cell.cell_type == "code" and not is_tagged(cell, "parameters"))
+    code = tuple(cell.source for cell in notebook.cells if computes(cell) and not is_tagged(cell, "parameters"))
     return Chapter(path=path, title=title, question=question, parameters=parameters,
                    after=tuple(settings.get("after", ())), inputs=inputs, code=code)
 
@@ -100,6 +101,11 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
 def is_tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
     """Whether the cell carries this tag."""
     return tag in cell.metadata.get("tags", ())
+
+
+def computes(cell: nbformat.NotebookNode) -> bool:
+    """Whether the cell is code whose outputs only a kernel can make; a prose cell's are made from glued values."""
+    return cell.cell_type == "code" and not is_tagged(cell, prose.TAG)
 
 
 def parse_values(pairs: Sequence[str], chapters: Sequence[Chapter]) -> dict[str, Any]:

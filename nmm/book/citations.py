@@ -1,7 +1,9 @@
 """Citations for a page that Sphinx does not render: author and year in the text, the list at the end."""
 
+import functools
 import html
 from pathlib import Path
+from typing import Any
 
 
 class Bibliography:
@@ -9,30 +11,35 @@ class Bibliography:
 
     def __init__(self, path: Path) -> None:
         """
-        Raises:
-            ValueError: the file is no BibTeX.
-            OSError: the file cannot be read.
+        Args:
+            path: read when something is first cited; what is no BibTeX raises a ValueError there.
         """
+        self._path = path
+        self._cited: dict[str, None] = {}
+
+    @functools.cached_property
+    def _data(self) -> Any:
         from pybtex.database import BibliographyDataError, parse_file
         from pybtex.scanner import PybtexSyntaxError
 
-        self._path = path
         try:
-            self._data = parse_file(str(path), bib_format="bibtex")
+            return parse_file(str(self._path), bib_format="bibtex")
         except (BibliographyDataError, PybtexSyntaxError) as error:
-            raise ValueError(f"{path} is not a readable bibliography: {error}") from error
-        self._cited: dict[str, None] = {}
+            raise ValueError(f"{self._path} is not a readable bibliography: {error}") from error
 
     def cite(self, key: str, form: str) -> str:
-        """HTML of one citation; `form` has places for {authors} and {year}."""
+        """HTML of one citation, with a link to the list; `form` has places for {authors} and {year}."""
+        return f'<a href="#ref-{html.escape(key)}">{html.escape(self.text(key, form))}</a>'
+
+    def text(self, key: str, form: str) -> str:
+        """The same as plain text."""
         if key not in self._data.entries:
             raise ValueError(f"no entry {key!r} in {self._path}; there are {', '.join(sorted(self._data.entries))}")
         self._cited[key] = None
         entry = self._data.entries[key]
         names = [" ".join([*person.prelast_names, *person.last_names]).strip("{}") for person in entry.persons["author"]]
         authors = names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
-        text = form.format(authors=_plain(authors), year=entry.fields["year"])
-        return f'<a href="#ref-{html.escape(key)}">{text}</a>'
+        return form.format(authors=_plain(authors), year=entry.fields["year"])
 
     def references(self) -> str:
         """HTML list of what was cited, by author; empty if nothing was."""
@@ -49,4 +56,4 @@ class Bibliography:
 def _plain(latex: str) -> str:
     from pybtex.richtext import Text
 
-    return html.escape(str(Text.from_latex(latex)))
+    return str(Text.from_latex(latex))

@@ -20,9 +20,13 @@ from typing import Any
 import nbformat
 
 from nmm.book import chapters as reading
+from nmm.book import prose
 from nmm.book.chapters import Chapter
 from nmm.book.keys import chapter_key
+from nmm.book.labels import glued_values
 from nmm.book.layout import Layout, write_atomic
+from nmm.book.present import place_of, say_again
+from nmm.book.readable import Readable
 
 _STORED = ("key", "values", "seconds")  # what an executed chapter's metadata `nmm` has beside the chapter's own
 _KEEPS = ("executed", "unchanged", "new prose")  # statuses after which the stored output is good
@@ -137,18 +141,21 @@ def stored(path: Path) -> dict[str, Any] | None:
 
 def _bring_up_to_date(chapter: Chapter, given: Mapping[str, Any], key: str, layout: Layout, edition: str) -> Outcome:
     start = time.perf_counter()
-    path = layout.executed(edition) / chapter.path.name
+    path, failed = (folder / chapter.path.name for folder in (layout.executed(edition), layout.failed(edition)))
+    readable = Readable(layout.notebooks, layout.source / "references.bib")
     before = stored(path)
     if before and before["key"] == key:
-        changed = _merge_prose(chapter, path)
-        (layout.failed(edition) / chapter.path.name).unlink(missing_ok=True)
-        status, reason = ("new prose" if changed else "unchanged"), ""
+        status, reason = _merge_prose(chapter, path, readable)
+        if not reason:
+            failed.unlink(missing_ok=True)
     else:
-        status, reason = _run(chapter, given, key, path, layout.failed(edition) / chapter.path.name)
+        status, reason = _run(chapter, given, key, path, failed, readable)
     return Outcome(name=chapter.name, status=status, seconds=time.perf_counter() - start, reason=reason)
 
 
-def _run(chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, failed: Path) -> tuple[str, str]:
+def _run(
+    chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, failed: Path, readable: Readable
+) -> tuple[str, str]:
     import papermill  # a second to import: an unchanged book does without
     from papermill.exceptions import PapermillException
 
@@ -173,7 +180,11 @@ def _run(chapter: Chapter, given: Mapping[str, Any], key: str, path: Path, faile
         return "failed", f"{describe_failure(failed) or f'{type(error).__name__}: {error}'} (see {failed})"
     executed = reading.read_notebook(partial)
     executed.metadata["nmm"] = {"key": key, "values": values, "seconds": round(time.perf_counter() - start, 2)}
-    write_atomic(path, nbformat.writes(_merge(chapter, executed)))
+    try:
+        write_atomic(path, nbformat.writes(_merge(chapter, executed, readable)))
+    except ValueError as error:
+        os.replace(partial, failed)
+        return "failed", f"{error} (see {failed})"
     partial.unlink()
     failed.unlink(missing_ok=True)
     return "executed", ""
@@ -193,29 +204,36 @@ def describe_failure(path: Path) -> str:
     return ""
 
 
-def _merge_prose(chapter: Chapter, path: Path) -> bool:
-    """Bring the prose of an executed chapter up to date; whether anything changed."""
-    text = nbformat.writes(_merge(chapter, reading.read_notebook(path)))
+def _merge_prose(chapter: Chapter, path: Path, readable: Readable) -> tuple[str, str]:
+    """Bring the prose of an executed chapter up to date; status, and why it failed."""
+    try:
+        text = nbformat.writes(_merge(chapter, reading.read_notebook(path), readable))
+    except ValueError as error:
+        return "failed", str(error)
     if text == path.read_text(encoding="utf-8"):
-        return False
+        return "unchanged", ""
     write_atomic(path, text)
-    return True
+    return "new prose", ""
 
 
-def _merge(chapter: Chapter, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def _merge(chapter: Chapter, executed: nbformat.NotebookNode, readable: Readable) -> nbformat.NotebookNode:
     """The chapter's present prose, tags and captions around the outputs of an execution.
 
-    Equal keys mean equal code cells in equal order, so outputs find their cells by place. The cell that
-    papermill injected stays behind the `parameters` cell; its notes on times and paths of this machine go.
+    Equal keys mean equal code cells in equal order, so outputs find their cells by place; prose is filled in
+    again from the glued values, which takes no kernel. The cell that papermill injected stays behind the
+    `parameters` cell; its notes on times and paths of this machine go.
     """
     merged = reading.read_notebook(chapter.path)
     injected = [cell for cell in executed.cells if reading.is_tagged(cell, "injected-parameters")]
     for cell in injected:
         cell.metadata = nbformat.from_dict({"tags": ["injected-parameters"]})
-    outputs = iter([cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected])
+    outputs = iter([cell for cell in executed.cells if reading.computes(cell) and cell not in injected])
+    values = glued_values(executed)
     cells = []
-    for cell in merged.cells:
-        if cell.cell_type == "code":
+    for number, cell in enumerate(merged.cells, 1):
+        if reading.is_tagged(cell, prose.TAG):
+            say_again(cell, values, readable, place_of(chapter.path.name, number, cell))
+        elif cell.cell_type == "code":
             last = next(outputs)
             cell.outputs, cell.execution_count = last.outputs, last.execution_count
         cells.append(cell)

@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from docutils.nodes import make_id
 
-from nmm.book.chapters import read_notebook
+from nmm.book import prose
+from nmm.book.chapters import is_tagged, read_notebook
 
 _PREFIX = "application/papermill.record/"  # MyST-NB files glued values under this
 _TARGET = re.compile(r"^\((?P<label>[\w-]+)\)=[ \t]*\n+(?:#+[ \t]+(?P<title>.+))?", re.MULTILINE)
@@ -39,14 +41,13 @@ class Contents:
     title: str
     labels: dict[str, Label]
     figures: tuple[Label, ...]   # in order, those without a name of their own too
-    glued: dict[str, Any]   # name -> what `repr` printed
 
 
 def chapter_contents(path: Path, name: str | None = None) -> Contents:
-    """Labels and glued values of a chapter.
+    """Labels of a chapter.
 
     Args:
-        path: the executed notebook (a source notebook has labels only).
+        path: the notebook, executed or not.
         name: the chapter's name where the file has another one; its leading number numbers everything.
     Raises:
         ValueError: the file is no notebook, or a label occurs twice.
@@ -55,7 +56,6 @@ def chapter_contents(path: Path, name: str | None = None) -> Contents:
     chapter = f"{int(prefix[0])}." if prefix and int(prefix[0]) else ""
     counts = {"equation": 0, "figure": 0}
     labels: dict[str, Label] = {}
-    glued: dict[str, Any] = {}
     title = ""
 
     def add(label: str, kind: str, text: str = "") -> None:
@@ -69,22 +69,24 @@ def chapter_contents(path: Path, name: str | None = None) -> Contents:
         labels[label] = Label(kind=kind, number=number, text=text, anchor=make_id(label))
 
     for cell in read_notebook(path).cells:
-        if cell.cell_type == "markdown":
-            title = title or next(iter(re.findall(r"^#[ \t]+(.+)", cell.source, re.MULTILINE)), "")
-            for target in _TARGET.finditer(cell.source):
+        if cell.cell_type == "markdown" or is_tagged(cell, prose.TAG):
+            text = cell.source if cell.cell_type == "markdown" else prose.text_of(cell.source)
+            title = title or next(iter(re.findall(r"^#[ \t]+(.+)", text, re.MULTILINE)), "")
+            for target in _TARGET.finditer(text):
                 add(target["label"], "title", (target["title"] or "").strip())
-            for equation in EQUATION.finditer(cell.source):
+            for equation in EQUATION.finditer(text):
                 add(equation["label"] or equation["label2"], "equation")
-        elif cell.cell_type == "code":
-            if figure := figure_of(cell):
-                add(figure.get("name", ""), "figure")
-            for output in cell.outputs:
-                key = output.get("metadata", {}).get("scrapbook", {}).get("name")
-                if key:
-                    data = output.data
-                    glued[key] = data.get(f"{_PREFIX}text/plain", data.get("text/plain"))
+        elif cell.cell_type == "code" and (figure := figure_of(cell)):
+            add(figure.get("name", ""), "figure")
     figures = tuple(label for label in labels.values() if label.kind == "figure")
-    return Contents(title=title, labels=labels, figures=figures, glued=glued)
+    return Contents(title=title, labels=labels, figures=figures)
+
+
+def glued_values(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """Name -> value of everything that an executed chapter glued."""
+    outputs = (output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
+    named = ((output.get("metadata", {}).get("scrapbook", {}).get("name"), output) for output in outputs)
+    return {name: prose.value_of(output.data.get(f"{_PREFIX}text/plain", "")) for name, output in named if name}
 
 
 def figure_of(cell: Any) -> dict[str, Any]:

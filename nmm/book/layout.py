@@ -7,6 +7,8 @@ from pathlib import Path
 
 from nmm.book import chapter
 
+DOWNLOADS = "_static/chapters"  # in the site: the executed chapters
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:

@@ -13,17 +13,17 @@ from nmm.book.execute import describe_failure
 from nmm.book.labels import Label, figure_of
 from nmm.book.layout import Layout, write_atomic
 from nmm.book.myst import Prose
+from nmm.book.present import carries, place_of, present
 from nmm.charts.theme import MIME
 
 
-def report(executed: Path, out: Path, layout: Layout, siblings: Path | None = None) -> None:
+def report(executed: Path, out: Path, layout: Layout) -> None:
     """Write an executed chapter as one HTML file: charts alive, formulas set, references resolved.
 
     Args:
         executed: a chapter that papermill or the batch driver executed, on any parameters.
         out: the file to write.
         layout: for the bibliography, the style, and the chapters that references may point to.
-        siblings: folder of other executed chapters, for numbers quoted from them; default: where `executed` lies.
     Raises:
         ValueError: the chapter failed or was not executed, or something in it cannot be resolved.
         OSError: a file cannot be read or written.
@@ -34,15 +34,16 @@ def report(executed: Path, out: Path, layout: Layout, siblings: Path | None = No
     if not any(cell.cell_type == "code" and cell.execution_count for cell in notebook.cells):
         raise ValueError(f"{executed} has not been executed: run it with papermill or `python -m nmm book execute` first")
     bibliography = Bibliography(layout.source / "references.bib")
-    prose = Prose(executed, _chapter_name(notebook, executed), siblings or executed.parent, layout.notebooks, bibliography)
+    prose = Prose(executed, _chapter_name(notebook, executed), layout.notebooks, bibliography)
+    present(notebook, executed.name)
     figures = iter(prose.contents.figures)
     for number, cell in enumerate(notebook.cells, 1):
-        where = f"{executed.name}, cell {number} (id {cell.get('id', 'none')})"
+        where = place_of(executed.name, number, cell)
         if cell.cell_type == "markdown":
             cell.metadata["html"] = prose.html(cell.source, where)
         elif cell.cell_type == "code":
             cell.metadata["figure"] = _figure(cell, prose, figures, where)
-            cell.outputs = [_shown(output) for output in cell.outputs if not _is_glue(output)]
+            cell.outputs = [_shown(output) for output in cell.outputs if not carries(output)]
             cell.metadata["transient"] = {"remove_source": is_tagged(cell, "remove-input")}  # nbconvert's own switch
             if is_tagged(cell, "remove-output"):
                 cell.outputs = []
@@ -85,10 +86,6 @@ def _inside_tag(script: str) -> str:
 def _chapter_name(notebook: nbformat.NotebookNode, executed: Path) -> str:
     """The chapter's name in the book, also where papermill wrote it to a file of another name."""
     return Path(notebook.metadata.get("papermill", {}).get("input_path") or executed).stem
-
-
-def _is_glue(output: nbformat.NotebookNode) -> bool:
-    return "scrapbook" in output.get("metadata", {}) and not any("papermill.record" not in kind for kind in output.data)
 
 
 def _figure(cell: nbformat.NotebookNode, prose: Prose, figures: Iterator[Label], where: str) -> dict[str, str]:

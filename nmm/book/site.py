@@ -10,9 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmm.book.chapters import Chapter, read_chapters
+import nbformat
+
+from nmm.book.chapters import Chapter, read_chapters, read_notebook
 from nmm.book.execute import chapter_keys, describe_failure, stored
-from nmm.book.layout import Layout
+from nmm.book.layout import DOWNLOADS, Layout
+from nmm.book.present import present, without_roles
+from nmm.book.readable import Readable
 
 # marks in the front page: the table of chapters, and the contents that the sidebar and the numbers come from
 _CHAPTERS, _CONTENTS = "<!-- chapters -->", "<!-- contents -->"
@@ -65,10 +69,19 @@ def check_executed(chapters: Sequence[Chapter], layout: Layout, edition: str) ->
 
 
 def stage(chapters: Sequence[Chapter], layout: Layout, edition: str, source: Path) -> None:
-    """Everything that Sphinx reads, in one fresh folder: the book's sources and the executed chapters."""
+    """Everything that Sphinx reads, in one fresh folder: the book's sources and the executed chapters.
+
+    A chapter goes there twice: as a page is to show it, and, for download, as it was executed.
+    """
     shutil.copytree(layout.source, source, ignore=shutil.ignore_patterns("_build", "__pycache__", "README.md"))
+    readable = Readable(layout.notebooks, layout.source / "references.bib")
+    downloads = source / DOWNLOADS
+    downloads.mkdir(parents=True)
     for chapter in chapters:
-        shutil.copyfile(layout.executed(edition) / chapter.path.name, source / chapter.path.name)
+        name = chapter.path.name
+        page, download = (read_notebook(layout.executed(edition) / name) for _ in range(2))
+        nbformat.write(present(page, name), source / name)
+        nbformat.write(without_roles(download, readable, name), downloads / name)
     index = source / "index.md"
     text = index.read_text(encoding="utf-8")
     for mark, content in ((_CHAPTERS, chapter_table(chapters)), (_CONTENTS, contents(chapters))):

@@ -13,6 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
 from nmm.book import assets
+from nmm.book.layout import DOWNLOADS
 from nmm.charts.theme import MIME, summary
 
 _LOG = logging.getLogger(__name__)
@@ -82,9 +83,10 @@ def write_assets(app: Sphinx, _config: Config) -> None:
 
 def add_download(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """A line under the title of every chapter: take the executed notebook along."""
-    if "body" not in context or not (Path(app.srcdir) / f"{pagename}.ipynb").exists():
+    download = f"{DOWNLOADS}/{pagename}.ipynb"
+    if "body" not in context or not (Path(app.srcdir) / download).exists():
         return
-    link = f'{context["pathto"]("_sources/" + pagename + ".ipynb", 1)}'
+    link = context["pathto"](download, 1)
     line = f'<p class="download"><a href="{link}" download="{pagename}.ipynb">Download this chapter as a notebook</a></p>'
     title, end, rest = context["body"].partition("</h1>")
     context["body"] = title + end + line + rest

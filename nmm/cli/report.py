@@ -8,8 +8,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which chapter, and where to."""
     parser.add_argument("executed", type=Path, help="a chapter that papermill or `book execute` executed")
     parser.add_argument("--out", type=Path, help="HTML file to write (default: the chapter's name with .html, here)")
-    parser.add_argument("--siblings", type=Path, metavar="FOLDER",
-                        help="executed chapters that this one quotes numbers from (default: the folder it lies in)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,6 +16,6 @@ def run(args: argparse.Namespace) -> int:
     from nmm.book.report import report
 
     out = args.out or Path(args.executed.with_suffix(".html").name)
-    report(args.executed, out, Layout(), args.siblings)
+    report(args.executed, out, Layout())
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, opens in any browser, needs no network")
     return 0

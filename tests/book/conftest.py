@@ -58,13 +58,16 @@ def _make(layout: Layout) -> None:
     shutil.copytree(REPOSITORY / "book", layout.source, ignore=ignored)
     shutil.copytree(REPOSITORY / "nmm", layout.root / "nmm", ignore=ignored)
     shutil.copy(Path(__file__).parent / "fixture" / "index.md", layout.source)
-    outcomes = execute(layout, EDITION, {}, jobs=2, echo=silent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(layout.root))  # kernels read labels beside the nmm that they import: this book's own
+        outcomes = execute(layout, EDITION, {}, jobs=2, echo=silent)
     assert [item.status for item in outcomes] == ["executed", "executed"], outcomes
     site.build(layout, EDITION)
 
 
 @pytest.fixture
-def book(rendered, tmp_path) -> Layout:
-    """A copy of the executed and rendered book."""
+def book(rendered, tmp_path, monkeypatch) -> Layout:
+    """A copy of the executed and rendered book, whose `nmm` kernels import."""
     shutil.copytree(rendered.root, tmp_path / "book", symlinks=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "book"))
     return Layout(root=tmp_path / "book")
