@@ -32,7 +32,7 @@ from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.store import Corpus
 from nmm.models import build
-from nmm.studies.presets import MIXTURE, Arm, study
+from nmm.studies import MIXTURE, Arm, find_study
 
 BATCH = 4               # sequences of a step, the laptop study's
 EARLY_HEADS = range(12, 25, 2)      # widths of a head about as wide as the laptop study's 16
@@ -43,7 +43,7 @@ Batches = list[dict[str, Tensor]]
 
 def architecture(arch: str, width: int, corpus: Corpus) -> ModelConfig:
     """The laptop study's model of an architecture and a width."""
-    return study("laptop").model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, arm=Arm(arch=arch))
+    return find_study("laptop").model(width, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, arm=Arm(name=arch, arch=arch))
 
 
 def widened(config: ModelConfig, width: int) -> ModelConfig:

@@ -32,7 +32,7 @@ from nmm.data.corpus.prepare import prepare
 from nmm.data.images import decode
 from nmm.data.modalities import Geometry
 from nmm.models import build
-from nmm.studies.presets import MIXTURE
+from nmm.studies import MIXTURE
 
 WIDTHS = (16, 32, 96)
 STEPS = 300

@@ -22,7 +22,7 @@ from nmm.data.batches.plan import plan
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.store import Corpus
 from nmm.models import build
-from nmm.studies.presets import MIXTURE, study
+from nmm.studies import MIXTURE, find_study
 from nmm.training.lean import FusedDecoupledAdamW
 from nmm.training.objectives.text import targets
 from nmm.training.optimisation import schedule
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    smoke = study("laptop")
+    smoke = find_study("laptop")
     results = []
     with tempfile.TemporaryDirectory() as folder:
         corpus = embedded_corpus(folder, tokens=args.steps * 600, weights=MIXTURE)

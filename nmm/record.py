@@ -13,7 +13,7 @@ from nmm.architectures.flops import count
 from nmm.config import MODALITIES, TASKS, RunConfig, from_dict, to_dict
 from nmm.data.documents import KINDS
 
-SCHEMA = 1
+SCHEMA = 2
 STATUSES = ("finished", "failed")
 TOKENS = {"text", "image", "padding", "target"}     # every record has these counts; audio and video where there are any
 
@@ -22,13 +22,16 @@ class RecordError(ValueError):
     """A record file that cannot be read, with the reason."""
 
 
+class NewerRecord(RecordError):
+    """A record of a schema that a later version of nmm writes: it is not damaged, and not to be replaced."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """What one run leaves behind. `None` means missing, never zero.
 
     Attributes:
-        config: everything that decided the result.
-        preset, size: labels for tables; the name of the study and of the model size.
+        config: everything that decided the result; its `origin` names the study and the arm.
         status, reason: "finished", or "failed" with a reason.
         tokens: tokens trained on, by modality and kind: `text`, `image`, `audio`, `video`, `padding`, `target` [tokens].
         share: realised share of the training tokens by source name.
@@ -46,11 +49,11 @@ class RunRecord:
         mfu: model FLOPs utilisation, C / (seconds of training * peak of all devices); None where the peak is not known.
         memory_bytes: most memory that one device held [bytes]; None on a CPU.
         versions, device: what it ran on.
+        code: the source that trained it: `commit` and whether its files were `clean`, or the hash of the `sources`; see
+            `nmm.provenance`; empty where the record says nothing of it.
     """
 
     config: RunConfig
-    preset: str
-    size: str
     status: str
     reason: str | None = None
     tokens: dict[str, int] | None = None
@@ -68,6 +71,7 @@ class RunRecord:
     memory_bytes: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -84,6 +88,8 @@ class RunRecord:
             raise RecordError(f"entropy must be a number by data type ({', '.join(KINDS)}): got {self.entropy}")
         if self.routing is not None:
             self._check_routing()
+        if not isinstance(self.code, dict):
+            raise RecordError(f"code must say what trained the run, by name: got {self.code!r}")
         if not all(_numbers(dict(enumerate(point))) and len(point) == 2 for point in self.curve):
             raise RecordError("the curve must be pairs of tokens and loss")
         for name in ("flops_exact", "wall_seconds", "tokens_per_second", "branched_at", "processes", "mfu", "memory_bytes"):
@@ -153,20 +159,47 @@ def read(path: str | Path) -> RunRecord:
     """Read one record.
 
     Raises:
-        RecordError: the file is not a whole, valid record; the message names file and reason.
+        RecordError: the file is not a whole, valid record; the message names file and reason. `NewerRecord` if it is one of a
+            later version.
     """
     path = Path(path)
     try:
         plain = json.loads(path.read_text())
-        if plain.pop("schema") != SCHEMA:
-            raise RecordError(f"its schema is not {SCHEMA}")
+        schema = plain.pop("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise NewerRecord(f"{path} is a run record of schema {schema}, and this version of nmm reads up to {SCHEMA}: update nmm")
+        if schema not in range(1, SCHEMA + 1):
+            raise RecordError(f"its schema is not one of 1 to {SCHEMA}")
+        if schema == 1:
+            plain = _from_schema_1(plain)
         name = plain.pop("id")
         record = RunRecord(**{**plain, "config": from_dict(plain["config"])})
         if record.config.id != name:
             raise RecordError(f"its configuration hashes to {record.config.id}, the record says {name}")
         return record
+    except NewerRecord:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} is no valid run record ({error}): restore it, or delete it and run the sweep again") from error
+
+
+def _from_schema_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """A record of the first schema in the form of the second.
+
+    It had `preset` and `size`, no arm, and no rules. All studies of its time had the arms and rules told here:
+    lr = lr(32) (32 / d)^0.5, heads 16 wide, and arms that architecture and routing tell apart.
+    """
+    model, optim = plain["config"]["model"], plain["config"]["optim"]
+    width, heads, sparse = model["d_model"], model["n_heads"], model["arch"] == "moe"
+    learned = f"mixture {model['n_experts']}-top-{model['top_k']}" if sparse else ""
+    arm = {"early": "early fusion", "late": "late fusion", "moe": "experts by modality" if sparse and model["routing"] == "modality" else learned}
+    rules = {"lr": float(f"{optim['lr'] * (width / 32) ** 0.5:.6g}"), "head_dim": 16 if heads == width // 16 else width / heads}
+    grows = ["lr", "d_model", "n_heads"]
+    if model["arch"] == "late":
+        rules["vision_share"], grows = model["d_vision"] / width, [*grows, "d_vision", "n_vision_heads"]
+    origin = {"study": plain["preset"], "arm": arm[model["arch"]], "grows": grows, "rules": rules}
+    rest = {name: value for name, value in plain.items() if name not in ("preset", "size")}
+    return {**rest, "config": {**plain["config"], "origin": origin}}
 
 
 def paths(folder: str | Path) -> list[Path]:
@@ -178,4 +211,4 @@ def paths(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no runs folder {folder}: run `python -m nmm sweep`, or give the folder of your records")
-    return sorted(folder.glob("*.json"))
+    return sorted(path for path in folder.glob("*.json") if not path.is_dir())

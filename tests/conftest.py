@@ -7,7 +7,7 @@ import pytest
 
 from nmm.config import RunConfig
 from nmm.data.corpus.embedded import embedded_corpus
-from nmm.studies.presets import MIXTURE, Study, study
+from nmm.studies import MIXTURE, Study, find_study
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def tiny() -> Study:
     """The smoke study with one width and fewer held-out sequences."""
-    return replace(study("smoke"), name="tiny", widths=(16,), budgets=(10_000, 20_000), warmup_tokens=2_000, validation_sequences=8)
+    return replace(find_study("smoke"), name="tiny", widths=(16,), budgets=(10_000, 20_000), warmup_tokens=2_000, validation_sequences=8)
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,10 @@ def run_job(job: dict, corpus: Corpus) -> RunRecord:
                 raise Stopped
 
         try:
-            train(config, corpus, preset="two", size="d16", scratch=scratch, progress=stop)
+            train(config, corpus, scratch=scratch, progress=stop)
         except Stopped:
             torch.distributed.barrier()
-    return train(config, corpus, preset="two", size="d16", scratch=scratch, save_weights=job.get("save_weights"))
+    return train(config, corpus, scratch=scratch, save_weights=job.get("save_weights"))
 
 
 def main(corpus_folder: str, jobs: str, out: str) -> None:

@@ -10,19 +10,19 @@ from dataclasses import asdict, replace
 from nmm.config import RunConfig
 from nmm.data.corpus import store
 from nmm.data.generated.world import World
-from nmm.studies.presets import study
+from nmm.studies import find_study
 from nmm.sweep import Outcome, sweep
 
 
 def grid(corpus: store.Corpus) -> dict[str, RunConfig]:
     """Four runs of the smoke study's smallest width, 10,000 to 20,000 tokens."""
-    plan = replace(study("smoke"), widths=(16,), budgets=(10_000, 13_000, 16_000, 20_000), warmup_tokens=2_000, validation_sequences=8)
+    plan = replace(find_study("smoke"), widths=(16,), budgets=(10_000, 13_000, 16_000, 20_000), warmup_tokens=2_000, validation_sequences=8)
     return plan.grid(corpus)
 
 
 def run(corpus: str, runs_dir: str, **settings) -> Outcome:
     return sweep(
-        grid(store.open(corpus)), corpus=corpus, runs_dir=runs_dir, preset="tiny", entropy=World(0).entropy(), jobs=1,
+        grid(store.open(corpus)), corpus=corpus, runs_dir=runs_dir, entropy=World(0).entropy(), jobs=1,
         checkpoint_seconds=0.0, **settings,
     )
 

@@ -10,12 +10,12 @@ import pytest
 from nmm import record
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, MoEConfig
 from nmm.config import DataConfig, ExecutionConfig, InitConfig, OptimConfig, RunConfig, content_hash, from_dict, to_dict
-from nmm.studies.presets import STUDIES, study
+from nmm.studies import STUDIES, find_study
 
 
 @pytest.fixture
 def config(shape) -> RunConfig:
-    return next(iter(study("laptop").grid(shape).values()))
+    return next(iter(find_study("laptop").grid(shape).values()))
 
 
 def test_names_of_runs_last():
@@ -44,7 +44,7 @@ def test_committed_records_are_those_of_their_preset(folder):
     data, model = records[0].config.data, records[0].config.model
     shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim, audio_dim=model.audio_dim,
                             video_dim=model.video_dim)
-    assert {record.config.id for record in records} == set(study(folder.name).grid(shape))
+    assert {record.config.id for record in records} == set(find_study(folder.name).grid(shape))
     assert [record.reason for record in records if record.status == "failed"] == []
 
 

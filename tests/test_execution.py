@@ -52,7 +52,7 @@ def models(short):
 @pytest.fixture(scope="module")
 def alone(models, corpus):
     """Records of the runs in one process, whole batches at once."""
-    return {arch: train(config, corpus, preset="one", size="d16") for arch, config in models.items()}
+    return {arch: train(config, corpus) for arch, config in models.items()}
 
 
 def near(record, reference, tolerance=2e-5):
@@ -66,25 +66,25 @@ def near(record, reference, tolerance=2e-5):
 @pytest.mark.parametrize("size", [1, 3])
 def test_microbatches_add_up_to_the_batch(models, alone, corpus, arch, size):
     """They have different numbers of targets; the last one is shorter where 3 does not divide 4."""
-    near(train(carried_out(models[arch], microbatch_sequences=size), corpus, preset="one", size="d16"), alone[arch])
+    near(train(carried_out(models[arch], microbatch_sequences=size), corpus), alone[arch])
 
 
 def test_a_mixtures_balance_is_that_of_each_microbatch(models, alone, corpus):
     """So accumulation is exact without the balancing loss, and near with it."""
-    near(train(carried_out(models["moe"], microbatch_sequences=2), corpus, preset="one", size="d16"), alone["moe"], tolerance=1e-2)
+    near(train(carried_out(models["moe"], microbatch_sequences=2), corpus), alone["moe"], tolerance=1e-2)
     free = replace(models["moe"], model=replace(models["moe"].model, load_balance=0.0))
-    near(train(carried_out(free, microbatch_sequences=1), corpus, preset="one", size="d16"), train(free, corpus, preset="one", size="d16"))
+    near(train(carried_out(free, microbatch_sequences=1), corpus), train(free, corpus))
 
 
 def test_recomputed_activations_change_nothing(models, alone, corpus):
     for arch, config in models.items():
-        record = train(carried_out(config, checkpoint_activations=True), corpus, preset="one", size="d16")
+        record = train(carried_out(config, checkpoint_activations=True), corpus)
         assert record.losses == alone[arch].losses, arch
         assert record.curve == alone[arch].curve, arch
 
 
 def test_data_loading_processes_change_nothing(short, alone, corpus):
-    record = train(carried_out(short, workers=1), corpus, preset="one", size="d16")
+    record = train(carried_out(short, workers=1), corpus)
     assert (record.losses, record.curve) == (alone["early"].losses, alone["early"].curve)
 
 
@@ -101,7 +101,7 @@ def test_only_blocks_are_wrapped_and_names_stay(models):
 
 @pytest.mark.slow
 def test_compiled_blocks_compute_the_same(short, alone, corpus):
-    record = train(carried_out(short, compile=True), corpus, preset="one", size="d16")
+    record = train(carried_out(short, compile=True), corpus)
     near(record, alone["early"], tolerance=1e-4)
 
 

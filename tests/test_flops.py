@@ -11,7 +11,8 @@ from nmm.architectures import EarlyFusionConfig, LateFusionConfig
 from nmm.architectures.flops import count, exact_train_flops, train_flops
 from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build
-from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, study
+from nmm.studies import find_study
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED
 
 SMALL = EarlyFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8)
 SMALL_LATE = LateFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8,
@@ -145,5 +146,5 @@ def test_train_flops_refuses(n, tokens, named):
 
 
 def test_a_study_has_models_of_rising_size(shape):
-    sizes = [count(study("laptop").model(width, vocab_size=512, patch_dim=192)).N for width in study("laptop").widths]
+    sizes = [count(find_study("laptop").model(width, vocab_size=512, patch_dim=192)).N for width in find_study("laptop").widths]
     assert sizes == sorted(set(sizes))

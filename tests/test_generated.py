@@ -13,7 +13,7 @@ from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.documents import Span, Text
 from nmm.data.generated import world as generated
 from nmm.data.generated.world import COLOURS, GRID, SHAPES, TEXTURES, World, picture, render
-from nmm.studies.presets import MIXTURE
+from nmm.studies import MIXTURE
 
 WORLD = World(0)
 KINDS = len(COLOURS) * len(SHAPES) * TEXTURES

@@ -18,7 +18,7 @@ LAYERS = (
     ("nmm.config", "nmm.architectures"),
     ("nmm.data",),
     ("nmm.models",),
-    ("nmm.record",),
+    ("nmm.record", "nmm.provenance"),
     ("nmm.training",),
     ("nmm.sweep",),
     ("nmm.studies",),

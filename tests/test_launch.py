@@ -26,15 +26,15 @@ def short(tiny, corpus):
 
 @pytest.fixture
 def job(short, corpus, tmp_path) -> Job:
-    return Job(run=short, corpus=str(corpus.folder), runs_dir=str(tmp_path / "runs"), preset="tiny", size="d16", checkpoint_seconds=0.0)
+    return Job(run=short, corpus=str(corpus.folder), runs_dir=str(tmp_path / "runs"), checkpoint_seconds=0.0)
 
 
 def test_jobs_are_written_and_read(tiny, corpus, tmp_path):
     grid = replace(tiny, budgets=(5_000, 10_000)).grid(corpus)
-    paths = write_jobs(grid, tmp_path, corpus=corpus.folder, runs_dir="records", preset="tiny", entropy={"text": 1.0})
+    paths = write_jobs(grid, tmp_path, corpus=corpus.folder, runs_dir="records", entropy={"text": 1.0})
     assert [path.stem for path in paths] == list(grid)
     for path, run in zip(paths, grid.values(), strict=True):
-        assert read_job(path) == Job(run=run, corpus=str(corpus.folder), runs_dir="records", preset="tiny", size="d16", entropy={"text": 1.0})
+        assert read_job(path) == Job(run=run, corpus=str(corpus.folder), runs_dir="records", entropy={"text": 1.0})
 
 
 def test_a_run_is_trained_once_and_its_model_starts_another(job, tmp_path, capsys):
@@ -67,7 +67,7 @@ def test_a_run_in_other_hands_is_left_alone(job):
 @pytest.mark.parametrize(("change", "message"), [
     ({"corpse": "x"}, "unknown key 'corpse': valid are run, corpus"),
     ({"run": 3}, "run must be an object: got 3"),
-    ({"size": None}, "size must be text: got None"),
+    ({"corpus": None}, "corpus must be text: got None"),
 ])
 def test_bad_jobs_are_named(job, tmp_path, capsys, change, message):
     path = tmp_path / "job.json"
@@ -98,7 +98,7 @@ def test_missing_parts_are_named(job, tmp_path, capsys):
                          ids=["composer", "torchrun"])
 def test_two_processes_are_launched(job, short, tmp_path, launcher):
     sharded = replace(short, execution=ExecutionConfig(sharding="full"))
-    (path,) = write_jobs({short.id: sharded}, tmp_path, corpus=job.corpus, runs_dir=job.runs_dir, preset="tiny")
+    (path,) = write_jobs({short.id: sharded}, tmp_path, corpus=job.corpus, runs_dir=job.runs_dir)
     done = subprocess.run([sys.executable, *launcher, "nmm.sweep.launch", str(path)], capture_output=True, text=True, cwd=ROOT,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

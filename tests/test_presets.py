@@ -5,17 +5,21 @@ from dataclasses import replace
 import pytest
 
 from nmm.architectures.flops import count
+from nmm.config import Origin
 from nmm.data.batches.mixture import MIXTURES
-from nmm.studies.presets import ARMS, LAPTOP, MIXTURE, PAPER_EARLY, PAPER_LATE, PAPER_MOE, STUDIES, Arm, study
+from nmm.studies import STUDIES, Arm, find_study, register
+from nmm.studies.architectures import ARCHITECTURES
+from nmm.studies.laptop import LAPTOP
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE
 
 
 def test_an_unknown_preset_lists_the_known():
     with pytest.raises(ValueError, match="unknown preset 'desktop': known are laptop, smoke"):
-        study("desktop")
+        find_study("desktop")
 
 
 def test_the_grid_is_the_product_and_starts_with_the_longest(shape):
-    plan = study("laptop")
+    plan = find_study("laptop")
     grid = plan.grid(shape)
     assert {(run.model.d_model, run.tokens, run.seed) for run in grid.values()} == {
         (width, budget, seed) for width in plan.widths for budget in plan.budgets for seed in plan.seeds}
@@ -27,7 +31,7 @@ def test_the_grid_is_the_product_and_starts_with_the_longest(shape):
 @pytest.mark.parametrize("name", STUDIES)
 def test_runs_of_one_width_differ_in_their_budget_alone(name, shape):
     """Same rate and warmup in each arm: they share their course up to the cooldown."""
-    plan = study(name)
+    plan = find_study(name)
     for arm in plan.arms:
         for width in plan.widths:
             runs = replace(plan, arms=(arm,)).grid(shape, widths=(width,)).values()
@@ -38,25 +42,27 @@ def test_runs_of_one_width_differ_in_their_budget_alone(name, shape):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_no_two_runs_of_a_study_have_one_name(name, shape):
-    plan = study(name)
+    plan = find_study(name)
     assert len(plan.grid(shape)) == len(plan.arms) * len(plan.widths) * len(plan.budgets) * len(plan.seeds)
 
 
 def test_arms_are_of_equal_active_size(shape):
     """A mixture beside its dense model: the same N, more in all; late fusion has the same decoder and an encoder besides."""
-    sizes = {name: count(LAPTOP.model(48, vocab_size=512, patch_dim=192, arm=arm)) for name, arm in ARMS.items()}
+    sizes = {arm.name: count(LAPTOP.model(48, vocab_size=512, patch_dim=192, arm=arm)) for arm in ARCHITECTURES.arms}
     assert len({size.N for size in sizes.values()}) == 1
-    assert sizes["early"].n_total < sizes["moe by modality"].n_total < sizes["moe"].n_total
-    assert sizes["late"].N_v > 0 == sizes["early"].N_v
+    assert sizes["early fusion"].n_total < sizes["experts by modality"].n_total < sizes["mixture 8-top-1"].n_total
+    assert sizes["late fusion"].N_v > 0 == sizes["early fusion"].N_v
 
 
 def test_an_arm_of_no_architecture():
-    with pytest.raises(ValueError, match="unknown architecture 'rnn' of an arm: early, late or moe"):
-        LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(arch="rnn"))
+    with pytest.raises(ValueError, match="unknown architecture 'rnn' of arm 'mine': known are early, late, moe"):
+        LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="rnn"))
+    with pytest.raises(ValueError, match="arm 'mine': .*unexpected keyword argument 'depth'"):
+        LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="late", settings={"depth": 3}))
 
 
 def test_the_rate_falls_with_the_width(shape):
-    by_width = {run.model.d_model: run.optim.lr for run in study("laptop").grid(shape).values()}
+    by_width = {run.model.d_model: run.optim.lr for run in find_study("laptop").grid(shape).values()}
     assert all(lr == pytest.approx(0.01 * (32 / d) ** 0.5) for d, lr in by_width.items())
 
 
@@ -68,6 +74,37 @@ def test_the_papers_learning_rates():
 
 
 def test_the_mixture_is_named_as_it_is_weighed(shape):
-    run = next(iter(study("laptop").grid(shape).values()))
-    assert {name: 100 * weight for name, weight in MIXTURE.items()} == MIXTURES[run.data.mixture]
-    assert sum(MIXTURE.values()) == pytest.approx(1)
+    run = next(iter(find_study("laptop").grid(shape).values()))
+    assert (run.data.mixture, run.data.weights) == ("45-45-10", MIXTURES["45-45-10"])
+    assert run.data.weights == {"caption": 0.45, "interleaved": 0.45, "text": 0.1}
+
+
+def test_a_study_has_its_mixtures(shape):
+    plan = replace(LAPTOP, mixtures={name: MIXTURES[name] for name in ("45-45-10", "20-40-40")})
+    grid = plan.grid(shape)
+    assert len(grid) == 2 * len(LAPTOP.grid(shape))
+    assert set(LAPTOP.grid(shape)) < set(grid)
+    assert {run.design["mixture"] for run in grid.values()} == set(plan.mixtures)
+
+
+def test_a_run_knows_where_it_belongs(shape):
+    """One design an arm, whatever the width, the budget and the seed; what follows from the width is recorded as its rule."""
+    for name in STUDIES:
+        plan = find_study(name)
+        for arm in plan.arms:
+            runs = list(replace(plan, arms=(arm,)).grid(shape).values())
+            assert {(run.origin.study, run.origin.arm) for run in runs} == {(name, arm.name)}
+            assert all(run.design == runs[0].design for run in runs)
+            assert runs[0].design["lr"] == arm.lr and "d_model" not in runs[0].design and "seed" not in runs[0].design
+    designs = [str(next(iter(replace(find_study("tuning"), arms=(arm,)).grid(shape).values())).design) for arm in find_study("tuning").arms]
+    assert len(set(designs)) == len(designs) == 47
+    late = next(run for run in ARCHITECTURES.grid(shape).values() if run.model.arch == "late")
+    assert late.origin.grows == ["lr", "d_model", "n_heads", "d_vision", "n_vision_heads"]
+    assert late.origin.rules == {"lr": 0.007, "head_dim": 16, "vision_share": 1.0}
+    assert replace(late, origin=Origin()).id == late.id and replace(late, origin=Origin()).design == {}
+
+
+def test_two_studies_of_one_name_are_refused():
+    assert register(LAPTOP) is LAPTOP
+    with pytest.raises(ValueError, match="two studies are named 'laptop'"):
+        register(replace(LAPTOP, seeds=(5,)))

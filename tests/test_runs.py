@@ -5,6 +5,8 @@ import json
 import re
 import resource
 from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,18 +16,21 @@ from nmm import record as records
 from nmm import runs
 from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.architectures.flops import count, train_flops
-from nmm.config import TASKS, to_dict
+from nmm.config import TASKS, Origin, to_dict
 from nmm.data.generated.world import World
 from nmm.record import RecordError, RunRecord
 from nmm.runs import table as table_of
-from nmm.studies.presets import study
+from nmm.studies import find_study
+
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def record(shape) -> RunRecord:
-    config = next(iter(study("smoke").grid(shape).values()))
+    config = next(iter(find_study("smoke").grid(shape).values()))
     return RunRecord(
-        config=config, preset="smoke", size="d32", status="finished", tokens={"text": 40_500, "image": 39_500, "padding": 104, "target": 36_000},
+        config=config, status="finished", tokens={"text": 40_500, "image": 39_500, "padding": 104, "target": 36_000},
         share={"caption": 0.45, "interleaved": 0.45, "text": 0.1}, flops_exact=1.5e10, losses={"caption": 1.0, "interleaved": 2.0, "text": 3.0},
         entropy=World(0).entropy(), curve=[[520, 6.2], [1040, 5.0]], wall_seconds=3.5, tokens_per_second=20_000.0,
         versions={"torch": "2.7.0"}, device="x86_64 CPU, 1 thread",
@@ -34,7 +39,7 @@ def record(shape) -> RunRecord:
 
 @pytest.fixture
 def failed(record) -> RunRecord:
-    return RunRecord(config=replace(record.config, seed=7), preset="smoke", size="d32", status="failed", reason="it broke")
+    return RunRecord(config=replace(record.config, seed=7), status="failed", reason="it broke")
 
 
 def test_what_is_written_is_read(record, failed, tmp_path):
@@ -60,7 +65,7 @@ def test_the_table(record, failed, tmp_path):
     assert row["L"] == 2.0
     assert [row[f"L_{task}"] for task in TASKS] == [1.0, 2.0, 3.0]
     assert row["E_true"] == pytest.approx(np.mean([row[f"E_{task}"] for task in TASKS]))
-    assert (row["arch"], row["mixture"], row["preset"], row["seed"]) == ("early", "45-45-10", "smoke", 0)
+    assert (row["arch"], row["mixture"], row["study"], row["arm"], row["seed"]) == ("early", "45-45-10", "smoke", "early fusion", 0)
     assert row["wall_seconds"] == 3.5
 
 
@@ -72,7 +77,7 @@ def test_every_documented_column_is_there_():
             said |= set(clause.split(":")[0].replace(",", " ").split())
     missing = [name for name in table_of.COLUMNS if name not in said]
     assert not missing, f"not in the docstring: {missing}"
-    promised = {"arch", "mixture", "preset", "seed", "N", "n_active", "n_total", "D", "C", "L", "L_caption", "L_interleaved", "L_text",
+    promised = {"arch", "mixture", "study", "arm", "design", "seed", "N", "n_active", "n_total", "D", "C", "L", "L_caption", "L_interleaved", "L_text",
                 "status", "wall_seconds"}
     assert promised <= set(table_of.COLUMNS)
 
@@ -92,7 +97,7 @@ def test_missing_is_nan_and_never_zero(failed, record, tmp_path):
 
 
 def test_rows_are_in_order(record, tmp_path):
-    grid = study("smoke").grid(type("Shape", (), {"hash": "0", "context": 136, "vocab_size": 512, "patch_dim": 192,
+    grid = find_study("smoke").grid(type("Shape", (), {"hash": "0", "context": 136, "vocab_size": 512, "patch_dim": 192,
                                                        "audio_dim": 0, "video_dim": 0}))
     for config in grid.values():
         tokens = {"text": config.tokens, "image": 0, "padding": 0, "target": 1}
@@ -126,8 +131,27 @@ def test_one_law_is_for_one_kind_of_model(record, failed, tmp_path):
     with pytest.raises(ValueError, match="no finished run of architecture 'late' .*1 of early, 1 of moe"):
         runs.finished(table, "late")
     records.write(aware, tmp_path)
-    with pytest.raises(ValueError, match=r"several kinds of moe.*n_experts=2.0, top_k=1.0, routing=modality"):
+    with pytest.raises(ValueError, match=r'2 runs differ in more than N, D and seed.*: n_experts \(2, 8\); routing \("learned", "modality"\)'):
         runs.finished(runs.load(tmp_path), "moe")
+    assert len(runs.finished(runs.load(tmp_path), "moe", by=("routing",))) == 2
+
+
+@pytest.mark.parametrize(("part", "change", "named"), [
+    ("data", {"corpus_id": "f" * 16}, "corpus_id"), ("data", {"mixture": "x", "weights": {"text": 1.0}}, "mixture"),
+    ("optim", {"warmup_tokens": 5}, "warmup_tokens"), ("execution", {"precision": "bf16"}, "precision"), ("model", {"n_layers": 4}, "n_layers"),
+])
+def test_runs_that_differ_in_any_setting_are_not_fitted_together(record, tmp_path, part, change, named):
+    other = replace(record.config, **{part: replace(getattr(record.config, part), **change)})
+    for one in (record, replace(record, config=other), replace(record, config=replace(record.config, seed=5))):
+        records.write(one, tmp_path)
+    table = runs.load(tmp_path)
+    with pytest.raises(ValueError, match=f"these 3 runs differ in more than N, D and seed.*{named} .*Say by which columns"):
+        runs.one_design(table)
+    runs.one_design(table, by=["design"])
+    records.write(replace(record, config=replace(record.config, seed=6, origin=Origin())), tmp_path)
+    with pytest.raises(ValueError, match="has no design on record"):
+        runs.finished(runs.load(tmp_path), "early")
+    runs.one_design(table.drop(columns="design"))
 
 
 def test_the_row_of_late_fusion(record, tmp_path):
@@ -209,7 +233,7 @@ def test_no_damage_makes_the_table_fail(record, tmp_path):
         assert table["status"][0] in ("finished", "corrupt"), name
         first = name.removeprefix("no ").split()[0].split(".")[0]
         # one loss may be missing, and so may what is at its default
-        harmless = ("no losses.", "no config.init", "no config.execution", "config.init = {}", "config.execution = {}")
+        harmless = ("no losses.", "no config.init", "no config.execution", "config.init = {}", "config.execution = {}", "no config.origin", "config.origin = {}")
         if first in ("schema", "id", "config", "tokens", "losses") and not name.startswith(harmless):
             assert table["status"][0] == "corrupt", name
     for text in ("", "[]", "null", "{}", "12", '"x"', "\x00\x01", json.dumps(whole)[:-1]):
@@ -226,6 +250,32 @@ def test_a_record_under_a_wrong_name_or_changed_by_hand_is_corrupt(record, tmp_p
     path.write_text(json.dumps(plain))
     with pytest.raises(RecordError, match="its configuration hashes to"):
         records.read(path)
+
+
+def test_a_record_of_a_later_version_is_not_called_corrupt(record, tmp_path):
+    path = records.write(record, tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": records.SCHEMA + 1}))
+    with pytest.raises(records.NewerRecord, match=f"{path} is a run record of schema {records.SCHEMA + 1}, and .* reads up to {records.SCHEMA}: update nmm"):
+        records.read(path)
+    with pytest.warns(UserWarning, match="update nmm"):
+        assert runs.load(tmp_path)["status"].tolist() == ["newer"]
+    (tmp_path / f"{'0' * 16}.json").mkdir()
+    assert len(records.paths(tmp_path)) == 1, "a folder of such a name is no record"
+
+
+COMMITTED = [folder for folder in sorted((ROOT / "runs").rglob("*")) if folder.is_dir() and list(folder.glob("????????????????.json"))]
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: str(folder.relative_to(ROOT / "runs")))
+def test_records_of_the_first_schema_belong_where_their_study_says(folder):
+    """What the reader tells of arm and rules is what the study of today gives the run of that name."""
+    for path in records.paths(folder):
+        config = records.read(path).config
+        data, model = config.data, config.model
+        shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim,
+                                audio_dim=model.audio_dim, video_dim=model.video_dim)
+        plan = replace(find_study(config.origin.study), max_epochs=data.max_epochs)
+        assert plan.grid(shape, widths=(model.d_model,), budgets=(config.tokens,))[config.id] == config
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -281,3 +331,18 @@ def test_a_measure_that_no_run_has_is_nan(record, tmp_path):
     table = runs.load(tmp_path)
     assert table["E_true"].dtype == float
     assert table["E_true"].isna().all()
+
+
+def _records(losses: list[float], **columns: object) -> pd.DataFrame:
+    n = len(losses)
+    table = pd.DataFrame({"run": [f"r{i}" for i in range(n)], "arm": "early fusion", "mixture": "45-45-10", "size": [f"d{i}" for i in range(n)], "budget": 100, "seed": 0,
+                          "N": range(n), "D": 100, "L": losses, "status": "finished"})
+    return table.assign(**columns)
+
+
+def test_runs_are_paired_by_what_they_are_and_failed_ones_left_out():
+    here, there = _records([2.0, 3.0, 4.0]), _records([2.0, 3.3, 4.0], status=["finished", "finished", "failed"])
+    pairs = runs.pair_runs(here, there)
+    assert pairs["size"].tolist() == ["d0", "d1"]
+    assert pairs["difference"].tolist() == pytest.approx([0.0, 0.3])
+    assert pairs["relative"].tolist() == pytest.approx([0.0, 0.1])

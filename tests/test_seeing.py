@@ -9,7 +9,9 @@ import torch
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import World
 from nmm.models import build
-from nmm.studies.presets import ARMS, LAPTOP, MIXTURE
+from nmm.studies import MIXTURE
+from nmm.studies.architectures import ARCHITECTURES
+from nmm.studies.laptop import LAPTOP
 from nmm.training.probes.seeing import caption_losses, share_of_chance
 from nmm.training.run import make_trainer
 
@@ -52,10 +54,10 @@ def test_nothing_to_measure(corpus, tiny):
         caption_losses(model, [], World(0))
 
 
-@pytest.mark.parametrize("name", ARMS)
-def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, name):
+@pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
+def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
     """Colour and shape below 5 % of chance, 32 wide, with the rates that the study trains it with."""
-    plan = replace(LAPTOP, widths=(32,), budgets=(SMALLEST,), seeds=(0,), arms=(ARMS[name],))
+    plan = replace(LAPTOP, widths=(32,), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
     (config,) = plan.grid(laptop_corpus).values()
     fitted = make_trainer(config, laptop_corpus)
     fitted.trainer.fit()

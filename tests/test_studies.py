@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nmm.cli import main
-from nmm.studies import pipeline, prepare_corpus, presets, run_study, sources
-from nmm.studies.presets import study
+from nmm.studies import STUDIES, find_study, pipeline, prepare_corpus, run_study, sources
 from nmm.sweep.launch import read_job
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
@@ -59,21 +58,21 @@ def test_the_generated_corpus_is_written_once(tiny, tmp_path):
 
 def test_jobs_of_a_study_are_what_the_sweep_would_train(tiny, tmp_path, monkeypatch, capsys):
     """`--write-jobs` trains nothing; each file is a run of the grid on the study's corpus."""
-    monkeypatch.setitem(presets.STUDIES, "tiny", tiny)
+    monkeypatch.setitem(STUDIES, "tiny", tiny)
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "--preset", "tiny", "--write-jobs", "jobs"]) == 0
     jobs = [read_job(path) for path in sorted((tmp_path / "jobs").glob("*.json"))]
     corpus = prepare_corpus(tiny, None, tmp_path / "work")
     assert {job.run.id for job in jobs} == set(tiny.grid(corpus))
-    assert {(job.corpus, job.runs_dir, job.preset) for job in jobs} == {
-        (str(corpus.folder.relative_to(tmp_path)), "work/runs/tiny", "tiny")}
+    assert {(job.corpus, job.runs_dir) for job in jobs} == {
+        (str(corpus.folder.relative_to(tmp_path)), "work/runs/tiny")}
     assert jobs[0].entropy.keys() == {"caption", "interleaved", "text"}
     assert f"{len(jobs)} runs in jobs; launch one: composer -n 2 -m nmm.sweep.launch jobs/" in capsys.readouterr().out
     assert not (tmp_path / "work" / "runs").exists()
 
 
 def test_a_real_corpus_is_prepared_once_and_fits_the_study(data, tmp_path):
-    plan = study("smoke")
+    plan = find_study("smoke")
     one = prepare_corpus(plan, data, tmp_path)
     assert list(one.sources) == ["caption", "interleaved", "text"]
     assert one.patch_dim == 3 * 8 * 8
@@ -102,11 +101,11 @@ def test_a_finished_study_is_read_and_not_trained(tiny, tmp_path, monkeypatch):
     from nmm.record import RunRecord, write
     from nmm.runs import load
 
-    monkeypatch.setitem(presets.STUDIES, "tiny", tiny)
+    monkeypatch.setitem(STUDIES, "tiny", tiny)
     corpus = prepare_corpus(tiny, None, tmp_path)
     grid = tiny.grid(corpus)
     for config in grid.values():
-        write(RunRecord(config=config, preset="tiny", size="d16", status="finished", losses={"caption": 1.0, "interleaved": 1.0, "text": 1.0},
+        write(RunRecord(config=config, status="finished", losses={"caption": 1.0, "interleaved": 1.0, "text": 1.0},
                         tokens={"text": config.tokens, "image": 0, "padding": 0, "target": config.tokens}), tmp_path / "runs" / "tiny")
     outcome, folder = run_study("tiny", work=tmp_path)
     assert folder == tmp_path / "runs" / "tiny"
@@ -131,7 +130,7 @@ def test_the_data_of_a_study_names_its_records_folder(data, tmp_path, monkeypatc
 
 def test_max_epochs_reaches_the_runs(tiny, tmp_path, monkeypatch):
     grids = []
-    monkeypatch.setitem(presets.STUDIES, "tiny", tiny)
+    monkeypatch.setitem(STUDIES, "tiny", tiny)
     monkeypatch.setattr(pipeline, "sweep", lambda grid, **settings: grids.append(grid))
     run_study("tiny", max_epochs=3, work=tmp_path)
     assert {config.data.max_epochs for config in grids[0].values()} == {3}

@@ -23,7 +23,7 @@ from nmm import runs
 from nmm.cli import main
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.record import RunRecord
-from nmm.studies.presets import MIXTURE
+from nmm.studies import MIXTURE
 from nmm.sweep import SCRATCH, sweep
 from tests import sweeping
 
@@ -151,14 +151,14 @@ def test_what_is_not_finished_is_trained_and_all_else_named(finished, undisturbe
     damaged, earlier, elsewhere, done = grid
     path = finished / f"{damaged}.json"
     path.write_bytes(path.read_bytes()[:700])
-    records.write(RunRecord(config=grid[earlier], preset="tiny", size="d16", status="failed", reason="an earlier bug"), finished)
+    records.write(RunRecord(config=grid[earlier], status="failed", reason="an earlier bug"), finished)
     (finished / f"{elsewhere}.json").unlink()
     (finished / f"{damaged}.123.partial").write_text("of a writer that was killed")
     absurd = replace(grid[done], optim=replace(grid[done].optim, lr=1e30, warmup_tokens=0))
     (finished / SCRATCH).mkdir()
     with (finished / SCRATCH / f"{elsewhere}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        outcome = sweep({absurd.id: absurd, **grid}, corpus=corpus.folder, runs_dir=finished, preset="tiny", jobs=1,
+        outcome = sweep({absurd.id: absurd, **grid}, corpus=corpus.folder, runs_dir=finished, jobs=1,
                         entropy=records.read(undisturbed / f"{done}.json").entropy, retry_failed=True)
     assert outcome.finished == [damaged, earlier]
     assert outcome.skipped == [done]
@@ -210,7 +210,7 @@ def test_a_budget_added_later_is_trained_alone(finished, corpus, grid):
 
 def test_a_failed_run_is_kept_unless_asked(finished, corpus, grid):
     failed = next(iter(grid))
-    path = records.write(RunRecord(config=grid[failed], preset="tiny", size="d16", status="failed", reason="it broke"), finished)
+    path = records.write(RunRecord(config=grid[failed], status="failed", reason="it broke"), finished)
     before = path.read_bytes()
     outcome = sweeping.run(corpus.folder, finished)
     assert list(outcome.failed) == [failed]
@@ -271,26 +271,26 @@ def test_ctrl_c_is_one_line(tmp_path):
 @pytest.mark.parametrize("jobs", [0, -1])
 def test_no_workers_is_refused(corpus, grid, tmp_path, jobs):
     with pytest.raises(ValueError, match=f"jobs must be at least 1: got {jobs}"):
-        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path, preset="tiny", jobs=jobs)
+        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path, jobs=jobs)
 
 
 def test_what_would_fail_in_the_last_run_is_refused_before_the_first(corpus, grid, tmp_path):
     config = next(iter(grid.values()))
     large = replace(config, tokens=10**7)
     with pytest.raises(ValueError, match="max_epochs"):
-        sweep({**grid, large.id: large}, corpus=corpus.folder, runs_dir=tmp_path / "runs", preset="tiny")
+        sweep({**grid, large.id: large}, corpus=corpus.folder, runs_dir=tmp_path / "runs")
     foreign = replace(config, data=replace(config.data, corpus_id="f" * 16))
     with pytest.raises(ValueError, match=f"corpus {'f' * 16}, but {corpus.folder} is {corpus.hash}"):
-        sweep({**grid, foreign.id: foreign}, corpus=corpus.folder, runs_dir=tmp_path / "runs", preset="tiny")
+        sweep({**grid, foreign.id: foreign}, corpus=corpus.folder, runs_dir=tmp_path / "runs")
     with pytest.raises(ValueError, match="is not a prepared corpus"):
-        sweep(grid, corpus=tmp_path, runs_dir=tmp_path / "runs", preset="tiny")
+        sweep(grid, corpus=tmp_path, runs_dir=tmp_path / "runs")
     assert not list((tmp_path / "runs").iterdir())
 
 
 def test_a_folder_that_cannot_be_made(corpus, grid, tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(OSError, match=str(tmp_path / "runs")):
-        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path / "runs", preset="tiny")
+        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path / "runs")
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -308,7 +308,7 @@ def test_bad_input_at_the_command_line_is_one_line(arguments, said, tmp_path, mo
 
 def test_outcome_counts(corpus, tmp_path):
     """A sweep over nothing says so, and leaves a folder to read."""
-    outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new", preset="tiny")
+    outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new")
     assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "aside": {}, "busy": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
                                              "startup_share": 0.0}
     assert runs.load(tmp_path / "new").empty
@@ -318,4 +318,4 @@ def test_an_unfinished_corpus_is_refused(grid, tmp_path):
     other = embedded_corpus(tmp_path / "other", tokens=2_000, weights=MIXTURE)
     (other.folder / "corpus.json").unlink()
     with pytest.raises(ValueError, match="corpus.json"):
-        sweep(grid, corpus=other.folder, runs_dir=tmp_path / "runs", preset="tiny")
+        sweep(grid, corpus=other.folder, runs_dir=tmp_path / "runs")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.charts.tables import intervals, pair_runs, short, with_interval
+from nmm.charts.tables import intervals, short, with_interval
 
 
 @pytest.mark.parametrize(
@@ -25,18 +25,3 @@ def test_intervals_have_a_row_a_fit_and_a_column_a_quantity():
     table = pd.DataFrame({"value": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}, index=["E", "alpha"])
     shown = intervals({"mean": table}, ("alpha", "E"), digits=1)
     assert shown.to_dict() == {"alpha": {"mean": "2.0 [1.5, 2.5]"}, "E": {"mean": "1.0 [0.5, 1.5]"}}
-
-
-def _records(losses: list[float], **columns: object) -> pd.DataFrame:
-    n = len(losses)
-    table = pd.DataFrame({"run": [f"r{i}" for i in range(n)], "arch": "early", "size": [f"d{i}" for i in range(n)], "budget": 100, "seed": 0,
-                          "N": range(n), "D": 100, "L": losses, "status": "finished"})
-    return table.assign(**columns)
-
-
-def test_runs_are_paired_by_what_they_are_and_failed_ones_left_out():
-    here, there = _records([2.0, 3.0, 4.0]), _records([2.0, 3.3, 4.0], status=["finished", "finished", "failed"])
-    pairs = pair_runs(here, there)
-    assert pairs["size"].tolist() == ["d0", "d1"]
-    assert pairs["difference"].tolist() == pytest.approx([0.0, 0.3])
-    assert pairs["relative"].tolist() == pytest.approx([0.0, 0.1])

@@ -23,7 +23,7 @@ from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import World
 from nmm.models import build
 from nmm.models.io.weights import file_hash
-from nmm.studies.presets import MIXTURE, study
+from nmm.studies import MIXTURE, find_study
 from nmm.training import lean
 from nmm.training import run as training
 from nmm.training.lean import FusedDecoupledAdamW
@@ -43,7 +43,7 @@ def longer(tiny, corpus):
 @pytest.fixture(scope="module")
 def record(longer, corpus):
     """The record of an undisturbed run of 20,000 tokens."""
-    return train(longer, corpus, preset="tiny", size="d16", entropy=World(0).entropy())
+    return train(longer, corpus, entropy=World(0).entropy())
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
@@ -98,10 +98,10 @@ def test_the_loss_falls(record):
 
 
 def test_same_seed_same_loss_another_seed_another(record, longer, corpus):
-    again = train(longer, corpus, preset="tiny", size="d16")
+    again = train(longer, corpus)
     assert again.losses == record.losses
     assert again.curve == record.curve
-    other = train(replace(longer, seed=1), corpus, preset="tiny", size="d16")
+    other = train(replace(longer, seed=1), corpus)
     assert all(other.losses[task] != record.losses[task] for task in TASKS)
     assert other.L == pytest.approx(record.L, rel=0.1)
 
@@ -140,10 +140,10 @@ def test_rates_follow_the_schedule(run, corpus):
 
 
 def test_leaving_out_what_nobody_hears_changes_nothing(run, corpus, monkeypatch):
-    lean_run = train(run, corpus, preset="tiny", size="d16")
+    lean_run = train(run, corpus)
     monkeypatch.setattr(training, "call_listeners_only", lambda trainer: None)
     monkeypatch.setattr(training, "Shared", dict)
-    whole = train(run, corpus, preset="tiny", size="d16")
+    whole = train(run, corpus)
     assert whole.losses == lean_run.losses
     assert whole.curve == lean_run.curve
     assert whole.tokens == lean_run.tokens
@@ -178,7 +178,7 @@ def test_the_fused_optimizer_is_composers(weight_decay):
 
 def test_a_run_that_diverges_is_recorded_as_failed(run, corpus, tmp_path):
     absurd = replace(run, optim=replace(run.optim, lr=1e30, warmup_tokens=0))
-    record = train(absurd, corpus, preset="tiny", size="d16")
+    record = train(absurd, corpus)
     assert record.status == "failed"
     assert record.reason.startswith("the training loss became ")
     assert record.losses is None
@@ -196,9 +196,9 @@ def test_a_run_killed_after_its_last_step_is_only_measured(record, longer, corpu
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training.Trainer, "eval", killed)
-        train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path)
+        train(longer, corpus, scratch=tmp_path)
     steps = []
-    resumed = train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path, progress=steps.append)
+    resumed = train(longer, corpus, scratch=tmp_path, progress=steps.append)
     assert not steps
     assert (resumed.losses, resumed.curve, resumed.tokens) == (record.losses, record.curve, record.tokens)
 
@@ -214,7 +214,7 @@ def interrupted(config, corpus, scratch, after: int) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        train(config, corpus, preset="tiny", size="d16", scratch=scratch, progress=progress)
+        train(config, corpus, scratch=scratch, progress=progress)
 
 
 def test_a_resumed_run_is_the_undisturbed_one(record, longer, corpus, tmp_path):
@@ -223,7 +223,7 @@ def test_a_resumed_run_is_the_undisturbed_one(record, longer, corpus, tmp_path):
     interrupted(longer, corpus, tmp_path, after=9)          # the first tells of the 20 before: it went on, not back
     checkpoint = (tmp_path / "latest-rank0.pt").resolve()
     assert int(checkpoint.name[2:].split("-")[0]) > 0.5 * steps
-    resumed = train(longer, corpus, preset="tiny", size="d16", entropy=record.entropy, scratch=tmp_path)
+    resumed = train(longer, corpus, entropy=record.entropy, scratch=tmp_path)
     assert replace(resumed, wall_seconds=None, tokens_per_second=None) == replace(record, wall_seconds=None, tokens_per_second=None)
     assert resumed.wall_seconds > 0
 
@@ -243,7 +243,7 @@ def test_a_kill_in_the_midst_of_a_checkpoint(record, longer, corpus, tmp_path, m
     if moment == "old one not removed":
         (tmp_path / f"ba{number - 1}-rank0.pt").write_bytes(content)
     reports = []
-    resumed = train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path, progress=reports.append)
+    resumed = train(longer, corpus, scratch=tmp_path, progress=reports.append)
     assert resumed.losses == record.losses
     assert len(reports) < 32, "it went on from the checkpoint"
 
@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_is_named(longer, corpus, tmp_path):
     (whole,) = tmp_path.glob("ba*-rank0.pt")
     whole.write_bytes(whole.read_bytes()[:-3000])
     with pytest.raises(ValueError, match=f"checkpoint {whole} is damaged: delete {tmp_path}"):
-        train(longer, corpus, preset="tiny", size="d16", scratch=tmp_path)
+        train(longer, corpus, scratch=tmp_path)
 
 
 def test_a_checkpoint_of_another_model_is_named(longer, corpus, tmp_path):
@@ -261,11 +261,11 @@ def test_a_checkpoint_of_another_model_is_named(longer, corpus, tmp_path):
     interrupted(longer, corpus, tmp_path, after=5)
     other = replace(longer, model=replace(longer.model, n_layers=4))
     with pytest.raises(ValueError, match=f"checkpoint in {tmp_path} does not fit the model .*Delete the folder") as raised:
-        train(other, corpus, preset="tiny", size="d16", scratch=tmp_path)
+        train(other, corpus, scratch=tmp_path)
     assert "blocks.*.attention.qkv.weight: in the model alone" in str(raised.value)
     wide = replace(longer, model=replace(longer.model, d_model=32))
     with pytest.raises(ValueError, match=r"norm.gain: \(16,\) in the file, \(32,\) in the model"):
-        train(wide, corpus, preset="tiny", size="d16", scratch=tmp_path)
+        train(wide, corpus, scratch=tmp_path)
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_clear_error(run, corpus, tmp_path):
@@ -274,37 +274,37 @@ def test_a_full_disk_at_a_checkpoint_is_one_clear_error(run, corpus, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(OSError, match=f"cannot write a checkpoint in {tmp_path}: .*Free space or choose another folder"):
-            train(run, corpus, preset="tiny", size="d16", scratch=tmp_path)
+            train(run, corpus, scratch=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert train(run, corpus, preset="tiny", size="d16", scratch=tmp_path).status == "finished"
+    assert train(run, corpus, scratch=tmp_path).status == "finished"
 
 
 def test_another_corpus_is_refused(run, tmp_path):
     other = embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE)
     with pytest.raises(ValueError, match=f"configured for corpus {run.data.corpus_id}, but {tmp_path} is {other.hash}"):
-        train(run, other, preset="tiny", size="d16")
+        train(run, other)
 
 
 def test_a_corpus_too_small_is_refused_with_the_remedy(run, corpus):
     hungry = replace(run, tokens=2_000_000)
     with pytest.raises(ValueError, match=r"max_epochs"):
-        train(hungry, corpus, preset="tiny", size="d16")
+        train(hungry, corpus)
     patient = replace(hungry, tokens=60_000, data=replace(run.data, max_epochs=4))
     assert plan(patient, corpus)[1][-1] >= 60_000
 
 
 def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
     """Killed and resumed on the way, too: weights of the trunk, rates and data of its own."""
-    long = next(iter(replace(study("smoke"), widths=(16,), budgets=(20_000,), warmup_tokens=2_000, validation_sequences=8).grid(corpus).values()))
+    long = next(iter(replace(find_study("smoke"), widths=(16,), budgets=(20_000,), warmup_tokens=2_000, validation_sequences=8).grid(corpus).values()))
     short = replace(long, tokens=12_000)
-    alone = train(short, corpus, preset="tiny", size="d16")
-    trunk = train(long, corpus, preset="tiny", size="d16", scratch=tmp_path / "long", checkpoint_seconds=3600, branches={12_000: tmp_path / "short"})
+    alone = train(short, corpus)
+    trunk = train(long, corpus, scratch=tmp_path / "long", checkpoint_seconds=3600, branches={12_000: tmp_path / "short"})
     assert (trunk.losses, trunk.curve) == (record.losses, record.curve)
     assert not list((tmp_path / "long").glob("*.pt"))
     interrupted(short, corpus, tmp_path / "short", after=2)
     reports = []
-    branch = train(short, corpus, preset="tiny", size="d16", scratch=tmp_path / "short", progress=reports.append)
+    branch = train(short, corpus, scratch=tmp_path / "short", progress=reports.append)
     assert 0.8 * 12_000 < branch.branched_at <= 0.8 * 12_000 + 4 * 136
     assert sum(reports) == branch.D - branch.branched_at
     assert replace(branch, wall_seconds=None, tokens_per_second=None, branched_at=None) == replace(alone, wall_seconds=None, tokens_per_second=None)
@@ -345,7 +345,7 @@ def test_the_encoder_has_a_rate_of_its_own(longer, scales, expected):
 def test_models_of_earlier_runs_are_let_go(run, corpus, tmp_path):
     """A worker trains hundreds of runs: no more than the last one's model stays."""
     for seed in range(3):
-        train(replace(run, seed=seed), corpus, preset="tiny", size="d16", scratch=tmp_path / str(seed))
+        train(replace(run, seed=seed), corpus, scratch=tmp_path / str(seed))
     gc.collect()
     assert sum(type(thing) is LanguageModel for thing in gc.get_objects()) <= 1
 
@@ -353,12 +353,12 @@ def test_models_of_earlier_runs_are_let_go(run, corpus, tmp_path):
 def test_text_alone_is_trained_by_a_model_without_images(run, corpus, tmp_path):
     """What early fusion may start from (Sec. 3.3): measured on text, and a start for a model with images."""
     text = replace(run, model=replace(run.model, patch_dim=0), data=replace(run.data, weights={"text": 1.0}, max_epochs=8))
-    record = train(text, corpus, preset="tiny", size="d16", save_weights=tmp_path / "text.safetensors")
+    record = train(text, corpus, save_weights=tmp_path / "text.safetensors")
     assert list(record.losses) == ["text"] and record.L is None
     assert record.tokens["image"] == 0
     start = replace(run, init=InitConfig(decoder=file_hash(tmp_path / "text.safetensors")))
-    started = train(start, corpus, preset="tiny", size="d16", weights={"decoder": tmp_path / "text.safetensors"})
-    alone = train(run, corpus, preset="tiny", size="d16")
+    started = train(start, corpus, weights={"decoder": tmp_path / "text.safetensors"})
+    alone = train(run, corpus)
     assert started.losses["text"] < alone.losses["text"]
 
 
@@ -369,4 +369,4 @@ def test_text_alone_is_trained_by_a_model_without_images(run, corpus, tmp_path):
 ])
 def test_a_model_that_cannot_read_the_corpus_is_refused(run, corpus, change, said):
     with pytest.raises(ValueError, match=said):
-        train(replace(run, model=replace(run.model, **change)), corpus, preset="tiny", size="d16")
+        train(replace(run, model=replace(run.model, **change)), corpus)

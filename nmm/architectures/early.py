@@ -4,8 +4,8 @@ Widths follow the paper's recipe (OpenLM/DCLM): see `hidden_width`.
 """
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
 
 from nmm.config.checks import one_of, positive
 from nmm.config.model import architecture
@@ -49,6 +49,11 @@ class EarlyFusionConfig:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 (no {what}) or positive: got {getattr(self, name)}")
         even_heads("d_model", self.d_model, "n_heads", self.n_heads)
+
+    @classmethod
+    def beside(cls, early: "EarlyFusionConfig", **settings: Any) -> Self:
+        """The architecture's model that a study sets beside an early-fusion model: the same decoder, with settings of its own."""
+        return cls(**{item.name: getattr(early, item.name) for item in fields(early)}, **settings)
 
     @property
     def d_hidden(self) -> int:

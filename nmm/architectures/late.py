@@ -1,7 +1,7 @@
 """Late fusion: a vision encoder, a connector, and the decoder. No torch here."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from nmm.architectures.early import EarlyFusionConfig, even_heads, hidden_width
 from nmm.config.checks import positive
@@ -27,6 +27,15 @@ class LateFusionConfig(EarlyFusionConfig):
             raise ValueError("late fusion needs images for its encoder: patch_dim is 0; give it, or take early fusion")
         if self.audio_dim or self.video_dim:
             raise ValueError("late fusion encodes images only: audio_dim and video_dim must be 0; take early fusion")
+
+    @classmethod
+    def beside(cls, early: EarlyFusionConfig, *, vision_share: float = 1.0, **settings: Any) -> Self:
+        """An encoder as deep as the decoder and `vision_share` as wide, with heads as wide as the decoder's; the paper's pairs
+        have about half.
+        """
+        d_vision = int(vision_share * early.d_model)
+        encoder = {"d_vision": d_vision, "n_vision_layers": early.n_layers, "n_vision_heads": max(1, d_vision // early.head_dim)}
+        return super().beside(early, **encoder, **settings)
 
     @property
     def d_vision_hidden(self) -> int:

@@ -1,4 +1,4 @@
-"""Charts that set architectures side by side. Tables are those of `nmm.runs` with the column `arm`, and of `nmm.laws.use.paired`."""
+"""Charts that set architectures side by side. Tables are those of `nmm.runs.by_arm`, and of `nmm.laws.use.paired`."""
 
 import altair as alt
 import numpy as np
@@ -6,20 +6,6 @@ import pandas as pd
 
 from nmm.charts.runs import LOSS, flop_axis, loss_axis
 from nmm.laws.use.paired import percent
-
-EARLY, LATE, BY_MODALITY = "early fusion", "late fusion", "experts by modality"
-RANK = {EARLY: 0, LATE: 1, BY_MODALITY: 3}      # the learned mixtures stand between
-
-
-def with_arms(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs with `arm`, their architecture as a chart names it, early fusion first; mixtures are named as in Table 13."""
-    def name(row: pd.Series) -> str:
-        if row["arch"] != "moe":
-            return {"early": EARLY, "late": LATE}[row["arch"]]
-        return BY_MODALITY if row["routing"] == "modality" else f"mixture {row['n_experts']:.0f}-top-{row['top_k']:.0f}"
-
-    named = table.assign(arm=table.apply(name, axis=1) if len(table) else pd.Series(dtype=str))
-    return named.sort_values("arm", key=lambda arms: arms.map(RANK).fillna(2), kind="stable").reset_index(drop=True)
 
 
 def _arms(table: pd.DataFrame) -> dict[str, object]:

@@ -36,20 +36,3 @@ def intervals(rows: Mapping[str, pd.DataFrame], names: tuple[str, ...], digits: 
     return pd.DataFrame(
         {name: {row: with_interval(*table.loc[name, ["value", "low", "high"]], digits) for row, table in rows.items()} for name in names}
     )
-
-
-def pair_runs(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs that both tables of records hold, matched by size, budget and seed.
-
-    Configurations, not hashes, are matched, so that a study on another corpus of the same design can be compared too.
-
-    Returns:
-        Columns run, N, D, L, L_other, difference [nats/token] = L_other - L, and relative; sorted by N and D.
-    """
-    keys = ["arch", "size", "budget", "seed"]
-    left = here[here["status"] == "finished"][["run", "N", "D", "L", *keys]]
-    right = there[there["status"] == "finished"][["L", *keys]]
-    pairs = left.merge(right, on=keys, suffixes=("", "_other")).sort_values(["N", "D"]).reset_index(drop=True)
-    pairs["difference"] = pairs["L_other"] - pairs["L"]
-    pairs["relative"] = pairs["difference"] / pairs["L"]
-    return pairs

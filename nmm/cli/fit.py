@@ -27,11 +27,10 @@ def run(args: argparse.Namespace) -> int:
     import pandas as pd
 
     from nmm.laws.use.table import fit_table
+    from nmm.runs import load, one_design
 
     if args.runs.is_dir():
-        from nmm import runs
-
-        table = runs.load(args.runs)
+        table = load(args.runs)
     elif args.runs.is_file():
         try:
             table = pd.read_csv(args.runs)
@@ -40,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         raise FileNotFoundError(f"no such file or folder: {args.runs}")
     by = tuple(name for name in args.by.split(",") if name)
+    missing = [name for name in by if name not in table.columns]
+    if not missing:         # else `fit_table` says which
+        one_design(table[table["status"] == "finished"] if args.runs.is_dir() else table, by)
     budgets = numbers(args.budget, "--budget")
     fits, dropped = fit_table(
         table, args.N, args.D, args.L, by, args.delta, args.loss, args.starts, args.bootstrap, args.seed

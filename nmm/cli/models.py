@@ -8,7 +8,8 @@ from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.architectures.flops import count, exact_train_flops
 from nmm.charts.tables import short
 from nmm.data.generated.world import CONTEXT, PATCH_DIM, PATCHES_PER_IMAGE, World
-from nmm.studies.presets import PAPER_MODELS, STUDIES
+from nmm.studies import STUDIES
+from nmm.studies.presets import PAPER_MODELS
 
 PAPER_CONTEXT = 1024        # tokens of a sequence in the paper
 PAPER_PATCHES = 256         # tokens of an image in the paper

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nmm.studies.presets import STUDIES
+from nmm.studies import STUDIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,15 @@ from nmm.config.run import (
     ExecutionConfig,
     InitConfig,
     OptimConfig,
+    Origin,
     RunConfig,
     content_hash,
+    flat,
     from_dict,
     to_dict,
 )
 
 __all__ = [
-    "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "OptimConfig", "RunConfig", "content_hash", "from_dict", "to_dict",
+    "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "OptimConfig", "Origin", "RunConfig", "content_hash", "flat",
+    "from_dict", "to_dict",
 ]

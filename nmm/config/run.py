@@ -114,8 +114,23 @@ class ExecutionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The study that asked for a run, and what the run is one size of. It decides no result and names no run."""
+
+    study: str = ""
+    arm: str = ""                           # in the words of tables and charts
+    grows: list[str] = field(default_factory=list)          # settings that follow from the width, by ..
+    rules: dict[str, Any] = field(default_factory=dict)     # .. what is the same at every width: {"lr": peak at d = 32, ..}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grows", list(self.grows))
+        if not (isinstance(self.study, str) and isinstance(self.arm, str) and isinstance(self.rules, dict)):
+            raise ValueError(f"origin has a study and an arm, both text, and rules by setting: got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides the result of one run, and how it is carried out."""
+    """Everything that decides the result of one run, how it is carried out, and where it belongs."""
 
     model: ModelConfig
     data: DataConfig
@@ -124,6 +139,7 @@ class RunConfig:
     seed: int
     init: InitConfig = InitConfig()
     execution: ExecutionConfig = ExecutionConfig()
+    origin: Origin = field(default=Origin(), metadata={"names": False})
 
     def __post_init__(self) -> None:
         positive(self, "tokens")
@@ -141,6 +157,26 @@ class RunConfig:
         Settings at their default are left out, so that a setting added later does not rename finished runs.
         """
         return content_hash({"arch": self.model.arch, **_settings(self)})
+
+    @property
+    def design(self) -> dict[str, Any]:
+        """What runs that one law L(N, D) describes have in common: every setting but the budget and the seed, and for those
+        that follow from the width the rule of the study. Empty without such rules: then nobody knows.
+        """
+        if not self.origin.rules:
+            return {}
+        settings = flat(self)
+        return {name: value for name, value in settings.items() if name not in (*self.origin.grows, "tokens", "seed")} | self.origin.rules
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """Every setting that can name a run, by its own name, defaults too."""
+    found = {"arch": config.arch} if hasattr(config, "arch") else {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if item.metadata.get("names", True):
+            found |= flat(value) if is_dataclass(value) else {item.name: value}
+    return found
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -180,7 +216,7 @@ def from_dict(plain: dict[str, Any]) -> RunConfig:
     if arch not in MODELS:
         raise ValueError(f"unknown architecture {arch!r}: known are {', '.join(MODELS)}")
     parts = {"model": _build(MODELS[arch], model)}
-    for name, kind in (("data", DataConfig), ("optim", OptimConfig), ("init", InitConfig), ("execution", ExecutionConfig)):
+    for name, kind in (("data", DataConfig), ("optim", OptimConfig), ("init", InitConfig), ("execution", ExecutionConfig), ("origin", Origin)):
         parts[name] = _build(kind, plain.pop(name, {}))
     return _build(RunConfig, {**parts, **plain})
 

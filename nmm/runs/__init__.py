@@ -1,5 +1,7 @@
-"""Records of trained models, read: the tidy table, training curves, the finished runs of one architecture."""
+"""Records of trained models, read: the tidy table, training curves, and which runs may be fitted or set side by side."""
 
-from nmm.runs.table import curves, finished, load
+from nmm.runs.arms import by_arm, finished, one_design
+from nmm.runs.pairs import pair_runs
+from nmm.runs.table import curves, load
 
-__all__ = ["curves", "finished", "load"]
+__all__ = ["by_arm", "curves", "finished", "load", "one_design", "pair_runs"]

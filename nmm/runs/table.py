@@ -1,5 +1,6 @@
 """All runs of a folder as one tidy table. Torch is not needed to read runs."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,20 @@ import pandas as pd
 
 from nmm.architectures.flops import count, train_flops
 from nmm.config import MODALITIES, TASKS
-from nmm.record import RecordError, RunRecord, paths, read
+from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 
 
 def load(folder: str | Path) -> pd.DataFrame:
     """All runs of a folder, a row a run, sorted by N and D.
 
-    A file that is no valid record keeps a row with status "corrupt" and the reason, and is warned about.
+    A file that is no valid record keeps a row with status "corrupt", or "newer" if a later version wrote it, and the reason,
+    and is warned about.
 
     Columns:
-        run, preset, arch, size, mixture, corpus: names and hashes [text]
+        run, study, arm, arch, size, mixture, corpus: names and hashes [text]
+        design: all settings but width, budget and seed, as JSON, see `nmm.runs.arms.one_design`; "{}" where none is recorded [text]
         seed
-        status, reason: "finished", "failed" or "corrupt" [text]
+        status, reason: "finished", "failed", "corrupt" or "newer" [text]
         N: parameters of the decoder in the laws: active, embeddings included, norms and patch projection left out; N_v:
             those of the vision encoder, 0 without one [parameters]
         n_active, n_total, n_embedding, n_unembedding, n_blocks, n_inactive, n_vision, n_patch, n_connector, n_routers,
@@ -43,32 +46,11 @@ def load(folder: str | Path) -> pd.DataFrame:
             rows.append(_row(read(path)))
         except RecordError as error:
             warnings.warn(str(error), stacklevel=2)
-            rows.append({"run": path.stem, "status": "corrupt", "reason": str(error)})
+            status = "newer" if isinstance(error, NewerRecord) else "corrupt"
+            rows.append({"run": path.stem, "status": status, "reason": str(error)})
     table = pd.DataFrame(rows, columns=COLUMNS)
     table[MEASURED] = table[MEASURED].astype(float)     # a column without any value is NaN too, not None
     return table.sort_values(["arch", "N", "D", "seed"], na_position="last").reset_index(drop=True)
-
-
-def finished(table: pd.DataFrame, arch: str) -> pd.DataFrame:
-    """The finished runs of one architecture: what one law L(N, D) can be fitted to.
-
-    Args:
-        table: as `load` gives it.
-        arch: early, late or moe.
-    Raises:
-        ValueError: there is none, or they are of several kinds (experts, routing); what there is is listed.
-    """
-    done = table[table["status"] == "finished"]
-    mine = done[done["arch"] == arch]
-    if mine.empty:
-        there = ", ".join(f"{n} of {name}" for name, n in done["arch"].value_counts().items()) or "none of any"
-        raise ValueError(f"no finished run of architecture {arch!r} among these records: there are {there}")
-    kinds = mine[list(SPARSE)].drop_duplicates()
-    if len(kinds) > 1:
-        listed = "; ".join(", ".join(f"{name}={value}" for name, value in row.items()) for row in kinds.to_dict("records"))
-        raise ValueError(f"these records are of several kinds of {arch}, and one law does not hold for all ({listed}): put the "
-                         "records of one kind into a folder of their own")
-    return mine
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
@@ -86,7 +68,7 @@ def curves(folder: str | Path) -> pd.DataFrame:
         except RecordError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        run = {"run": record.config.id, "size": record.size, "N": count(record.config.model).N, "D": record.D}
+        run = {"run": record.config.id, "size": record.config.model.size, "N": count(record.config.model).N, "D": record.D}
         rows += [{**run, "tokens": tokens, "loss": loss} for tokens, loss in record.curve]
     return pd.DataFrame(rows, columns=["run", "size", "N", "D", "tokens", "loss"])
 
@@ -100,7 +82,7 @@ LATE = ("d_vision",)
 SPARSE = ("n_experts", "top_k", "routing")
 
 COLUMNS = [
-    "run", "preset", "arch", "size", "mixture", "corpus", "seed", "status", "reason", *GROUPS,
+    "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "status", "reason", *GROUPS,
     "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
     "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
     "L", "L_caption", "L_interleaved", "L_text", "E_true", "E_caption", "E_interleaved", "E_text",
@@ -123,8 +105,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
     alone = 1 - (record.branched_at or 0) / record.D if record.D else None      # share of the tokens that no longer run trained
     compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
     return {
-        "run": config.id, "preset": record.preset, "arch": model.arch, "size": record.size,
-        "mixture": config.data.mixture, "corpus": config.data.corpus_id, "seed": config.seed,
+        "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch, "size": model.size,
+        "mixture": config.data.mixture, "corpus": config.data.corpus_id, "design": json.dumps(config.design, sort_keys=True), "seed": config.seed,
         "status": record.status, "reason": record.reason,
         **{column: getattr(counts, group) for column, group in GROUPS.items()},
         "d_model": model.d_model, "n_layers": model.n_layers, "lr": optim.lr,

@@ -1,6 +1,17 @@
-"""Studies by name, and the pipeline from a name to its records."""
+"""Studies by name, one file each, and the pipeline from a name to its records. Every file of this folder is read: a study is
+there as soon as its file is.
+"""
+
+import importlib
+import pkgutil
 
 from nmm.studies.pipeline import WORK, WORLD_SEED, prepare_corpus, run_study, sources, write_study
-from nmm.studies.presets import STUDIES, Study, study
+from nmm.studies.study import MIXTURE, STUDIES, Arm, Study, find_study, register
 
-__all__ = ["STUDIES", "WORK", "WORLD_SEED", "Study", "prepare_corpus", "run_study", "sources", "study", "write_study"]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "MIXTURE", "STUDIES", "WORK", "WORLD_SEED", "Arm", "Study", "find_study", "prepare_corpus", "register", "run_study", "sources",
+    "write_study",
+]

@@ -1,5 +1,6 @@
 """From a preset's name to its records: prepare the corpus, then train what is missing."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from nmm.data.corpus import store
 from nmm.data.corpus.embedded import VERSION, embedded_corpus
 from nmm.data.corpus.prepare import prepare
 from nmm.data.generated import world as generated
-from nmm.studies.presets import MIXTURE, Study, study
+from nmm.studies.study import Study, find_study
 from nmm.sweep import Outcome, sweep
 from nmm.sweep.launch import write_jobs
 
@@ -43,12 +44,12 @@ def _expected() -> str:
 
 
 def prepare_corpus(
-    plan: Study, data: str | Path | None, work: Path = WORK, corpus_dir: str | Path | None = None
+    study: Study, data: str | Path | None, work: Path = WORK, corpus_dir: str | Path | None = None
 ) -> store.Corpus:
-    """The corpus of a study: generated, or prepared from a folder of real data; opened if it is there already.
+    """The corpus of a study, one for all its mixtures: generated, or prepared from a folder of real data; opened if it is there.
 
     Args:
-        plan: the study; its largest budget decides how much is generated.
+        study: its largest budget and its mixtures decide how much is generated.
         data: folder of real data; None: the generated corpus.
         work: where the corpus goes, under `corpora`.
         corpus_dir: another place for it.
@@ -57,13 +58,27 @@ def prepare_corpus(
         ValueError, OSError: the data cannot be used; the file is named.
     """
     if data is None:
-        out = Path(corpus_dir or work / "corpora" / f"generated-{VERSION}-{plan.max_tokens}")
-        return embedded_corpus(out, tokens=plan.max_tokens, weights=MIXTURE, seed=WORLD_SEED)
+        most = _most(study)
+        tokens = round(study.max_tokens * sum(most.values()))
+        name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
+        return embedded_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
     found = sources(data)
     name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
     out = Path(corpus_dir or work / "corpora" / name)
-    prepare(found, out, validation=plan.validation_share, **REAL)
+    prepare(found, out, validation=study.validation_share, **REAL)
     return store.open(out)
+
+
+def _most(study: Study) -> dict[str, float]:
+    """The largest share that any mixture of a study has of each data type of the generated corpus.
+
+    Raises:
+        ValueError: a mixture has other sources than these, or weights that do not sum to 1.
+    """
+    for name, weights in study.mixtures.items():
+        if not (weights.keys() <= set(TASKS) and math.isclose(sum(weights.values()), 1)):
+            raise ValueError(f"mixture {name!r} of study {study.name!r}: shares of {', '.join(TASKS)} that sum to 1, got {dict(weights)}")
+    return {kind: max(weights.get(kind, 0.0) for weights in study.mixtures.values()) for kind in TASKS}
 
 
 def run_study(
@@ -125,12 +140,12 @@ def _work(
     preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
 ) -> dict[str, Any]:
     """What a sweep and a launch of the same study have in common."""
-    plan = study(preset)
+    study = find_study(preset)
     if max_epochs is not None:
-        plan = replace(plan, max_epochs=max_epochs)
-    corpus = prepare_corpus(plan, data, work, corpus_dir)
+        study = replace(study, max_epochs=max_epochs)
+    corpus = prepare_corpus(study, data, work, corpus_dir)
     name = preset if data is None else f"{preset}-{Path(data).resolve().name}"
     return {
-        "grid": plan.grid(corpus), "corpus": corpus.folder, "runs_dir": Path(runs_dir or work / "runs" / name), "preset": preset,
+        "grid": study.grid(corpus), "corpus": corpus.folder, "runs_dir": Path(runs_dir or work / "runs" / name),
         "entropy": generated.World(WORLD_SEED).entropy() if data is None else None,
     }

@@ -34,8 +34,6 @@ class Job:
     run: RunConfig
     corpus: str                                 # folder of the prepared corpus
     runs_dir: str                               # folder of the records; checkpoints go to .scratch in it
-    preset: str                                 # labels for the record
-    size: str
     entropy: dict[str, float] | None = None     # the generator's, by data type [nats per target token]
     weights: dict[str, str] = field(default_factory=dict)   # files that run.init names, by part: decoder, encoder
     save_weights: str | None = None             # where the trained model goes, as safetensors
@@ -43,7 +41,7 @@ class Job:
 
 
 def write_jobs(
-    grid: Mapping[str, RunConfig], folder: str | Path, *, corpus: str | Path, runs_dir: str | Path, preset: str,
+    grid: Mapping[str, RunConfig], folder: str | Path, *, corpus: str | Path, runs_dir: str | Path,
     entropy: dict[str, float] | None = None,
 ) -> list[Path]:
     """A file for each run of a grid, `folder/<run id>.json`.
@@ -55,7 +53,7 @@ def write_jobs(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, run in grid.items():
-        job = Job(run=run, corpus=str(corpus), runs_dir=str(runs_dir), preset=preset, size=run.model.size, entropy=entropy)
+        job = Job(run=run, corpus=str(corpus), runs_dir=str(runs_dir), entropy=entropy)
         paths.append(folder / f"{name}.json")
         write_json(paths[-1], {**asdict(job), "run": to_dict(run)})
     return paths
@@ -116,7 +114,7 @@ def run_job(job: Job) -> records.RunRecord:
             bar = tqdm(total=job.run.tokens, unit="tok", unit_scale=True, desc=f"training {job.run.id}", disable=not first)
             with bar:
                 record = train(
-                    job.run, corpus, preset=job.preset, size=job.size, entropy=job.entropy, scratch=scratch,
+                    job.run, corpus, entropy=job.entropy, scratch=scratch,
                     checkpoint_seconds=job.checkpoint_seconds, weights=job.weights, save_weights=job.save_weights, progress=bar.update,
                 )
             if first:

@@ -68,7 +68,6 @@ def sweep(
     *,
     corpus: str | Path,
     runs_dir: str | Path,
-    preset: str,
     entropy: dict[str, float] | None = None,
     jobs: int = 2,
     retry_failed: bool = False,
@@ -81,7 +80,6 @@ def sweep(
         grid: run configurations by id, in the order to start them.
         corpus: folder of the prepared corpus.
         runs_dir: folder of the records; made if it is not there.
-        preset: label for the records.
         entropy: the generator's entropy by data type [nats per target token].
         jobs: worker processes, each with one CPU thread.
         retry_failed: train runs again whose record says "failed"; they fail the same way unless the code changed.
@@ -112,7 +110,7 @@ def sweep(
                     if mine:
                         shutil.rmtree(folder / SCRATCH / run)
     if todo:
-        work = _Work(Path(corpus), folder, preset, entropy, retry_failed, checkpoint_seconds)
+        work = _Work(Path(corpus), folder, entropy, retry_failed, checkpoint_seconds)
         _check(todo, work)
         _train_all(_families(todo) if branch else [[config] for config in todo], work, jobs, outcome)
     outcome.seconds = time.perf_counter() - began
@@ -125,7 +123,6 @@ class _Work:
 
     corpus: Path
     folder: Path
-    preset: str
     entropy: dict[str, float] | None
     retry_failed: bool
     checkpoint_seconds: float
@@ -304,7 +301,7 @@ def _one(config: RunConfig, branches: list[RunConfig], corpus: store.Corpus, wor
         partial.unlink()
     scratch = work.folder / SCRATCH / config.id
     record = train(
-        config, corpus, preset=work.preset, size=config.model.size, entropy=work.entropy, scratch=scratch,
+        config, corpus, entropy=work.entropy, scratch=scratch,
         checkpoint_seconds=work.checkpoint_seconds, branches={run.tokens: work.folder / SCRATCH / run.id for run in branches},
         progress=lambda tokens: reports.put(("progress", tokens)),
     )

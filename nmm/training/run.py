@@ -32,6 +32,7 @@ from nmm.data.corpus.store import Corpus
 from nmm.models import build
 from nmm.models.io import weights as weight_files
 from nmm.models.moe import SparseEarlyFusion
+from nmm.provenance import code
 from nmm.record import TOKENS, RunRecord
 from nmm.training import checkpoints, devices, execution
 from nmm.training.execution import HeldOutShare, Place
@@ -121,8 +122,6 @@ def train(
     config: RunConfig,
     corpus: Corpus,
     *,
-    preset: str,
-    size: str,
     entropy: dict[str, float] | None = None,
     scratch: Path | None = None,
     checkpoint_seconds: float = 0.0,
@@ -136,7 +135,6 @@ def train(
     Args:
         config: the run; its `data.corpus_id` must be the corpus's.
         corpus: the prepared corpus.
-        preset, size: labels for the record.
         entropy: the generator's entropy by data type, if known [nats per target token].
         scratch: folder for checkpoints. A run killed at any moment goes on from there and, on CPU, ends bit-identical
             to an undisturbed one. None: no checkpoints.
@@ -168,8 +166,8 @@ def train(
             "train this run from its start"
         ) from error
     trainer, curve, place = fitted.trainer, fitted.curve, fitted.place
-    known = {"config": config, "preset": preset, "size": size, "entropy": entropy, "branched_at": fitted.branched_at,
-             "processes": place.world_size, "versions": versions(), "device": device_name()}
+    known = {"config": config, "entropy": entropy, "branched_at": fitted.branched_at,
+             "processes": place.world_size, "versions": versions(), "device": device_name(), "code": code()}
     try:
         if trainer.state.timestamp.token.value < config.tokens:     # else it was killed after its last step
             trainer.fit()

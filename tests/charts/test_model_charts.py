@@ -12,10 +12,11 @@ from nmm.charts import diagrams
 from nmm.charts import models as draw
 from nmm.charts.tables import short
 from nmm.models.attention import PackedMask
-from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE, PAPER_MOE_VARIANTS, study
+from nmm.studies import find_study
+from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE, PAPER_MOE_VARIANTS
 
 MODELS = {
-    "small": study("smoke").model(16, vocab_size=512, patch_dim=192),
+    "small": find_study("smoke").model(16, vocab_size=512, patch_dim=192),
     "large": PAPER_EARLY["3.35B"].model,
     "small late": replace(PAPER_LATE["289M"].model, d_vision=16, n_vision_heads=1, d_model=32, n_heads=2),
     "large late": PAPER_LATE["3.7B"].model,

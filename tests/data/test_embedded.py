@@ -18,7 +18,7 @@ from nmm.data.generated import video as generated_video
 from nmm.data.generated.surprisal import surprisal
 from nmm.data.generated.world import GRIDS, LENGTHS, World, picture, render
 from nmm.data.modalities import FORMATS
-from nmm.studies.presets import MIXTURE
+from nmm.studies import MIXTURE
 from tests.data.test_loader import equal, reference
 
 WEIGHTS = {**MIXTURE, "audio": 0.2, "video": 0.3}

@@ -98,9 +98,9 @@ def test_initial_scales(n_layers):
 
 
 def test_there_are_no_biases():
-    from nmm.studies.presets import study
+    from nmm.studies import find_study
 
-    model = EarlyFusion(study("smoke").model(16, vocab_size=20, patch_dim=12))
+    model = EarlyFusion(find_study("smoke").model(16, vocab_size=20, patch_dim=12))
     assert not [name for name, _ in model.named_parameters() if "bias" in name]
     assert {parameter.ndim for name, parameter in model.named_parameters() if not name.endswith("gain")} == {2}
 

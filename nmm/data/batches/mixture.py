@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nmm.config import TASKS
 from nmm.data.corpus.store import Corpus
 from nmm.data.documents import KINDS
 
-# Image-caption, interleaved, text; the study's four mixtures (Shukor et al. 2025, Sec. 3.3 and Table 2) [per cent of tokens].
+# Image-caption, interleaved, text; the study's four mixtures (Shukor et al. 2025, Sec. 3.3 and Table 2) [share of tokens].
 MIXTURES: dict[str, dict[str, float]] = {
-    name: dict(zip(("caption", "interleaved", "text"), map(float, name.split("-"))))
+    name: {kind: int(percent) / 100 for kind, percent in zip(TASKS, name.split("-"), strict=True)}
     for name in ("45-45-10", "40-20-40", "30-30-40", "20-40-40")
 }
 

@@ -1,0 +1,61 @@
+"""The arms and designs among runs: which runs one law L(N, D) may be fitted to."""
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nmm.studies.study import STUDIES
+
+
+def by_arm(table: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs, arm by arm in the order of their study."""
+    done = table[table["status"] == "finished"]
+    order = [arm.name for name in done["study"].unique() if name in STUDIES for arm in STUDIES[name].arms]
+    order = list(dict.fromkeys([*order, *done["arm"]]))
+    return done.sort_values("arm", key=lambda arms: arms.map(order.index), kind="stable").reset_index(drop=True)
+
+
+def finished(table: pd.DataFrame, arch: str, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The finished runs of one architecture: what one law L(N, D) can be fitted to.
+
+    Args:
+        table: as `nmm.runs.load` gives it.
+        arch: early, late or moe.
+        by: columns by whose values the caller separates the runs.
+    Raises:
+        ValueError: there is none, or they differ in more than N, D and seed; what there is is listed.
+    """
+    done = table[table["status"] == "finished"]
+    mine = done[done["arch"] == arch]
+    if mine.empty:
+        there = ", ".join(f"{n} of {name}" for name, n in done["arch"].value_counts().items()) or "none of any"
+        raise ValueError(f"no finished run of architecture {arch!r} among these records: there are {there}")
+    one_design(mine, by)
+    return mine
+
+
+def one_design(table: pd.DataFrame, by: Sequence[str] = ()) -> None:
+    """Refuse runs that differ in anything but N, D and seed: one law does not hold for them.
+
+    Args:
+        table: runs as `nmm.runs.load` gives them; a table without the column `design` is its owner's affair.
+        by: columns by whose values the caller separates the runs.
+    Raises:
+        ValueError: they differ in more, or no design is recorded; the settings and their values are named.
+    """
+    if "design" not in table.columns:
+        return
+    for _, rows in table.groupby(list(by), dropna=False) if by else [((), table)]:
+        designs = [json.loads(design) for design in rows["design"].dropna().unique()]
+        if {} in designs:
+            unknown = rows.loc[rows["design"] == "{}", "run"].iloc[0]
+            raise ValueError(f"run {unknown} has no design on record, so that nobody knows what it may be fitted with: train it by a study")
+        differing = {
+            name: values for name in sorted({name for design in designs for name in design})
+            if len(values := sorted({json.dumps(design.get(name)) for design in designs})) > 1
+        }
+        if differing:
+            listed = "; ".join(f"{name} ({', '.join(values)})" for name, values in differing.items())
+            raise ValueError(f"these {len(rows)} runs differ in more than N, D and seed, and one law does not hold for all: {listed}. "
+                             "Say by which columns to separate them, or put those of one design into a folder of their own")

@@ -1,0 +1,13 @@
+"""Early fusion at five sizes, in a quarter of an hour on a laptop; and the smallest study there is, for tests."""
+
+from dataclasses import replace
+
+from nmm.studies.study import Study, register
+
+LAPTOP = register(Study(
+    name="laptop", widths=(24, 32, 48, 64, 80), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1),
+))
+SMOKE = register(replace(
+    LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
+    validation_sequences=32,
+))

@@ -1,0 +1,159 @@
+"""What a study is: arms, mixtures, widths and token budgets, how each run is trained, and the registry by name. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nmm.architectures import MODELS, EarlyFusionConfig, ModelConfig
+from nmm.config import DataConfig, OptimConfig, Origin, RunConfig, flat
+from nmm.data.batches.mixture import MIXTURES
+
+MAIN_MIXTURE = "45-45-10"       # Sec. 3.2
+MIXTURE = MIXTURES[MAIN_MIXTURE]
+TUNED_WIDTH = 32                # at which learning rates are tuned [features]
+
+
+class CorpusShape(Protocol):
+    """What a configuration needs to know of a prepared corpus (`nmm.data.corpus.store.Corpus`)."""
+
+    hash: str           # of the content
+    context: int        # sequence length [tokens]
+    vocab_size: int     # text tokens
+    patch_dim: int      # numbers in one image patch
+    audio_dim: int      # and in one audio frame, 0 without
+    video_dim: int      # and in one video tubelet, 0 without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One architecture of a study with its own settings and rates."""
+
+    name: str                               # in tables and charts
+    arch: str = "early"
+    lr: float = 0.01                        # peak at d = 32
+    encoder_lr_scale: float = 1.0
+    expert_lr_scale: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)   # of the architecture alone, see its `beside`
+
+    def model(self, early: EarlyFusionConfig) -> ModelConfig:
+        """The arm's model beside an early-fusion model: the same decoder; for a mixture of experts, the same active size.
+
+        Raises:
+            ValueError: no architecture has the arm's name, or it has no such setting.
+        """
+        if self.arch not in MODELS:
+            raise ValueError(f"unknown architecture {self.arch!r} of arm {self.name!r}: known are {', '.join(MODELS)}")
+        try:
+            return MODELS[self.arch].beside(early, **self.settings)
+        except TypeError as error:
+            raise ValueError(f"arm {self.name!r}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A grid of arms, mixtures, widths and token budgets, and how each run of it is trained.
+
+    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32. The warmup has one length for all
+    budgets, so that runs of one width share their course up to the cooldown.
+    """
+
+    name: str
+    widths: tuple[int, ...]                 # d_model of each size [features]
+    budgets: tuple[int, ...]                # training tokens
+    seeds: tuple[int, ...] = (0,)
+    n_layers: int = 3
+    head_dim: int = 16
+    ffn_multiple: int = 8
+    rope_base: float = 100.0                # contexts are short: at 10,000 most angles hardly turn
+    arms: tuple[Arm, ...] = (Arm(name="early fusion"),)
+    mixtures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {MAIN_MIXTURE: MIXTURE})    # shares of tokens by name
+    warmup_tokens: int = 40_000
+    batch_sequences: int = 4
+    validation_sequences: int = 256
+    max_epochs: int = 1                     # how often a source may be read
+    validation_share: float = 0.1           # of real documents, held out
+    corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
+
+    @property
+    def max_tokens(self) -> int:
+        """The budget that the generated corpus is made for: studies with the same one read the same corpus [tokens]."""
+        return max(self.corpus_tokens, *self.budgets)
+
+    def learning_rate(self, width: int, arm: Arm | None = None) -> float:
+        """Peak learning rate of one width, of the first arm unless another is named."""
+        return (arm or self.arms[0]).lr * (TUNED_WIDTH / width) ** 0.5
+
+    def model(
+        self, width: int, *, vocab_size: int, patch_dim: int, audio_dim: int = 0, video_dim: int = 0, arm: Arm | None = None
+    ) -> ModelConfig:
+        """The model of one width for a corpus, of the first arm unless another is named."""
+        early = EarlyFusionConfig(
+            d_model=width, n_layers=self.n_layers, n_heads=width // self.head_dim, vocab_size=vocab_size,
+            patch_dim=patch_dim, ffn_multiple=self.ffn_multiple, rope_base=self.rope_base, audio_dim=audio_dim, video_dim=video_dim,
+        )
+        return (arm or self.arms[0]).model(early)
+
+    def grid(
+        self, corpus: CorpusShape, *, widths: tuple[int, ...] | None = None, budgets: tuple[int, ...] | None = None
+    ) -> dict[str, RunConfig]:
+        """Every run of the grid by id, the longest first, so that parallel workers end together.
+
+        Args:
+            corpus: the prepared corpus the runs read.
+            widths, budgets: instead of the study's own.
+        """
+        inputs = {name: getattr(corpus, name) for name in ("vocab_size", "patch_dim", "audio_dim", "video_dim")}
+        data = [
+            DataConfig(
+                corpus_id=corpus.hash, mixture=name, weights=dict(weights), context=corpus.context,
+                batch_sequences=self.batch_sequences, validation_sequences=self.validation_sequences, max_epochs=self.max_epochs,
+            )
+            for name, weights in self.mixtures.items()
+        ]
+        origins = [self._origin(arm, inputs) for arm in self.arms]
+        runs = [
+            RunConfig(
+                model=self.model(width, **inputs, arm=arm), data=mixture,
+                optim=OptimConfig(
+                    lr=self.learning_rate(width, arm), warmup_tokens=self.warmup_tokens,
+                    encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
+                ),
+                tokens=budget, seed=seed, origin=origin,
+            )
+            for budget in budgets or self.budgets for width in widths or self.widths for arm, origin in zip(self.arms, origins)
+            for mixture in data for seed in self.seeds
+        ]
+        runs.sort(key=lambda run: -run.tokens * run.model.d_model)
+        return {run.id: run for run in runs}
+
+    def _origin(self, arm: Arm, inputs: Mapping[str, int]) -> Origin:
+        """What belongs to the width in the settings of an arm's models is what two widths have different."""
+        one, two = (flat(self.model(heads * self.head_dim, **inputs, arm=arm)) for heads in (4, 8))
+        grows = ["lr", *(name for name in one if one[name] != two[name])]
+        rules = {"lr": arm.lr, "head_dim": self.head_dim, **{name: value for name, value in arm.settings.items() if name not in one}}
+        return Origin(study=self.name, arm=arm.name, grows=grows, rules=rules)
+
+
+STUDIES: dict[str, Study] = {}
+
+
+def register(study: Study) -> Study:
+    """Enter a study into the registry, so that `python -m nmm sweep --preset NAME` and chapters find it.
+
+    Raises:
+        ValueError: another one has its name.
+    """
+    if STUDIES.setdefault(study.name, study) != study:
+        raise ValueError(f"two studies are named {study.name!r}: name one of them differently")
+    return study
+
+
+def find_study(name: str) -> Study:
+    """The study of a name.
+
+    Raises:
+        ValueError: no study has the name; the known ones are listed.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"unknown preset {name!r}: known are {', '.join(STUDIES)}")
+    return STUDIES[name]
