@@ -13,50 +13,58 @@ import tempfile
 import time
 
 import torch
-from composer.utils import reproducibility
 from torch.nn import functional as F
 
 from nmm.config import RunConfig
-from nmm.data.batches.loader import train_batches
-from nmm.data.batches.plan import plan
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.store import Corpus
-from nmm.models import build
 from nmm.studies import MIXTURE, find_study
-from nmm.training.lean import FusedDecoupledAdamW
-from nmm.training.objectives.text import targets
-from nmm.training.optimisation import schedule
-from nmm.training.run import make_trainer
+from nmm.training.objectives.objective import targets
+from nmm.training.parts import assemble
+from nmm.training.trainer import make_trainer
 
 
-def bare(config: RunConfig, corpus: Corpus) -> float:
-    """The loop that a careful person would write; gives the last loss."""
-    mixture, seen = plan(config, corpus)
-    reproducibility.seed_all(config.seed)
-    model = build(config.model)
-    optim = config.optim
-    optimizer = FusedDecoupledAdamW(model.parameters(), lr=optim.lr, betas=(optim.beta1, optim.beta2), weight_decay=optim.weight_decay)
-    scheduler = schedule(optimizer, config, seen)
-    for batch in train_batches(mixture, batch_size=config.data.batch_sequences, steps=len(seen)):
+def bare(config: RunConfig, corpus: Corpus) -> tuple[torch.nn.Module, float]:
+    """The loop that a careful person would write; gives the model and the last loss."""
+    parts = assemble(config, corpus)
+    model, optimizer = parts.model.module, parts.optimizer
+    for batch in parts.batches:
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(model(batch), targets(batch))
+        if parts.model.load_balance:
+            loss = loss + parts.model.load_balance * model.balance_loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
         optimizer.step()
-        scheduler.step()
-    return float(loss)
+        parts.scheduler.step()
+    return model, float(loss.detach())
 
 
-def ours(config: RunConfig, corpus: Corpus) -> float:
-    """The same run by Composer, without evaluation; gives the last loss."""
-    fitted = make_trainer(config, corpus)
-    fitted.trainer.fit()
-    return float(fitted.trainer.state.loss)
+def held_out(config: RunConfig, corpus: Corpus, model: torch.nn.Module) -> dict[str, float]:
+    """Losses by data type [nats per target token]."""
+    losses = {}
+    model.eval()
+    with torch.no_grad():
+        for task, batches in assemble(config, corpus).held_out.items():
+            total, count = torch.tensor(0.0), 0
+            for batch in batches:
+                total, count = total + F.cross_entropy(model(batch), targets(batch), reduction="sum"), count + len(targets(batch))
+            losses[task] = float(total / count)
+    return losses
+
+
+def ours(config: RunConfig, corpus: Corpus) -> tuple[torch.nn.Module, float]:
+    """The same run by Composer, without evaluation; gives the model and the last loss."""
+    parts = assemble(config, corpus)
+    trainer = make_trainer(parts)
+    trainer.fit()
+    loss = trainer.state.loss
+    return parts.model.module, float(loss["total"] if isinstance(loss, dict) else loss)
 
 
 def timed(function, *arguments) -> tuple[float, float, float]:
     cpu, wall = time.process_time(), time.perf_counter()
-    loss = function(*arguments)
+    _, loss = function(*arguments)
     return time.process_time() - cpu, time.perf_counter() - wall, loss
 
 

@@ -37,6 +37,8 @@ class RunRecord:
         share: realised share of the training tokens by source name.
         flops_exact: every matrix product, see `flops.exact_train_flops` [FLOPs].
         losses: held-out cross-entropy by data type [nats per target token].
+        losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
+        metrics: what else the objective measures on held-out data, by name and data type.
         entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target token].
         routing: of a mixture of experts: held-out tokens by data type, layer and expert, text first, then all else;
             lists of shape (n_layers, n_experts, 2) [tokens].
@@ -60,6 +62,8 @@ class RunRecord:
     share: dict[str, float] | None = None
     flops_exact: float | None = None
     losses: dict[str, float] | None = None
+    losses_by_token: dict[str, dict[str, float]] | None = None
+    metrics: dict[str, dict[str, float]] | None = None
     entropy: dict[str, float] | None = None
     routing: dict[str, list[list[list[int]]]] | None = None
     branched_at: int | None = None
@@ -82,6 +86,12 @@ class RunRecord:
             raise RecordError("a finished run must have losses and tokens")
         if self.losses is not None and not (_numbers(self.losses, above=0) and self.losses.keys() <= set(KINDS)):
             raise RecordError(f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}")
+        for task, losses in (self.losses_by_token or {}).items():
+            if task not in KINDS or not (losses and _numbers(losses)):
+                raise RecordError(f"losses_by_token must be finite and not negative, by data type and kind of token: got {losses} for {task!r}")
+        for name, values in (self.metrics or {}).items():
+            if not (values.keys() <= set(KINDS) and all(isinstance(value, int | float) and math.isfinite(value) for value in values.values())):
+                raise RecordError(f"metrics must be finite, by name and data type ({', '.join(KINDS)}): got {values} for {name!r}")
         if self.tokens is not None and not (_numbers(self.tokens, whole=True) and TOKENS <= self.tokens.keys() <= TOKENS | set(MODALITIES)):
             raise RecordError(f"tokens must be whole numbers of {', '.join(sorted(TOKENS))}: got {self.tokens}")
         if self.entropy is not None and not (_numbers(self.entropy) and self.entropy and self.entropy.keys() <= set(KINDS)):

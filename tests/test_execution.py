@@ -20,8 +20,13 @@ from nmm.models import build, experts
 from nmm.models.io.weights import load
 from nmm.training import execution
 from nmm.training.execution import HeldOutShare, Place
-from nmm.training.objectives.text import LanguageModel, cross_entropy, targets
-from nmm.training.run import make_trainer, train
+from nmm.training.model import LanguageModel
+from nmm.training.objectives import objective
+from nmm.training.objectives.objective import targets
+from nmm.training.objectives.text import cross_entropy
+from nmm.training.parts import assemble
+from nmm.training.run import train
+from nmm.training.trainer import make_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -110,26 +115,27 @@ def test_bfloat16_is_near_float32(models, alone, corpus, arch):
     """Weights, gradients and the loss stay in float32."""
     config = carried_out(models[arch], precision="bf16")
     assert config.id != models[arch].id
-    fitted = make_trainer(config, corpus)
-    fitted.trainer.fit()
-    assert {parameter.dtype for parameter in fitted.model.parameters()} == {torch.float32}
-    batch = fitted.trainer.state.batch
-    assert fitted.model(batch).dtype == torch.bfloat16
-    loss = fitted.model.loss(fitted.model(batch), batch)
-    assert (loss["cross_entropy"] if arch == "moe" else loss).dtype == torch.float32
+    parts = assemble(config, corpus)
+    model, trainer = parts.model, make_trainer(parts)
+    trainer.fit()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    batch = trainer.state.batch
+    assert model(batch).dtype == torch.bfloat16
+    loss = model.loss(model(batch), batch)
+    assert (loss["total"] if arch == "moe" else loss).dtype == torch.float32
     reference = dict(alone[arch].curve)
-    points = dict(fitted.curve.points)
+    points = dict(parts.curve.points)
     assert points != reference
     assert points == pytest.approx(reference, rel=0.02)
 
 
 def test_the_balancing_loss_is_trained_and_not_measured(models, alone, corpus):
     config = models["moe"]
-    fitted = make_trainer(config, corpus)
-    batch = next(iter(fitted.trainer.state.train_dataloader))
-    logits = fitted.model(batch)
-    loss = fitted.model.loss(logits, batch)
-    balance = fitted.model.module.balance_loss
+    parts = assemble(config, corpus)
+    batch = next(iter(parts.batches))
+    logits = parts.model(batch)
+    loss = parts.model.loss(logits, batch)
+    balance = parts.model.module.balance_loss
     assert float(balance.detach()) >= 0.9
     assert float(loss["total"].detach()) == pytest.approx(float(cross_entropy(logits, targets(batch)).detach()) + 0.01 * float(balance.detach()))
     record = alone["moe"]
@@ -154,7 +160,7 @@ def test_a_batch_without_images_uses_the_same_layers(models, corpus):
     batch = next(iter(train_batches(mixture, batch_size=4, steps=1)))
     text = {**batch, "span_ids": torch.full_like(batch["span_ids"], -1), "modality": torch.zeros_like(batch["modality"]),
             "patches": batch["patches"][:, :0]}
-    model = LanguageModel(build(models["early"].model))
+    model = LanguageModel(build(models["early"].model), objective("text"))
     slot = execution.blank_slots(models["early"].model)(text)
     assert torch.equal(model(slot), model(text))
     model.loss(model(slot), slot).backward()

@@ -1,19 +1,27 @@
-"""Every architecture sees at laptop size before any is compared with another (trained here: some 10 s each)."""
+"""What a token says decides its loss: measured in training's own evaluation, read from records; every architecture sees at laptop
+size before any is compared with another (trained here: some 10 s each)."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from nmm import record as records
+from nmm.data.batches.loader import collate
+from nmm.data.corpus import store
 from nmm.data.corpus.embedded import embedded_corpus
-from nmm.data.generated.world import World
 from nmm.models import build
+from nmm.runs import load
+from nmm.runs.seeing import SEEN, share_of_chance
 from nmm.studies import MIXTURE
 from nmm.studies.architectures import ARCHITECTURES
 from nmm.studies.laptop import LAPTOP
-from nmm.training.probes.seeing import caption_losses, share_of_chance
-from nmm.training.run import make_trainer
+from nmm.training.objectives.objective import targets
+from nmm.training.probes.tokens import TokenLosses
+from nmm.training.run import train
 
 SMALLEST = min(LAPTOP.budgets)
 
@@ -24,34 +32,73 @@ def laptop_corpus(tmp_path_factory):
     return embedded_corpus(tmp_path_factory.mktemp("laptop"), tokens=SMALLEST, weights=MIXTURE)
 
 
-def test_an_untrained_model_guesses(corpus, tiny):
+def measured(corpus, tiny, kind: str) -> tuple[dict[str, float], torch.Tensor, torch.Tensor]:
+    """An untrained model's losses by kind of token, its logits and their targets."""
     torch.manual_seed(0)
     model = build(tiny.model(16, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim))
-    losses = caption_losses(model, corpus.sources["caption"].validation, World(0))
+    batch = collate([corpus.sources[kind].validation[number] for number in range(3)])
+    probe, logits = TokenLosses.of(model, corpus), model(batch)
+    return probe.told(probe.measure(logits, batch)), logits, targets(batch)
+
+
+def test_an_untrained_model_guesses(corpus, tiny):
+    losses, *_ = measured(corpus, tiny, "caption")
     assert set(losses) == {"special", "place", "colour", "shape", "name"}
     assert all(abs(loss - math.log(512)) < 1.5 for loss in losses.values())
-    assert model.training, "left as it was"
 
 
 def test_kinds_are_weighed_as_in_the_whole(corpus, tiny):
     """Four objects of four tokens each and the end: the mean over all targets of a caption is the mean by kind."""
-    torch.manual_seed(0)
-    model = build(tiny.model(16, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim))
-    captions = [corpus.sources["caption"].validation[number] for number in range(3)]
-    losses = caption_losses(model, captions, World(0))
-    from torch.nn import functional as F
-
-    from nmm.data.batches.loader import IGNORE, collate
-
-    batch = collate(captions)
-    whole = F.cross_entropy(model(batch), batch["labels"][batch["labels"] != IGNORE]).item()
+    losses, logits, labels = measured(corpus, tiny, "caption")
+    whole = F.cross_entropy(logits, labels).item()
     assert whole == pytest.approx((4 * sum(losses[kind] for kind in ("place", "colour", "shape", "name")) + losses["special"]) / 17, rel=1e-5)
 
 
-def test_nothing_to_measure(corpus, tiny):
-    model = build(tiny.model(16, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim))
-    with pytest.raises(ValueError, match="no captions to measure on"):
-        caption_losses(model, [], World(0))
+def test_a_kind_is_what_the_vocabulary_says(tmp_path, tiny):
+    """Of every data type, audio and video too: each token's own kind."""
+    corpus = embedded_corpus(tmp_path, tokens=4_000, weights={**MIXTURE, "audio": 0.2, "video": 0.2}, kinds=(*MIXTURE, "audio", "video"))
+    starts = [first for first, _ in corpus.token_kinds]
+    named = {corpus.tokenizer.decode([first]).strip(): kind for first, kind in corpus.token_kinds}
+    assert starts == sorted(starts) and starts[0] == 0
+    assert {"a3": "pitch", "flute": "instrument", "rests": "motion", "<|audio|>": "special", "<|video|>": "special"}.items() <= named.items()
+    losses = TokenLosses(corpus.token_kinds)
+    assert losses.names.count("special") == 1
+    logits = torch.zeros(3, corpus.vocab_size)
+    batch = {"labels": torch.tensor([[starts[-1], 2, starts[1]]])}
+    assert losses.told(losses.measure(logits, batch)).keys() == {"special", "place", "motion"}
+
+
+def test_a_corpus_of_an_earlier_version_is_told_its_kinds(tmp_path):
+    """The hash stays, so that its runs stay its runs; data of others have no kinds."""
+    made = embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE)
+    path = tmp_path / "corpus.json"
+    plain = json.loads(path.read_text())
+    del plain["token_kinds"]
+    path.write_text(json.dumps(plain))
+    assert store.open(tmp_path).token_kinds == []
+    again = embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE)
+    assert (again.hash, again.token_kinds) == (made.hash, made.token_kinds)
+    assert store.open(tmp_path).token_kinds == made.token_kinds
+
+
+def test_seeing_is_read_from_the_record(run, corpus, tmp_path):
+    record = train(run, corpus)
+    assert record.losses_by_token.keys() == record.losses.keys()
+    by_kind = record.losses_by_token["caption"]
+    assert record.losses["caption"] == pytest.approx(
+        (4 * sum(by_kind[kind] for kind in ("place", "colour", "shape", "name")) + by_kind["special"]) / 17, rel=1e-5)
+    again = records.read(records.write(record, tmp_path))
+    assert again == record
+    assert share_of_chance(again) == {"colour": by_kind["colour"] / math.log(8), "shape": by_kind["shape"] / math.log(12)}
+    row = load(tmp_path).iloc[0]
+    assert {kind: row[f"{kind}_of_chance"] for kind in SEEN} == share_of_chance(record)
+    assert share_of_chance(replace(record, losses_by_token=None)) == {}
+
+
+@pytest.mark.parametrize("bad", [{"caption": {}}, {"caption": {"colour": math.nan}}, {"captions": {"colour": 1.0}}])
+def test_bad_losses_by_token_are_refused(run, bad):
+    with pytest.raises(records.RecordError, match="losses_by_token must be"):
+        records.RunRecord(config=run, status="failed", reason="-", losses_by_token=bad)
 
 
 @pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
@@ -59,7 +106,5 @@ def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
     """Colour and shape below 5 % of chance, 32 wide, with the rates that the study trains it with."""
     plan = replace(LAPTOP, widths=(32,), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
     (config,) = plan.grid(laptop_corpus).values()
-    fitted = make_trainer(config, laptop_corpus)
-    fitted.trainer.fit()
-    losses = caption_losses(fitted.trainer.state.model.module, laptop_corpus.sources["caption"].validation, World(0))
-    assert all(share < 0.05 for share in share_of_chance(losses).values()), losses
+    record = train(config, laptop_corpus)
+    assert all(share < 0.05 for share in share_of_chance(record).values()), record.losses_by_token

@@ -93,7 +93,8 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     from nmm.models import build
     from nmm.models.moe import routing_counts
     from nmm.training.probes.routing import Routing
-    from nmm.training.run import LanguageModel
+    from nmm.training.model import LanguageModel
+    from nmm.training.objectives import objective
 
     config = MoEConfig(
         d_model=16, n_layers=3, n_heads=1, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, ffn_multiple=8, n_experts=4,
@@ -104,7 +105,7 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     batches = {task: validation_batches(source, 4, 8) for task, source in sources.items()}
     callback = Routing(model)
     trainer = Trainer(
-        model=LanguageModel(model), optimizers=torch.optim.SGD(model.parameters()), callbacks=[callback], max_duration="1ba",
+        model=LanguageModel(model, objective("text")), optimizers=torch.optim.SGD(model.parameters()), callbacks=[callback], max_duration="1ba",
         progress_bar=False, eval_dataloader=[
             Evaluator(label=task, dataloader=loader, metric_names=["L"], device_eval_microbatch_size=4)
             for task, loader in batches.items()
@@ -112,7 +113,7 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     )
     for _ in range(2):      # a second evaluation counts anew
         trainer.eval()
-    routing = json.loads(json.dumps(callback.routing))
+    routing = json.loads(json.dumps(callback.found))
     assert set(routing) == set(sources)
     for task, loader in batches.items():
         real = sum(int((batch["document_ids"] >= 0).sum()) for batch in loader)

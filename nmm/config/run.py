@@ -137,6 +137,7 @@ class RunConfig:
     optim: OptimConfig
     tokens: int                             # training budget D, image and text [tokens]
     seed: int
+    objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
     init: InitConfig = InitConfig()
     execution: ExecutionConfig = ExecutionConfig()
     origin: Origin = field(default=Origin(), metadata={"names": False})

@@ -10,6 +10,7 @@ import pandas as pd
 from nmm.architectures.flops import count, train_flops
 from nmm.config import MODALITIES, TASKS
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
+from nmm.runs.seeing import SEEN, share_of_chance
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -34,6 +35,8 @@ def load(folder: str | Path) -> pd.DataFrame:
             those that pass an encoder; branched_at [tokens]
         C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
         L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
+        colour_of_chance, shape_of_chance: held-out caption loss on what stands in the image alone against that of a guess, NaN
+            where it was not measured; see `nmm.runs.seeing`
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
         wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
         tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
@@ -80,19 +83,20 @@ GROUPS = {      # column -> group of nmm.architectures.flops.Counts
 }
 LATE = ("d_vision",)
 SPARSE = ("n_experts", "top_k", "routing")
+CHANCE = {f"{kind}_of_chance": kind for kind in SEEN}      # column -> kind of token
 
 COLUMNS = [
     "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "status", "reason", *GROUPS,
     "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
     "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
-    "L", "L_caption", "L_interleaved", "L_text", "E_true", "E_caption", "E_interleaved", "E_text",
+    "L", "L_caption", "L_interleaved", "L_text", *CHANCE, "E_true", "E_caption", "E_interleaved", "E_text",
     "wall_seconds", "own_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
 ]
 
 MEASURED = [
     name for name in COLUMNS
     if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "own_seconds", "tokens_per_second", "mfu", "memory_bytes",
-                "d_vision", "encoder_lr_scale", "n_experts", "top_k", "expert_lr_scale")
+                "d_vision", "encoder_lr_scale", "n_experts", "top_k", "expert_lr_scale", *CHANCE)
     or name[:2] in ("L_", "E_")
 ]
 
@@ -104,6 +108,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     has_entropy = all(task in entropy for task in TASKS)
     alone = 1 - (record.branched_at or 0) / record.D if record.D else None      # share of the tokens that no longer run trained
     compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
+    chance = share_of_chance(record)
     return {
         "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch, "size": model.size,
         "mixture": config.data.mixture, "corpus": config.data.corpus_id, "design": json.dumps(config.design, sort_keys=True), "seed": config.seed,
@@ -117,6 +122,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES}, "D_v": record.D_v,
         "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
+        **{column: chance.get(kind) for column, kind in CHANCE.items()},
         "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if has_entropy else None,
         **{f"E_{task}": entropy.get(task) for task in TASKS},
         "own_seconds": record.wall_seconds * alone if record.wall_seconds and alone else None,

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from composer import State, Trainer
+from composer import State
 from composer.callbacks import CheckpointSaver
 from composer.core import Event
-from composer.loggers import Logger
-from torch.distributed.checkpoint import state_dict
 
 from nmm.architectures import ModelConfig
 from nmm.models import build
 from nmm.models.io.weights import differences
+from nmm.training import compat
 from nmm.training.execution import agreed
 
 FILENAME = "ba{batch}-rank{rank}.pt"
@@ -55,13 +54,6 @@ def savers(scratch: Path, seconds: float, forks: Mapping[Path, int]) -> list[Che
         num_checkpoints_to_keep=1,
     )
     return [own, *(Fork(folder, step) for folder, step in forks.items() if not (folder / LATEST).exists())]
-
-
-def forget_models() -> None:
-    """Let go of the models of earlier runs: torch caches the names of parameters by model, and with them the model."""
-    clear = getattr(state_dict._get_fqns, "cache_clear", None)      # torch 2.11 has no such cache
-    if clear:
-        clear()
 
 
 def forked(scratch: Path) -> bool:
@@ -110,25 +102,9 @@ def settle(scratch: Path) -> None:
 
 
 def misfit(scratch: Path, model: ModelConfig) -> list[str]:
-    """How the weights in the last checkpoint differ from a model's, in names and shapes."""
-    saved = torch.load(scratch / LATEST, map_location="cpu", mmap=True, weights_only=False)     # our own file, see `train`
+    """How the weights in the last checkpoint, if there is one, differ from a model's, in names and shapes."""
+    if not (scratch / LATEST).exists():
+        return []
     with torch.device("meta"):
         ours = build(model).state_dict()
-    return differences({name.removeprefix("module."): tensor for name, tensor in saved["state"]["model"].items()}, ours)
-
-
-def name_failures(trainer: Trainer) -> None:
-    """Let a checkpoint that cannot be written say where and what to do; torch's own message says neither."""
-    for saver in trainer.state.callbacks:
-        if isinstance(saver, CheckpointSaver):
-            saver._save_checkpoint = _named(saver._save_checkpoint, saver.folder)      # type: ignore[method-assign]
-
-
-def _named(save: Callable[[State, Logger], None], folder: str) -> Callable[[State, Logger], None]:
-    def named(state: State, logger: Logger) -> None:
-        try:
-            save(state, logger)
-        except (OSError, RuntimeError) as error:
-            raise OSError(f"cannot write a checkpoint in {folder}: {error}. Free space or choose another folder, then run again") from error
-
-    return named
+    return differences(compat.saved_weights(scratch / LATEST), ours)

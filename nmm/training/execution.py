@@ -2,25 +2,25 @@
 
 import math
 import os
+import platform
 import shutil
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceABC
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from composer.utils import dist
-from composer.utils.parallelism import FSDP2Config
 from torch import Tensor, nn
-from torch.distributed.fsdp._fully_shard import _fsdp_collectives
 from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import ModelConfig
 from nmm.config import ExecutionConfig, RunConfig
 from nmm.data.corpus.store import Sequence
 from nmm.models.early_fusion import INPUTS
+from nmm.training import compat
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def prepare(module: nn.Module, execution: ExecutionConfig, device: torch.device)
             block.forward = torch.compile(block.forward)
         if execution.checkpoint_activations:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-    module.fsdp_wrap_fn = set(blocks(module)).__contains__       # Composer asks it which parts are sharded each on its own
+    compat.shard_each(module, blocks(module))
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -107,40 +107,11 @@ def blocks(module: nn.Module) -> list[nn.Module]:
     return [block for name, part in module.named_modules() if name.split(".")[-1] == "blocks" for block in part]
 
 
-class _Hybrid(FSDP2Config):
-    """Sharded within a node, replicated across nodes; Composer makes the mesh, but its FSDP2 has no setting for it."""
-
-    @property
-    def data_parallel_replicate_degree(self) -> int:
-        return dist.get_world_size() // dist.get_local_world_size()
-
-
 def parallelism(execution: ExecutionConfig, device: torch.device) -> dict[str, Any] | None:
-    """Composer's `parallelism_config`: FSDP2, or None for DDP and single processes.
-
-    Weights are gathered in float32 and cast by autocast as without sharding, so that sharding changes no result. Checkpoints
-    are whole: written by rank 0, and read by any number of processes.
-    """
+    """Composer's `parallelism_config`: FSDP2, or None for DDP and single processes."""
     if execution.sharding == "none":
         return None
-    if device.type == "cpu":
-        _average_on_cpu()
-    kind = _Hybrid if execution.sharding == "hybrid" else FSDP2Config
-    return {"fsdp": kind(state_dict_type="full", mixed_precision="FULL")}
-
-
-@cache
-def _average_on_cpu() -> None:
-    """Let FSDP2 divide gradients itself on a CPU, as it does on one kind of device.
-
-    It asks for an average over shards, and gloo of torch 2.7 gives the sum, silently.
-    """
-    factors = _fsdp_collectives._get_gradient_divide_factors
-
-    def divided(scatter: Any, reduce: Any, dtype: torch.dtype, device_type: str = "", *more: Any) -> Any:
-        return factors(scatter, reduce, dtype, "mtia" if device_type == "cpu" else device_type, *more)
-
-    _fsdp_collectives._get_gradient_divide_factors = divided
+    return {"fsdp": compat.fsdp(hybrid=execution.sharding == "hybrid", device=device)}
 
 
 def is_first() -> bool:
@@ -194,3 +165,19 @@ class HeldOutShare(SequenceABC):
         at = number * self.place.world_size + self.place.rank
         sequence = self.held_out[min(at, self.n - 1)]
         return sequence if at < self.n else replace(sequence, documents=np.full_like(sequence.documents, -1))
+
+
+def most_memory(place: Place) -> int | None:
+    """Most memory that one of the devices held [bytes]; None on a CPU, where nobody counts."""
+    if place.device.type != "cuda":
+        return None
+    most = torch.tensor(torch.cuda.max_memory_allocated(), device=place.device)
+    dist.all_reduce(most, reduce_operation="MAX")
+    return int(most)
+
+
+def device_name() -> str:
+    """GPU model, or machine and threads of the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread" + "s" * (torch.get_num_threads() > 1)

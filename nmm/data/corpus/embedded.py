@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nmm.config import TASKS, content_hash
+from nmm.data.corpus import store
 from nmm.data.corpus.store import Corpus
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import KINDS, Document
+from nmm.data.files import write_json
 from nmm.data.generated import audio as generated_audio
 from nmm.data.generated import video as generated_video
 from nmm.data.generated import world as generated
@@ -40,13 +42,18 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
     documents = {kind: (kind, _documents(world, kind, int(tokens * share[kind]) + margin + held_out[kind], seed)) for kind in kinds}
     more = generated_audio.WORDS + generated_video.WORDS if set(kinds) - set(TASKS) else ()
     changed = {} if tuple(grids) == (generated.GRID,) else {"grids": list(grids)}
-    return write_corpus(
+    corpus = write_corpus(
         documents, out, Tokenizer(world.tokenizer(more)), context=world.context,
         image_size=[grid * generated.PATCH for grid in grids], patch=generated.PATCH, validation=VALIDATION_DOCUMENTS,
         audio_dim=generated_audio.AUDIO_DIM if "audio" in kinds else 0,
         video_dim=generated_video.VIDEO_DIM if "video" in kinds else 0,
         identity=content_hash({"generated": VERSION, "seed": seed, "tokens": tokens, "weights": share, **changed}),
     )
+    if not corpus.token_kinds:      # just written, or by a version that did not name them
+        named = generated.token_kinds() + (generated_audio.TOKEN_KINDS + generated_video.TOKEN_KINDS if more else [])
+        write_json(corpus.folder / "corpus.json", {**corpus.description, "token_kinds": named})
+        corpus = store.open(corpus.folder)
+    return corpus
 
 
 def entropy(seed: int = 0, kinds: Sequence[str] = TASKS) -> dict[str, float]:

@@ -100,6 +100,8 @@ class Corpus:
         self.audio_dim, self.video_dim = self.geometry.audio_dim, self.geometry.video_dim
         self.vocab_size: int = description["vocab_size"]
         self.hash: str = description["hash"]
+        # First id of each stretch of ids and the kind of its tokens; empty where the corpus names none. Not in the hash.
+        self.token_kinds: list[tuple[int, str]] = [(first, kind) for first, kind in description.get("token_kinds", [])]
         self.sources: dict[str, Source] = {}
         for number, (name, source) in enumerate(description["sources"].items()):
             splits = {split: Split(self._shards(name, split, source[split]["shards"]), number, self.geometry)

@@ -43,6 +43,7 @@ LIMITS = dict(zip(("pitch", "instrument", "touch"), KINDS))
 
 WORDS = ("<|audio|>", *PITCHES, *INSTRUMENTS)       # after the 512 words of the world
 FIRST = 512                     # id of the first of them
+TOKEN_KINDS = [(FIRST, "special"), (FIRST + 1, "pitch"), (FIRST + 1 + len(PITCHES), "instrument")]
 LENGTH = 1 + GRID * POSITIONS_PER_NOTE + 4 * GRID + 1
 
 

@@ -174,6 +174,14 @@ def _words(rng: np.random.Generator, consonants: str, n: int) -> list[str]:
     return [syllables[p // len(syllables)] + syllables[p % len(syllables)] for p in pairs]
 
 
+IDS = {"special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "name": N_NAMES, "word": N_WORDS}   # of ids
+
+
+def token_kinds() -> list[tuple[int, str]]:
+    """First id of each kind of token, in the order of `World.vocabulary`."""
+    return list(zip(map(int, np.cumsum([0, *IDS.values()])), IDS, strict=False))
+
+
 @dataclass(frozen=True)
 class World:
     """The tables of one world: which kinds there are, how they are called, and how words follow each other.
@@ -197,9 +205,7 @@ class World:
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
-        sizes = {"special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "name": N_NAMES, "word": N_WORDS}
-        starts = np.cumsum([0, *sizes.values()])
-        return dict(zip(sizes, map(int, starts), strict=False))
+        return {kind: first for first, kind in token_kinds()}
 
     def first_id(self, what: str) -> int:
         """Id of the first place, colour, shape, name or word."""

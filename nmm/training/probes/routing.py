@@ -1,40 +1,32 @@
-"""What is measured while Composer trains or evaluates a model, besides the losses."""
+"""Which experts of a mixture take the tokens of held-out data."""
 
-from composer import Callback, State
-from composer.loggers import Logger
-from composer.utils import dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from nmm.data.corpus.store import Corpus
 from nmm.models.moe import SparseEarlyFusion
+from nmm.training.objectives.objective import Batch
+from nmm.training.probes.probe import Probe
 
 
-class Routing(Callback):
-    """Counts which experts take the tokens of held-out data, for each Evaluator by its label.
+class Routing(Probe):
+    """Tokens by layer, expert and kind: lists (n_layers, E, 2), text and all else, as `RunRecord.routing`.
 
     Args:
         model: the mixture itself, within whatever the Trainer wraps it in.
     """
 
+    field = "routing"
+
     def __init__(self, model: SparseEarlyFusion) -> None:
+        super().__init__()
         self.model = model
-        self.counts: dict[str, Tensor] = {}
 
-    def eval_start(self, state: State, logger: Logger) -> None:
-        self.counts.pop(_label(state), None)
+    @classmethod
+    def of(cls, module: nn.Module, corpus: Corpus) -> "Routing | None":
+        return cls(module) if isinstance(module, SparseEarlyFusion) else None
 
-    def eval_after_forward(self, state: State, logger: Logger) -> None:
-        routed, label = self.model.routed, _label(state)
-        self.counts[label] = self.counts[label] + routed if label in self.counts else routed
+    def measure(self, logits: Tensor, batch: Batch) -> Tensor:
+        return self.model.routed
 
-    def eval_end(self, state: State, logger: Logger) -> None:
-        dist.all_reduce(self.counts[_label(state)], "SUM")
-
-    @property
-    def routing(self) -> dict[str, list[list[list[int]]]]:
-        """Tokens of the last evaluation by label: lists (n_layers, E, 2), text and other kinds, as `RunRecord.routing`."""
-        return {label: counts.tolist() for label, counts in self.counts.items()}
-
-
-def _label(state: State) -> str:
-    assert state.dataloader_label is not None
-    return state.dataloader_label
+    def told(self, total: Tensor) -> list[list[list[int]]]:
+        return total.tolist()

@@ -1,0 +1,57 @@
+"""What a probe is asked: something measured on held-out data besides the objective's metrics."""
+
+from typing import Any, ClassVar
+
+from composer import Callback, State
+from composer.loggers import Logger
+from composer.utils import dist
+from torch import Tensor, nn
+
+from nmm.data.corpus.store import Corpus
+from nmm.training.objectives.objective import Batch
+
+
+class Probe(Callback):
+    """A sum over the held-out data of each data type, in the same pass that measures the losses.
+
+    Attributes:
+        field: of `RunRecord`, which gets what the probe found, by data type.
+    """
+
+    field: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    @classmethod
+    def of(cls, module: nn.Module, corpus: Corpus) -> "Probe | None":
+        """The probe of a model on a corpus; None where there is nothing for it to measure."""
+        raise NotImplementedError
+
+    def measure(self, logits: Tensor, batch: Batch) -> Tensor:
+        """What one batch adds to the sum."""
+        raise NotImplementedError
+
+    def told(self, total: Tensor) -> Any:
+        """What the record says of a sum, as JSON."""
+        raise NotImplementedError
+
+    def eval_start(self, state: State, logger: Logger) -> None:
+        self.sums.pop(_label(state), None)
+
+    def eval_after_forward(self, state: State, logger: Logger) -> None:
+        label, part = _label(state), self.measure(state.outputs, state.batch)
+        self.sums[label] = self.sums[label] + part if label in self.sums else part
+
+    def eval_end(self, state: State, logger: Logger) -> None:
+        dist.all_reduce(self.sums[_label(state)], "SUM")
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the last evaluation found, by data type."""
+        return {label: self.told(total) for label, total in self.sums.items()}
+
+
+def _label(state: State) -> str:
+    assert state.dataloader_label is not None
+    return state.dataloader_label
