@@ -231,18 +231,17 @@ def test_a_checkpoint_of_another_model_is_named(longer, corpus, tmp_path):
         train(wide, corpus, scratch=tmp_path)
 
 
-@pytest.mark.parametrize("error", [KeyError("points"), torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("no such operator")])
-def test_what_is_no_misfit_is_told_as_what_it_is(longer, corpus, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("kind", [KeyError, torch.cuda.OutOfMemoryError, RuntimeError])
+def test_what_is_no_misfit_is_told_as_what_it_is(longer, corpus, tmp_path, monkeypatch, kind):
     """A checkpoint lies there and fits: nobody is advised to delete it."""
     interrupted(longer, corpus, tmp_path, after=5)
 
     def fails(*_, **__):
-        raise error
+        raise kind("no room")
 
     monkeypatch.setattr(trainers, "Trainer", fails)
-    with pytest.raises(type(error)) as raised:
+    with pytest.raises(kind, match="^'?no room'?$"):
         train(longer, corpus, scratch=tmp_path)
-    assert raised.value is error
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_clear_error(run, corpus, tmp_path):
