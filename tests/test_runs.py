@@ -22,7 +22,6 @@ from nmm.record import RecordError, RunRecord
 from nmm.runs import table as table_of
 from nmm.studies import find_study
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -233,7 +232,7 @@ def test_no_damage_makes_the_table_fail(record, tmp_path):
         assert table["status"][0] in ("finished", "corrupt"), name
         first = name.removeprefix("no ").split()[0].split(".")[0]
         # one loss may be missing, and so may what is at its default
-        harmless = ("no losses.", "no config.init", "no config.execution", "config.init = {}", "config.execution = {}", "no config.origin", "config.origin = {}")
+        harmless = ("no losses.", "no config.objective", "no config.init", "no config.execution", "config.init = {}", "config.execution = {}", "no config.origin", "config.origin = {}")
         if first in ("schema", "id", "config", "tokens", "losses") and not name.startswith(harmless):
             assert table["status"][0] == "corrupt", name
     for text in ("", "[]", "null", "{}", "12", '"x"', "\x00\x01", json.dumps(whole)[:-1]):

@@ -92,9 +92,9 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     from nmm.data.batches.plan import validation_sources
     from nmm.models import build
     from nmm.models.moe import routing_counts
-    from nmm.training.probes.routing import Routing
     from nmm.training.model import LanguageModel
     from nmm.training.objectives import objective
+    from nmm.training.probes.routing import Routing
 
     config = MoEConfig(
         d_model=16, n_layers=3, n_heads=1, vocab_size=corpus.vocab_size, patch_dim=corpus.patch_dim, ffn_multiple=8, n_experts=4,
