@@ -29,7 +29,7 @@ def test_compute_multiplier_is_found_with_an_interval():
     comparison = compare_architectures(*architectures([(1, 1), (1.2, 1.0), (2.0, 1.2)]))
     boot = comparison.bootstrap(2)
     for name, truth in (("late", 1.2), ("moe", 2.4)):
-        low, high = boot.interval(f"compute multiplier[{name}]")
+        low, high = boot.interval(f"compute multiplier[{name}]", level=0.99)
         assert low < truth < high
         assert high / low < 1.5
     assert comparison.p_value > 0.01

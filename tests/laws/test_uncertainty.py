@@ -90,3 +90,67 @@ def test_bad_requests(noisy):
         boot.interval("alpha", method="magic")
     with pytest.raises(ValueError, match="at least one"):
         fit.bootstrap(0)
+
+
+def trunks(seed: int, correlation: float = 0.8, seeds: int = 2):
+    """6 sizes by 8 budgets by `seeds`; the budgets of one size and seed share most of their noise."""
+    N, D = (np.tile(axis, seeds) for axis in grid(6, 8))
+    labels = np.unique(np.column_stack([N, np.arange(seeds).repeat(48)]), axis=0, return_inverse=True)[1].ravel()
+    rng = np.random.default_rng(seed)
+    noise = np.sqrt(correlation) * rng.normal(size=6 * seeds)[labels] + np.sqrt(1 - correlation) * rng.normal(size=len(N))
+    values = surface(1.904, 0.301, 0.335)
+    return values, N, D, loss_of(values, N, D) * np.exp(0.0113 * noise), labels
+
+
+def test_runs_that_share_trunks_say_less_than_they_seem_to():
+    """The shared noise is found, and intervals of what clusters determine (alpha) widen while beta's hardly do."""
+    _, N, D, L, labels = trunks(0)
+    fit = fit_parametric(N, D, L)
+    alone, shared = fit.profile(), fit.profile(cluster=labels)
+    assert 0.5 < shared.noise.shared.correlation < 0.95
+    width = {name: np.subtract(*one.interval("alpha")[::-1]) for name, one in (("alone", alone), ("shared", shared))}
+    assert width["shared"] > 1.3 * width["alone"], width
+    boot = fit.bootstrap(20, cluster=[f"trunk {label}" for label in labels], starts=1)
+    assert boot.interval("alpha") == pytest.approx(shared.interval("alpha"))
+    low, high = fit.bootstrap(100, cluster=labels, starts=1).interval("alpha", method="percentile")
+    assert high - low > np.subtract(*fit.bootstrap(100, starts=1).interval("alpha", method="percentile")[::-1])
+
+
+def test_independent_runs_named_one_cluster_each_keep_their_interval(noisy):
+    fit = fit_parametric(*noisy[1:])
+    low, high = fit.profile(cluster=np.arange(48)).interval("beta")
+    assert high - low == pytest.approx(np.subtract(*fit.profile().interval("beta")[::-1]), rel=0.3)
+
+
+def test_noise_that_falls_with_the_budget_is_seen():
+    values = surface(1.904, 0.301, 0.335)
+    N, D = grid(8, 10)
+    size = (D / 5e10) ** -0.4
+    L = loss_of(values, N, D) * np.exp(0.01 * size * np.random.default_rng(0).normal(size=len(N)))
+    found = fit_parametric(N, D, L).profile().noise.size
+    assert np.corrcoef(np.log(found), np.log(size))[0, 1] > 0.9
+    assert np.ptp(np.log(found)) == pytest.approx(np.ptp(np.log(size)), rel=0.4)
+
+
+@pytest.mark.parametrize("change", [1.3, 2.0])
+def test_a_few_outliers_do_not_widen_intervals(noisy, change):
+    _, N, D, L = noisy
+    clean = np.subtract(*fit_parametric(N, D, L).profile().interval("beta")[::-1])
+    bad = L.copy()
+    bad[[5, 30]] *= change
+    assert np.subtract(*fit_parametric(N, D, bad).profile().interval("beta")[::-1]) < 1.5 * clean
+
+
+def test_bad_clusters(noisy):
+    fit = fit_parametric(*noisy[1:])
+    for labels, word in ((np.arange(5), "one label a run"), (np.zeros(48), "one cluster")):
+        with pytest.raises(ValueError, match=word):
+            fit.profile(cluster=labels)
+        with pytest.raises(ValueError, match=word):
+            fit.bootstrap(2, cluster=labels)
+
+
+def test_intervals_at_several_budgets(noisy):
+    profile = fit_parametric(*noisy[1:]).profile()
+    low, high = profile.interval("N*", C=np.array([1e21, 1e22]))
+    assert (low[1], high[1]) == profile.interval("N*", C=1e22)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from nmm.laws.core import solver
+from nmm.laws.core.fitted import MANY, Fitted
 from nmm.laws.core.law import Bound, Law
 from nmm.laws.core.losses import Loss
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from nmm.laws.core.uncertainty import Bootstrap
+from nmm.laws.core.uncertainty import Bootstrap, Intervals, bootstrap
 
 AGREE = 1e-9  # relative excess below which two starts found the same minimum
 RESTARTS, RESTART_ROUNDS = 24, 6  # resampled restarts in a round, and rounds, when starts disagree
-FULL_STARTS = 20_000  # with more runs than this, the starts are compared on a sample of this size
 
 
 @dataclass(frozen=True)
@@ -38,95 +31,28 @@ class Starts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(Fitted):
     """A law fitted to runs. `status` is "ok", "weak" (usable, something is loose) or "unidentified"."""
 
-    law: Law
-    columns: dict[str, np.ndarray]
-    observed: np.ndarray
-    loss: Loss
-    bound: Bound
-    phi: np.ndarray  # solution in the coordinates of `bound`
     objective: float  # as the loss defines it, unscaled
     starts: Starts
     status: str
     warnings: tuple[str, ...]
     unidentified: tuple[str, ...]
-    alternatives: np.ndarray  # (k, p) where refits begin besides phi
 
-    # Derived quantities that are a monotone function of one other: name -> (the other, function of an array)
-    functions_of: ClassVar[dict[str, tuple[str, Callable]]] = {}
+    def profile(self, cluster: np.ndarray | None = None) -> Intervals:
+        """Intervals by profile likelihood; `cluster` names, for each run, what it shares its luck with.
 
-    @cached_property
-    def theta(self) -> np.ndarray:
-        """Logs of coefficients and exponents (p,)."""
-        return self.bound.transform @ self.phi
+        Args:
+            cluster: (n,) labels, such as size and seed of the trunk that a run branched from.
+        Raises:
+            ValueError: not one label a run, or a single cluster.
+        """
+        return Intervals(self, cluster)
 
-    @cached_property
-    def values(self) -> dict[str, float]:
-        """Natural values by name."""
-        return dict(zip(self.law.names, self.law.natural(self.theta).tolist()))
-
-    @property
-    def n_runs(self) -> int:
-        """Number of runs fitted."""
-        return len(self.observed)
-
-    @cached_property
-    def predicted(self) -> np.ndarray:
-        """Predicted value of each run (n,)."""
-        return self.bound.evaluate(self.phi[None])[0][0]
-
-    @property
-    def residuals(self) -> np.ndarray:
-        """ln(predicted) - ln(observed), the relative error of each run (n,)."""
-        return np.log(self.predicted) - np.log(self.observed)
-
-    @property
-    def r2(self) -> float:
-        """Share of the variance of the observed values that the law explains."""
-        return float(
-            1 - np.sum((self.predicted - self.observed) ** 2) / np.sum((self.observed - self.observed.mean()) ** 2)
-        )
-
-    def predict(self, **columns) -> np.ndarray:
-        """The law at given inputs, one array each, named as in `law.inputs`."""
-        if set(columns) != set(self.law.inputs):
-            raise ValueError(f"{self.law.name} needs {', '.join(self.law.inputs)}: got {', '.join(columns)}")
-        return self.law.predict(
-            self.law.natural(self.theta), {k: np.asarray(v, dtype=float) for k, v in columns.items()}
-        )
-
-    def derived(self, theta: np.ndarray) -> dict[str, np.ndarray]:
-        """Quantities that follow from parameters `theta` (R, p), each (R,): here the parameters themselves."""
-        return dict(zip(self.law.names, self.law.natural(theta).T))
-
-    def refit(self, weights: np.ndarray, starts: int = 5) -> tuple[np.ndarray, np.ndarray]:
-        """The law refitted with each row of weights (R, n): theta (R, p) and objective (R,), the best of `starts`."""
-        best_phi, best = None, None
-        for k, start in enumerate([self.phi, *self.alternatives[: starts - 1]]):
-            begin = np.repeat(start[None], len(weights), axis=0)
-            solve = solver.minimise if k == 0 and starts == 1 else solver.continuation
-            found = solve(self.bound, self.loss, self.observed, begin, weights)
-            if best is None:
-                best_phi, best = found.phi.copy(), found.objective.copy()
-            better = found.objective < best
-            best_phi[better], best[better] = found.phi[better], found.objective[better]
-        return best_phi @ self.bound.transform.T, self.loss.total(best, self.n_runs)
-
-    def bootstrap(self, n: int = 1000, seed: int = 0, starts: int = 5) -> Bootstrap:
-        """Refit `n` resamples of the runs; see `nmm.laws.core.uncertainty.Bootstrap`."""
-        from nmm.laws.core.uncertainty import bootstrap
-
-        return bootstrap(self, n=n, seed=seed, starts=starts)
-
-    def table(self) -> pd.DataFrame:
-        """The runs with the prediction and the residual [log units]."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {**self.columns, "observed": self.observed, "predicted": self.predicted, "residual": self.residuals}
-        )
+    def bootstrap(self, n: int = 1000, seed: int = 0, starts: int = 5, cluster: np.ndarray | None = None) -> Bootstrap:
+        """Refit `n` resamples of the runs, or of whole clusters; see `nmm.laws.core.uncertainty.Bootstrap`."""
+        return bootstrap(self, n=n, seed=seed, starts=starts, cluster=cluster)
 
 
 def solve_from(
@@ -193,7 +119,7 @@ def loose_parameters(fit_bound: Bound, law: Law, loss: Loss, observed: np.ndarra
 
     The covariance is the Gauss-Newton one with a robust scale of the residuals, good enough to raise a flag.
     """
-    rows = slice(0, min(fit_bound.n, FULL_STARTS))
+    rows = slice(0, min(fit_bound.n, MANY))
     prediction, jacobian, _ = fit_bound.evaluate(phi[None], rows)
     sensitivity = (jacobian[0] / prediction[0]).T @ np.linalg.inv(fit_bound.transform)
     residual = np.log(prediction[0]) - np.log(observed[rows])
@@ -240,8 +166,8 @@ def fit_law(
     if bound.levels:
         begin = np.where(log, np.clip(begin, middle - 7.0, middle + 3.0), begin)
     part = None
-    if sample and bound.n > FULL_STARTS:
-        rows = np.sort(np.random.default_rng(0).choice(bound.n, FULL_STARTS, replace=False))
+    if sample and bound.n > MANY:
+        rows = np.sort(np.random.default_rng(0).choice(bound.n, MANY, replace=False))
         part = (law.bind({name: column[rows] for name, column in columns.items()}), rows)
     solution, summary = solve_from(bound, loss, observed, begin, part)
     # Not on noise-free data, whose minimum is rounding; nor for laws of many parameters, where it costs seconds.

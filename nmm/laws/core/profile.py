@@ -1,24 +1,32 @@
 """Profile likelihood: the values of one quantity that the runs do not rule out, all else refitted.
 
-The statistic is the likelihood ratio of a robust fit, 2 (Q(t) - Q) E[psi'] / E[psi^2], compared with F(1, n - p)
-(Koenker & Machado 1999 for the median; Heritier & Ronchetti 1994). The Huber threshold is far below the noise, so
-the plain ratio, without the factor, would be off by the ratio of noise to threshold.
+The statistic is 2 (Q(t) - Q) over what it is by chance. For independent runs that follows from the curvature of the
+objective along the quantity and the variance of its estimate (sandwich; Koenker & Machado 1999 for the median,
+Heritier & Ronchetti 1994), and F(1, n - p) is its distribution. The Huber threshold is far below the noise, so the
+plain ratio would be off by the ratio of noise to threshold; and noise that differs from run to run changes it too.
+Where runs share trunks the rise Q(true value) - Q is drawn instead: studies with the noise of this one, refitted.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
 
 from nmm.laws.core import solver
-from nmm.laws.core.fitting import FULL_STARTS, Fit
+from nmm.laws.core.fitted import Fitted
+from nmm.laws.core.noise import Noise
 
 TOLERANCE = 2e-3  # on the root of the statistic: far below what the data resolves
 MAX_TRIALS = 40
 STIFFNESS = 30.0  # of the pull towards a value, in units of the curvature of the fit along it
 FARTHEST = 60.0  # beyond this many log units or natural units a side counts as not limited
+DRAWS = 399  # studies drawn for runs in clusters
+
+Quantity = Callable[[np.ndarray], np.ndarray]  # theta (R, p) to (R,)
 
 
-def critical_value(level: float, free: int) -> float:
+def critical_value(level: float, free: float) -> float:
     """The value that the statistic exceeds with probability 1 - level, for `free` degrees of freedom."""
     from scipy.special import fdtri  # here: half a second that `import nmm.laws` need not pay
 
@@ -32,89 +40,86 @@ class Pull:
     be met exactly: every minimum is a point of the profile.
     """
 
-    def __init__(self, quantity: Callable, transform: np.ndarray, target: float, stiffness: float):
+    def __init__(self, quantity: Quantity, transform: np.ndarray, target: float, stiffness: float):
         self.quantity, self.transform, self.target, self.stiffness = quantity, transform, target, stiffness
 
-    def slope_and_curve(self, phi: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Value, gradient and Hessian of the quantity at phi (p,) by central differences."""
-        p = len(phi)
+    def derivatives(self, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Value (R,), gradient (R, p) and Hessian (R, p, p) of the quantity at phi (R, p) by central differences."""
+        replicas, p = phi.shape
         h = 1e-4 * np.maximum(np.abs(phi), 0.1)
         i, j = np.triu_indices(p)
-        steps = np.concatenate(
-            [
-                np.zeros((1, p)),
-                np.diag(h),
-                -np.diag(h),
-                *(
-                    np.eye(p)[i] * (a * h[i])[:, None] + np.eye(p)[j] * (b * h[j])[:, None]
-                    for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
-                ),
-            ]
-        )
-        values = self.quantity((phi + steps) @ self.transform.T)
-        gradient = (values[1 : p + 1] - values[p + 1 : 2 * p + 1]) / (2 * h)
-        pp, pm, mp, mm = values[2 * p + 1 :].reshape(4, -1)
-        hessian = np.zeros((p, p))
-        hessian[i, j] = (pp - pm - mp + mm) / (4 * h[i] * h[j])
-        hessian[j, i] = hessian[i, j]
-        return float(values[0]), gradient, hessian
+        one = np.eye(p)
+        pairs = [a * one[i] + b * one[j] for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+        steps = np.concatenate([np.zeros((1, p)), one, -one, *pairs])
+        moved = (phi[:, None] + steps * h[:, None]).reshape(-1, p)
+        values = self.quantity(moved @ self.transform.T).reshape(replicas, -1)
+        gradient = (values[:, 1 : p + 1] - values[:, p + 1 : 2 * p + 1]) / (2 * h)
+        pp, pm, mp, mm = values[:, 2 * p + 1 :].reshape(replicas, 4, -1).transpose(1, 0, 2)
+        hessian = np.zeros((replicas, p, p))
+        hessian[:, i, j] = (pp - pm - mp + mm) / (4 * h[:, i] * h[:, j])
+        hessian[:, j, i] = hessian[:, i, j]
+        return values[:, 0], gradient, hessian
 
     def __call__(self, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Penalty, gradient and Hessian for each row of phi (R, p)."""
-        values, gradients, hessians = [], [], []
-        for row in phi:
-            value, slope, curve = self.slope_and_curve(row)
-            excess = value - self.target
-            values.append(0.5 * self.stiffness * excess**2)
-            gradients.append(self.stiffness * excess * slope)
-            hessians.append(self.stiffness * (np.outer(slope, slope) + excess * curve))
-        return np.array(values), np.array(gradients), np.array(hessians)
+        value, slope, curve = self.derivatives(phi)
+        excess = value - self.target
+        outer = slope[:, :, None] * slope[:, None, :]
+        return (
+            0.5 * self.stiffness * excess**2,
+            self.stiffness * excess[:, None] * slope,
+            self.stiffness * (outer + excess[:, None, None] * curve),
+        )
 
 
-def statistic_scale(fit: Fit) -> tuple[float, float]:
-    """E[psi'] / E[psi^2] and E[psi'] at the residuals; the first turns scaled objectives into half a chi-square.
+class Redrawn:
+    """Studies with the noise of a fit whose runs are in clusters: what chance does to the objective of each."""
 
-    The first is infinite for residuals at rounding level: noise-free data rules out everything but the fit.
-    """
-    residual = fit.loss.residual(fit.predicted, fit.observed)
-    free = fit.n_runs - len(fit.phi)
-    if np.sqrt(np.mean(residual**2)) < 1e-12:
-        return np.inf, 1.0
-    u = residual / fit.loss.unit
-    if not fit.loss.robust:
-        return free / np.sum(u * u), 1.0
-    from scipy.special import ndtr
+    def __init__(self, fit: Fitted, noise: Noise):
+        self.fit = fit
+        residual = noise.draws(DRAWS, np.random.default_rng(0))
+        self.observed = fit.predicted * np.exp(-residual) if fit.loss.logarithmic else fit.predicted - residual
+        self.best = solver.minimise(fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0))
 
-    # P(|r| < delta) from a smooth density: counting the few runs inside the threshold would be all noise.
-    width = np.std(residual, ddof=1) * (0.75 * len(residual)) ** -0.2  # Silverman's rule for a Gaussian kernel
-    inside = float(np.mean(ndtr((fit.loss.delta - residual) / width) - ndtr((-fit.loss.delta - residual) / width)))
-    return inside * free / np.sum(np.clip(u, -1, 1) ** 2), inside
+    def rises(self, quantity: Quantity, curvature: float) -> np.ndarray:
+        """Q(true value of the quantity) - Q of each study, sorted; the truth of a drawn study is this fit."""
+        fit = self.fit
+        target = float(quantity(fit.theta[None])[0])
+        # A thousandth of the quantity's distance remains: nothing beside the chance of the draws.
+        pull = Pull(quantity, fit.bound.transform, target, 1e3 / curvature)
+        found = solver.minimise(
+            fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0), tolerance=1e-8, penalty=pull
+        )
+        return np.sort(np.maximum(found.objective - self.best.objective, 0.0))
 
 
-def profile_interval(fit: Fit, quantity: Callable, level: float) -> tuple[float, float]:
-    """Interval of `quantity`, a smooth function of theta (R, p) to (R,), by profile likelihood.
+def profile_interval(
+    fit: Fitted, noise: Noise, quantity: Quantity, level: float, redrawn: Redrawn | None = None
+) -> tuple[float, float]:
+    """Interval of `quantity`, a smooth function of theta, by profile likelihood.
 
-    An end that the runs do not limit is minus or plus infinity.
+    Args:
+        noise: of the fit.
+        redrawn: studies drawn with that noise, where runs are in clusters.
+    Returns:
+        low, high. An end that the runs do not limit is minus or plus infinity.
     """
     centre = float(quantity(fit.theta[None])[0])
     if not np.isfinite(centre):
         return np.nan, np.nan
-    free = fit.n_runs - len(fit.phi)
-    if free < 1:
+    if noise.free < 1:
         return -np.inf, np.inf
-    scale, inside = statistic_scale(fit)
-    if np.isinf(scale):
+    if noise.exact:
         return centre, centre
-    critical = np.sqrt(critical_value(level, free))
-    # What a parabola would say: variance of the quantity per unit of the objective, then the half-width.
-    prediction, jacobian, _ = fit.bound.evaluate(fit.phi[None], slice(0, min(fit.n_runs, FULL_STARTS)))
-    sensitivity = jacobian[0] / (prediction[0] if fit.loss.logarithmic else 1.0) / fit.loss.unit
-    information = inside * sensitivity @ sensitivity.T * fit.n_runs / sensitivity.shape[1]
-    slope = Pull(quantity, fit.bound.transform, centre, 1.0).slope_and_curve(fit.phi)[1]
-    variance = float(slope @ np.linalg.pinv(information, rcond=1e-10, hermitian=True) @ slope)
-    if not (np.isfinite(variance) and variance > 0):
+    slope = Pull(quantity, fit.bound.transform, centre, 1.0).derivatives(fit.phi[None])[1][0]
+    curvature, scale = noise.scale(slope)
+    if not (np.isfinite(curvature) and curvature > 0):
         return -np.inf, np.inf
-    width = min(critical * np.sqrt(variance / scale), 4.0)
+    if redrawn is None:
+        critical = np.sqrt(critical_value(level, noise.free))
+    else:
+        critical = np.sqrt(2.0 * scale * np.quantile(redrawn.rises(quantity, curvature), level))
+    width = min(critical * np.sqrt(curvature / scale), 4.0)
     stiffness = STIFFNESS * critical**2 / (scale * width**2)
     best = float(solver.objective_and_derivatives(fit.bound, fit.loss, fit.observed, fit.phi[None], None)[0][0])
 

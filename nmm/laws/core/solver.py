@@ -45,7 +45,7 @@ def objective_and_derivatives(
         for left in range(0, bound.n, width):
             rows = slice(left, min(left + width, bound.n))
             prediction, jacobian, parts = bound.evaluate(phi[block], rows)
-            each, first, second = loss.derivatives(prediction, observed[rows])
+            each, first, second = loss.derivatives(prediction, observed[rows] if observed.ndim == 1 else observed[block, rows])
             if weights is not None:
                 count = weights[block, rows]
                 each, first, second = each * count, first * count, second * count
@@ -92,6 +92,7 @@ def minimise(
     """Minimise the sum of `weights` times the loss from each row of `start`.
 
     Args:
+        observed: (n,), or (R, n) where each replica has its own.
         start: (R, p) in the coordinates of `bound`; clipped to its bounds.
         weights: (R, n) or None for one each.
         tolerance: relative decrease still promised at which a replica is done.
@@ -115,8 +116,9 @@ def minimise(
         trial = np.clip(here + step, bound.lower, bound.upper)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             new_value, new_gradient, new_hessian = objective_and_derivatives(
-                bound, loss, observed, trial, None if weights is None else weights[going], penalty
-            )
+                bound, loss, observed if observed.ndim == 1 else observed[going], trial,
+                None if weights is None else weights[going], penalty,
+            )  # fmt: skip
         moved = trial - here
         model = -(np.sum(slope * moved, axis=1) + 0.5 * np.einsum("ri,rij,rj->r", moved, hessian[going], moved))
         # A penalty may end at a border, such as a logarithm at zero: a step onto it is taken back and shortened.

@@ -1,29 +1,45 @@
-"""How far the answer can move: bootstrap over runs, with intervals for anything that follows from the parameters."""
+"""How far the answer can move: intervals by profile likelihood or bootstrap, for anything the parameters determine."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy.special import ndtr, ndtri
 
-from nmm.laws.core.fitting import Fit
-from nmm.laws.core.profile import profile_interval
-from nmm.laws.use.optimum import optimum
+from nmm.laws.core.fitted import Fitted
+from nmm.laws.core.noise import Noise, checked_labels, measure
+from nmm.laws.core.profile import Redrawn, profile_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHODS = ("profile", "bc", "percentile", "basic")
 RESAMPLED_AT_ONCE = 1 << 23  # counts in memory: resamples times runs
-AT_BUDGET = {"N*": "N", "D*": "D", "L*": "L"}
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """Refits of resampled runs. `samples` is one row a refit, natural parameters and what derives from them."""
+class Intervals:
+    """Profile intervals of a fit. With `cluster`, labels (n,), they hold for runs that share what the labels name."""
 
-    fit: Fit
-    theta: np.ndarray  # (n, p) logs of coefficients and exponents
-    objective: np.ndarray  # (n,) of each refit on its own resample
+    fit: Fitted
+    cluster: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.cluster is not None:
+            checked_labels(self.cluster, self.fit.n_runs)
+
+    @cached_property
+    def noise(self) -> Noise:
+        """The noise of the runs around the law."""
+        return measure(self.fit, self.cluster)
+
+    @cached_property
+    def _redrawn(self) -> Redrawn | None:
+        """Studies drawn with the noise of clusters."""
+        return None if self.noise.shared is None or self.noise.exact else Redrawn(self.fit, self.noise)
 
     @cached_property
     def _profiled(self) -> dict[tuple[str | Callable, float, float | None], tuple[float, float]]:
@@ -31,59 +47,66 @@ class Bootstrap:
         return {}
 
     @cached_property
-    def samples(self) -> pd.DataFrame:
-        """Natural parameters and derived exponents, one row a refit."""
-        return pd.DataFrame(self.fit.derived(self.theta))
-
-    @cached_property
     def estimate(self) -> dict[str, float]:
-        """The same quantities of the fit itself."""
+        """Parameters and derived quantities of the fit itself."""
         return {name: float(np.asarray(value)[0]) for name, value in self.fit.derived(self.fit.theta[None]).items()}
 
-    def optimum(self, C: float) -> pd.DataFrame:
-        """N*, D* and L* of each refit at budget C [FLOPs]; refits without an inner minimum give NaN."""
-        return pd.DataFrame({name: at_budget(self.fit.derived(self.theta), name, C) for name in AT_BUDGET})
+    def interval(self, name: str | Callable, level: float = 0.95, C: float | np.ndarray | None = None) -> tuple[float, float]:
+        """Confidence interval of one quantity, by profile likelihood (see `nmm.laws.core.profile`).
 
-    def interval(
-        self, name: str | Callable, level: float = 0.95, C: float | None = None, method: str = "profile"
-    ) -> tuple[float, float]:
-        """Confidence interval of one quantity.
+        It covers as it says on synthetic studies, where bootstrap percentiles cover too much and basic intervals too
+        little: benchmarks/laws_coverage.py.
 
         Args:
-            name: a column of `samples`; "N*", "D*" or "L*" at the budget C; or a smooth function of a table of
-                parameters (such as `samples`) that returns one value a row.
+            name: one of `estimate`; "N*", "D*" or "L*" at the budget C; or a smooth function of a table of
+                parameters (columns as `estimate`) that returns one value a row.
             level: coverage, between 0 and 1.
-            C: budget for N*, D*, L* [FLOPs].
-            method: "profile" (likelihood, see `nmm.laws.core.profile`; it covers as it says on synthetic studies, where
-                percentiles cover too much and basic intervals too little, see benchmarks/laws_coverage.py), "bc" (the
-                bias-corrected percentile, Efron 1987), "percentile" or "basic".
+            C: budget for N*, D*, L* [FLOPs]; an array gives arrays of ends.
         Returns:
             low, high. A side that the runs do not limit is 0 or infinite.
         Raises:
-            ValueError: an unknown name, level or method, or a missing budget.
+            ValueError: an unknown name or level, or a missing budget.
         """
+        self._check(name, level, C)
+        if np.ndim(C):
+            ends = np.array([self.interval(name, level, each) for each in np.ravel(C)])
+            return ends[:, 0].reshape(np.shape(C)), ends[:, 1].reshape(np.shape(C))
+        key = (name, level, C)
+        if key not in self._profiled:
+            self._profiled[key] = self._profile(name, level, self._quantity(name, C))
+        return self._profiled[key]
+
+    def intervals(self, level: float = 0.95, names: Sequence[str] | None = None, **options) -> pd.DataFrame:
+        """Estimate and interval of the named quantities (None: all), one row each: columns value, low, high."""
+        import pandas as pd
+
+        names = list(self.estimate) if names is None else names
+        rows = {name: (self.estimate[name], *self.interval(name, level, **options)) for name in names}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+
+    def _check(self, name: str | Callable, level: float, C) -> None:
+        at_budgets = self.fit.at_budgets
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1: got {level}")
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}: got {method!r}")
-        if name in AT_BUDGET and C is None:
+        if name in at_budgets and C is None:
             raise ValueError(f"{name} needs a compute budget: pass C [FLOPs]")
-        if not callable(name) and name not in self.estimate and name not in AT_BUDGET:
-            raise ValueError(f"no quantity {name!r}: there are {', '.join([*self.estimate, *AT_BUDGET])}")
+        if not callable(name) and name not in self.estimate and name not in at_budgets:
+            raise ValueError(f"no quantity {name!r}: there are {', '.join([*self.estimate, *at_budgets])}")
+
+    def _quantity(self, name: str | Callable, C: float | None) -> Callable:
+        """The quantity as a function of theta (R, p) to (R,)."""
 
         def quantity(theta: np.ndarray) -> np.ndarray:
+            if name in self.fit.at_budgets:
+                return self.fit.at_budget(name, theta, C)
             values = self.fit.derived(theta)
-            if callable(name):
-                return np.asarray(name(pd.DataFrame(values)), dtype=float)
-            return at_budget(values, name, C) if name in AT_BUDGET else values[name]
+            if not callable(name):
+                return values[name]
+            import pandas as pd
 
-        if method == "profile":
-            key = (name, level, C)
-            if key not in self._profiled:
-                self._profiled[key] = self._profile(name, level, quantity)
-            return self._profiled[key]
-        draws = quantity(self.theta)
-        return interval(draws[np.isfinite(draws)], float(quantity(self.fit.theta[None])[0]), level, method)
+            return np.asarray(name(pd.DataFrame(values)), dtype=float)
+
+        return quantity
 
     def _profile(self, name: str | Callable, level: float, quantity: Callable) -> tuple[float, float]:
         """Profile-likelihood interval of a quantity of the parameters theta (R, p)."""
@@ -91,33 +114,66 @@ class Bootstrap:
             # The likelihood does not care how a quantity is written: the ends are those of the other, transformed.
             other, function = self.fit.functions_of[name]
             with np.errstate(divide="ignore"):
-                low, high = np.sort(function(np.array(self.interval(other, level))))
+                low, high = np.sort(function(np.array(Intervals.interval(self, other, level))))
             return float(low), float(high)
         # In logs where a quantity is positive by nature: its steps are then even across its scales.
-        logs = {q.name for q in self.fit.law.parameters if q.log} | {*AT_BUDGET}
+        logs = {q.name for q in self.fit.law.parameters if q.log} | {*self.fit.at_budgets}
         if callable(name) or name not in logs:
-            return profile_interval(self.fit, quantity, level)
-        low, high = profile_interval(self.fit, lambda theta: np.log(quantity(theta)), level)
-        return float(np.exp(low)), float(np.exp(high))
+            return profile_interval(self.fit, self.noise, quantity, level, self._redrawn)
 
-    def intervals(self, level: float = 0.95, method: str = "profile", names: Sequence[str] | None = None) -> pd.DataFrame:
-        """Estimate and interval of the named quantities (None: all), one row each: columns value, low, high."""
-        names = list(self.estimate) if names is None else names
-        rows = {name: (self.estimate[name], *self.interval(name, level, method=method)) for name in names}
-        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+        def logarithm(theta: np.ndarray) -> np.ndarray:
+            return np.log(quantity(theta))
+
+        low, high = profile_interval(self.fit, self.noise, logarithm, level, self._redrawn)
+        with np.errstate(over="ignore"):
+            return float(np.exp(low)), float(np.exp(high))
 
 
-def at_budget(values: dict[str, np.ndarray], name: str, C: float) -> np.ndarray:
-    """N*, D* or L* at C [FLOPs] for arrays of parameters (R,); NaN where there is no inner minimum."""
-    E, A, B, alpha, beta = (np.asarray(values[key], dtype=float) for key in ("E", "A", "B", "alpha", "beta"))
-    fine = (A > 0) & (B > 0) & (alpha > 0) & (beta > 0)
-    result = np.full(len(E), np.nan)
-    result[fine] = getattr(optimum(E[fine], A[fine], B[fine], alpha[fine], beta[fine], C), AT_BUDGET[name])
-    return result
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap(Intervals):
+    """Refits of resampled runs. `samples` is one row a refit, natural parameters and what derives from them."""
+
+    theta: np.ndarray  # (n, p) logs of coefficients and exponents
+    objective: np.ndarray  # (n,) of each refit on its own resample
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Natural parameters and derived exponents, one row a refit."""
+        import pandas as pd
+
+        return pd.DataFrame(self.fit.derived(self.theta))
+
+    def optimum(self, C: float) -> pd.DataFrame:
+        """N*, D* and L* of each refit at budget C [FLOPs]; refits without an inner minimum give NaN."""
+        import pandas as pd
+
+        return pd.DataFrame({name: self.fit.at_budget(name, self.theta, C) for name in self.fit.at_budgets})
+
+    def interval(
+        self, name: str | Callable, level: float = 0.95, C: float | np.ndarray | None = None, method: str = "profile"
+    ) -> tuple[float, float]:
+        """As `Intervals.interval`, with a choice of method.
+
+        Args:
+            method: "profile" (likelihood, no use is made of the refits), "bc" (the bias-corrected percentile, Efron
+                1987), "percentile" or "basic".
+        Raises:
+            ValueError: an unknown name, level or method, or a missing budget.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}: got {method!r}")
+        if method == "profile" or np.ndim(C):
+            return super().interval(name, level, C)
+        self._check(name, level, C)
+        quantity = self._quantity(name, C)
+        draws = quantity(self.theta)
+        return interval(draws[np.isfinite(draws)], float(quantity(self.fit.theta[None])[0]), level, method)
 
 
 def interval(draws: np.ndarray, value: float, level: float, method: str) -> tuple[float, float]:
     """Interval from bootstrap draws around the estimate `value`."""
+    from scipy.special import ndtr, ndtri  # here: half a second that `import nmm.laws` need not pay
+
     tail = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bc":
         # Share of draws below the estimate: a half if the estimator is unbiased on some scale.
@@ -128,19 +184,23 @@ def interval(draws: np.ndarray, value: float, level: float, method: str) -> tupl
     return (float(low), float(high)) if method != "basic" else (float(2 * value - high), float(2 * value - low))
 
 
-def bootstrap(fit: Fit, n: int = 1000, seed: int = 0, starts: int = 5) -> Bootstrap:
+def bootstrap(fit: Fitted, n: int = 1000, seed: int = 0, starts: int = 5, cluster: np.ndarray | None = None) -> Bootstrap:
     """Refit `n` resamples of the runs (drawn with replacement), each from `starts` starts.
 
+    Args:
+        cluster: labels (n,): clusters are drawn instead of runs, with all their runs.
     Raises:
-        ValueError: n or starts is below 1.
+        ValueError: n or starts is below 1, or the labels are not one a run.
     """
     if n < 1 or starts < 1:
         raise ValueError(f"a bootstrap needs at least one resample and one start: got n={n}, starts={starts}")
+    labels = np.arange(fit.n_runs) if cluster is None else checked_labels(cluster, fit.n_runs)
     rng = np.random.default_rng(seed)
-    share = np.full(fit.n_runs, 1 / fit.n_runs)
+    share = np.full(labels.max() + 1, 1 / (labels.max() + 1))
     batch = max(1, RESAMPLED_AT_ONCE // fit.n_runs)
     parts = []
     for done in range(0, n, batch):
-        weights = rng.multinomial(fit.n_runs, share, size=min(batch, n - done)).astype(float)
-        parts.append(fit.refit(weights, starts))
-    return Bootstrap(fit, *(np.concatenate(part) for part in zip(*parts)))
+        drawn = rng.multinomial(len(share), share, size=min(batch, n - done)).astype(float)
+        parts.append(fit.refit(drawn[:, labels], starts))
+    theta, objective = (np.concatenate(part) for part in zip(*parts))
+    return Bootstrap(fit, cluster, theta=theta, objective=objective)

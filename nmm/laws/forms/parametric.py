@@ -8,10 +8,12 @@ import numpy as np
 from nmm.laws.core import solver
 from nmm.laws.core.checks import columns as checked_columns
 from nmm.laws.core.checks import scan
-from nmm.laws.core.fitting import FULL_STARTS, Fit, fit_law
+from nmm.laws.core.fitted import MANY
+from nmm.laws.core.fitting import Fit, fit_law
 from nmm.laws.core.law import Law, PowerSum, Term, coefficient, exponent
 from nmm.laws.core.losses import Loss
-from nmm.laws.core.profile import critical_value, statistic_scale
+from nmm.laws.core.noise import measure
+from nmm.laws.core.profile import critical_value
 from nmm.laws.core.starts import paper_grid, projection_grid, spread_out
 from nmm.laws.use import optimum as optima
 from nmm.laws.use.planner import Eq1
@@ -54,6 +56,8 @@ class ParametricFit(Fit):
         "dn": ("a", lambda a: 1 - 2 * a),
     }
 
+    at_budgets: ClassVar = ("N*", "D*", "L*")
+
     E = property(lambda self: self.values["E"], doc="Irreducible loss [nats/token].")
     A = property(lambda self: self.values["A"], doc="Coefficient of N [nats/token * parameters^alpha].")
     B = property(lambda self: self.values["B"], doc="Coefficient of D [nats/token * tokens^beta].")
@@ -94,12 +98,19 @@ class ParametricFit(Fit):
         values = super().derived(theta)
         return {**values, **optima.exponents(values["alpha"], values["beta"])}
 
+    def at_budget(self, name, theta, C):
+        E, A, B, alpha, beta = self.law.natural(theta).T
+        fine = (A > 0) & (B > 0) & (alpha > 0) & (beta > 0)
+        result = np.full(len(E), np.nan)
+        result[fine] = getattr(optima.optimum(E[fine], A[fine], B[fine], alpha[fine], beta[fine], C), name[0])
+        return result
+
 
 def _grid_starts(checked: dict[str, np.ndarray], loss: Loss) -> np.ndarray:
     """The most promising points of the variable-projection grid, as (ln E, ln A, ln B, alpha, beta)."""
     rows = slice(None)
-    if len(checked["L"]) > FULL_STARTS:
-        rows = np.random.default_rng(0).choice(len(checked["L"]), FULL_STARTS, replace=False)
+    if len(checked["L"]) > MANY:
+        rows = np.random.default_rng(0).choice(len(checked["L"]), MANY, replace=False)
     part = {name: column[rows] for name, column in checked.items()}
     x, y = np.log(part["N"]), np.log(part["D"])
     grid = projection_grid(x - x.mean(), y - y.mean(), part["L"])
@@ -156,9 +167,10 @@ def fit_parametric(N, D, L, delta: float = 1e-3, loss: str = "log-huber", starts
 
 def _floor_checked(fit: ParametricFit) -> ParametricFit:
     """The fit, with a warning where a floor of zero explains the runs as well (likelihood ratio, 95 %)."""
-    scale, _ = statistic_scale(fit)
-    if "E" in fit.unidentified or not np.isfinite(scale):
+    noise = measure(fit)
+    if "E" in fit.unidentified or noise.exact or noise.free < 1:
         return fit
+    _, scale = noise.scale(np.eye(5)[0])
     without = fit.phi.copy()
     without[0] = fit.bound.lower[0]  # ln E so low that its gradient vanishes: it stays there
     found = solver.continuation(fit.bound, fit.loss, fit.observed, without[None])

@@ -10,7 +10,7 @@ from nmm.laws.core.checks import columns as checked_columns
 from nmm.laws.core.fitting import Fit, fit_law
 from nmm.laws.core.law import Law, Parameter, PowerSum, Term, coefficient, exponent
 from nmm.laws.core.losses import Loss
-from nmm.laws.core.profile import statistic_scale
+from nmm.laws.core.noise import measure
 from nmm.laws.core.uncertainty import Bootstrap
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
 
@@ -125,7 +125,7 @@ def compare_architectures(
         E, A, B, alpha, beta = fit.theta
         starts.append([E, alpha, beta, *[A] * len(groups), *[B] * len(groups)])
     shared = fit_law(law, columns, checked["L"], scaled, np.array(starts), SharedFit)
-    scale, _ = statistic_scale(shared)
+    scale = measure(shared).overall_scale
     unit = scaled.total(1.0, len(arch))
     gain = shared.objective - sum(
         fit.objective * (fit.n_runs / len(arch) if not scaled.robust else 1.0) for fit in separate.values()
