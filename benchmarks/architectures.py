@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmm.architectures import ModelConfig
-from nmm.architectures.flops import count, exact_train_flops, train_flops
+from nmm.config.flops import exact_train_flops, train_flops
 from nmm.data.batches.loader import IGNORE, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus.embedded import embedded_corpus
@@ -87,14 +87,14 @@ class Training:
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self.loss(self.batches[0])
-        return {"activation_bytes": sum(kept.values()), "state_bytes": 16 * count(self.config).all}
+        return {"activation_bytes": sum(kept.values()), "state_bytes": 16 * self.config.counts.all}
 
 
 def paper_flops(config: ModelConfig, batches: Batches) -> float:
     """C of a token, 6 (N_v D_v + N D) / D [FLOPs]."""
     tokens = sum(int((batch["document_ids"] >= 0).sum()) for batch in batches)
     images = sum(int((batch["modality"] == 1).sum()) for batch in batches)
-    counts = count(config)
+    counts = config.counts
     return train_flops(counts.N, tokens, N_v=counts.N_v, D_v=images if counts.N_v else 0) / tokens
 
 
@@ -103,8 +103,8 @@ def exact_flops(config: ModelConfig, batches: Batches, patches: int) -> float:
     tokens = sum(int((batch["document_ids"] >= 0).sum()) for batch in batches)
     images = sum(int((batch["modality"] == 1).sum()) for batch in batches)
     return exact_train_flops(
-        config, context=batches[0]["input_ids"].shape[1], text_tokens=tokens - images, image_tokens=images,
-        target_tokens=sum(int((batch["labels"] != IGNORE).sum()) for batch in batches), patches_per_image=patches,
+        config, context=batches[0]["input_ids"].shape[1], tokens={"text": tokens - images, "image": images},
+        targets=sum(int((batch["labels"] != IGNORE).sum()) for batch in batches), patches_per_image=patches,
     ) / tokens
 
 
@@ -119,9 +119,9 @@ def side_by_side(ways: dict[str, Training], repeats: int, steps: int) -> dict[st
 
 def moe(width: int, corpus: Corpus, batches: Batches, repeats: int) -> dict[str, Any]:
     sparse, dense = architecture("moe", width, corpus), architecture("early", width, corpus)
-    assert count(sparse).N == count(dense).N, "equal active parameters"
+    assert sparse.counts.N == dense.counts.N, "equal active parameters"
     ways = {"moe": Training(sparse, batches), "dense": Training(dense, batches)}
-    return {"N": count(dense).N, "n_total": count(sparse).n_total, **side_by_side(ways, repeats, len(batches))}
+    return {"N": dense.counts.N, "n_total": sparse.counts.n_total, **side_by_side(ways, repeats, len(batches))}
 
 
 def late(width: int, corpus: Corpus, batches: Batches, repeats: int) -> dict[str, Any]:

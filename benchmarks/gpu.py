@@ -12,7 +12,7 @@ that none spoils the next, and the JSON is written after each measurement: a run
   layer by layer in the same way. Its Llama has no packing mask, no QK-norm and no images, so it does less. Its Mixtral
   is given bf16 weights, without which it has no grouped products.
 
-MFU counts the products of the model alone (`nmm.architectures.flops.exact_train_flops`), and beside it 6ND; the peak is the measured
+MFU counts the products of the model alone (`nmm.config.flops.exact_train_flops`), and beside it 6ND; the peak is the measured
 rate of 8192^3 products, with the data sheet's beside it.
 """
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmm.architectures import LateFusionConfig, ModelConfig
-from nmm.architectures.flops import count, exact_train_flops, train_flops
+from nmm.config.flops import exact_train_flops, train_flops
+from nmm.data.batches.loader import IGNORE
 from nmm.models import build
-from nmm.models.early_fusion import IGNORE
 from nmm.training.devices import peak_flops
 
 ROOM = 0.92                 # of the device's memory that a predicted batch may take
@@ -187,11 +187,11 @@ def profile(bench: Bench, training: Training, batch: dict[str, Tensor]) -> list[
 
 def utilisation(bench: Bench, config: ModelConfig, row: dict[str, Any], peak: float) -> dict[str, Any]:
     """FLOPs of a step, and MFU of them against the measured peak and the data sheet's."""
-    batch, counts = bench.batch(config, row["sequences"]), count(config)
+    batch, counts = bench.batch(config, row["sequences"]), config.counts
     images = float((batch["modality"] == 1).sum())
     exact = exact_train_flops(
-        config, context=bench.context, text_tokens=row["tokens"] - images, image_tokens=images,
-        target_tokens=float((batch["labels"] != IGNORE).sum()), patches_per_image=bench.image_tokens,
+        config, context=bench.context, tokens={"text": row["tokens"] - images, "image": images},
+        targets=float((batch["labels"] != IGNORE).sum()), patches_per_image=bench.image_tokens,
     )
     paper = train_flops(counts.N, row["tokens"], N_v=counts.N_v, D_v=images if counts.N_v else 0)
     name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmm.models.early_fusion import IGNORE
+from nmm.data.batches.loader import IGNORE
 
 # Sequences by kind (the study's 45-45-10), and tokens of text after each image, or of each text document, at a context of 1024
 KINDS = {"caption": (0.45, (40, 90)), "interleaved": (0.45, (80, 400)), "text": (0.10, (100, 900))}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from nmm.architectures.flops import count
 from nmm.config import MODALITIES, TASKS, RunConfig, from_dict, to_dict
 from nmm.data.documents import KINDS
 
@@ -35,7 +34,7 @@ class RunRecord:
         status, reason: "finished", or "failed" with a reason.
         tokens: tokens trained on, by modality and kind: `text`, `image`, `audio`, `video`, `padding`, `target` [tokens].
         share: realised share of the training tokens by source name.
-        flops_exact: every matrix product, see `flops.exact_train_flops` [FLOPs].
+        flops_exact: every matrix product, see `nmm.config.flops.exact_train_flops` [FLOPs].
         losses: held-out cross-entropy by data type [nats per target token].
         losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
         metrics: what else the objective measures on held-out data, by name and data type.
@@ -122,7 +121,7 @@ class RunRecord:
     @property
     def D_v(self) -> int | None:
         """Training tokens that pass the vision encoder (Table 1); None where there is none."""
-        return self.tokens["image"] if self.tokens and count(self.config.model).N_v else None
+        return self.tokens["image"] if self.tokens and self.config.model.counts.N_v else None
 
     @property
     def L(self) -> float | None:

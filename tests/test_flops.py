@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig
-from nmm.architectures.flops import count, exact_train_flops, train_flops
+from nmm.config.flops import exact_train_flops, train_flops
 from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build
 from nmm.studies import find_study
@@ -34,7 +34,7 @@ def built_counts(config: EarlyFusionConfig) -> dict[str, int]:
                                     *(preset.model for preset in PAPER_EARLY.values())],
                          ids=["small", "no images", "qk width", "qk none", *PAPER_EARLY])
 def test_counts_are_those_of_the_built_model(config):
-    counts = count(config)
+    counts = config.counts
     built = built_counts(config)
     assert {name: getattr(counts, name) for name in built} == built
     assert counts.all == sum(built.values())
@@ -44,7 +44,7 @@ def test_counts_are_those_of_the_built_model(config):
 @pytest.mark.parametrize("config", [SMALL_LATE, *(preset.model for presets in (PAPER_LATE, PAPER_LATE_FIXED) for preset in presets.values())],
                          ids=["small", *PAPER_LATE, *PAPER_LATE_FIXED])
 def test_counts_of_late_fusion(config):
-    counts = count(config)
+    counts = config.counts
     built = built_counts(config)
     assert {name: getattr(counts, name) for name in built} == built
     assert counts.all == sum(built.values())
@@ -56,7 +56,7 @@ def test_late_sizes_come_out_as_printed(name):
     """N + N_v rounds to the digits printed, but for two: 289.8M is printed as 289M (cut off) and 493.4M as 494M."""
     digits, unit = name[:-1], {"M": 1e6, "B": 1e9}[name[-1]]
     decimals = len(digits.partition(".")[2])
-    found = count(PAPER_LATE[name].model).n_active / unit
+    found = PAPER_LATE[name].model.counts.n_active / unit
     if name in ("289M", "494M"):
         assert abs(found / float(digits) - 1) < 0.003
     else:
@@ -68,7 +68,7 @@ def test_paper_sizes_come_out_as_printed(name):
     """The name is what the paper prints: N must round to its digits."""
     digits, unit = name[:-1], {"M": 1e6, "B": 1e9}[name[-1]]
     decimals = len(digits.partition(".")[2])
-    assert f"{count(PAPER_EARLY[name].model).N / unit:.{decimals}f}" == digits
+    assert f"{PAPER_EARLY[name].model.counts.N / unit:.{decimals}f}" == digits
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +94,11 @@ def test_exact_flops_against_torchs_counter(batch, width):
     positions = labels.numel()
     assert (batch["document_ids"] >= 0).all(), "the counter would see padding"
     ours = exact_train_flops(
-        config, context=labels.shape[1], text_tokens=positions - image_tokens, image_tokens=image_tokens,
-        target_tokens=int((labels != IGNORE).sum()),
+        config, context=labels.shape[1], tokens={"text": positions - image_tokens, "image": image_tokens},
+        targets=int((labels != IGNORE).sum()),
     )
     slots = batch["patches"].shape[0] * batch["patches"].shape[1]      # rows with fewer images are filled up
-    projection = 2 * count(config).patch_projection
+    projection = 2 * config.counts.patch_projection
     assert counter.get_total_flops() == ours - 3 * projection * image_tokens + 2 * projection * slots
 
 
@@ -114,10 +114,10 @@ def test_exact_flops_of_late_fusion_against_torchs_counter(batch, frozen):
         F.cross_entropy(model(batch), labels[labels != IGNORE]).backward()
     image_tokens, images = int((batch["span_ids"] >= 0).sum()), int((batch["span_ids"].amax(1) + 1).sum())
     ours = exact_train_flops(
-        SMALL_LATE, context=labels.shape[1], text_tokens=labels.numel() - image_tokens, image_tokens=image_tokens,
-        target_tokens=int((labels != IGNORE).sum()), patches_per_image=image_tokens / images, frozen_encoder=frozen,
+        SMALL_LATE, context=labels.shape[1], tokens={"text": labels.numel() - image_tokens, "image": image_tokens},
+        targets=int((labels != IGNORE).sum()), patches_per_image=image_tokens / images, frozen_encoder=frozen,
     )
-    counts = count(SMALL_LATE)
+    counts = SMALL_LATE.counts
     unneeded = 2 * image_tokens * (counts.connector if frozen else counts.patch_projection)
     assert counter.get_total_flops() == ours - unneeded
 
@@ -127,9 +127,10 @@ def test_six_n_d_and_the_exact_count_agree_at_the_papers_scale():
     ratios = []
     for preset in PAPER_EARLY.values():
         tokens = 1e9
-        exact = exact_train_flops(preset.model, context=1024, text_tokens=0.46 * tokens, image_tokens=0.54 * tokens,
-                                  target_tokens=0.46 * tokens)
-        ratios.append(exact / train_flops(count(preset.model).N, tokens))
+        exact = exact_train_flops(
+            preset.model, context=1024, tokens={"text": 0.46 * tokens, "image": 0.54 * tokens}, targets=0.46 * tokens
+        )
+        ratios.append(exact / train_flops(preset.model.counts.N, tokens))
     assert all(0.8 < ratio < 1.1 for ratio in ratios), ratios
     assert ratios == sorted(ratios), "nearer to 1 the smaller the embeddings' share"
 
@@ -146,5 +147,5 @@ def test_train_flops_refuses(n, tokens, named):
 
 
 def test_a_study_has_models_of_rising_size(shape):
-    sizes = [count(find_study("laptop").model(width, vocab_size=512, patch_dim=192)).N for width in find_study("laptop").widths]
+    sizes = [find_study("laptop").model(width, vocab_size=512, patch_dim=192).counts.N for width in find_study("laptop").widths]
     assert sizes == sorted(set(sizes))

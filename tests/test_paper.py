@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from nmm import paper
-from nmm.architectures.flops import count
 from nmm.laws import audit
 from nmm.laws.use.audit import VERDICTS, audit_frontiers, derived_range, sparse_row_check, verdict
 from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED, PAPER_MOE
@@ -99,7 +98,7 @@ def test_sizes_are_the_presets_within_what_is_known():
     misses = {}
     for arch, presets in (("early", PAPER_EARLY), ("late", PAPER_LATE), ("moe", PAPER_MOE)):
         for name, printed in ((name, printed) for name, row in paper.SIZES[arch].items() for printed in row):
-            if miss := printed.miss(count(presets[name].model).n_active):
+            if miss := printed.miss(presets[name].model.counts.n_active):
                 misses[arch, name, printed.where] = round(100 * miss, 2)
     assert misses == {
         ("early", "464M", "Table 6"): 0.86, ("moe", "464M", "Table 6"): 0.86,
@@ -108,5 +107,5 @@ def test_sizes_are_the_presets_within_what_is_known():
         ("late", "3.7B", "Figure 26"): 0.18,
     }
     for name, printed in paper.FIXED_DECODERS.items():
-        counts = count(PAPER_LATE_FIXED[f"300M+{name}"].model)
+        counts = PAPER_LATE_FIXED[f"300M+{name}"].model.counts
         assert printed.miss(counts.N) == paper.FIXED_ENCODER.miss(counts.N_v) == 0

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from nmm.architectures.flops import count
 from nmm.config import Origin
 from nmm.data.batches.mixture import MIXTURES
 from nmm.studies import STUDIES, Arm, find_study, register
@@ -48,7 +47,7 @@ def test_no_two_runs_of_a_study_have_one_name(name, shape):
 
 def test_arms_are_of_equal_active_size(shape):
     """A mixture beside its dense model: the same N, more in all; late fusion has the same decoder and an encoder besides."""
-    sizes = {arm.name: count(LAPTOP.model(48, vocab_size=512, patch_dim=192, arm=arm)) for arm in ARCHITECTURES.arms}
+    sizes = {arm.name: LAPTOP.model(48, vocab_size=512, patch_dim=192, arm=arm).counts for arm in ARCHITECTURES.arms}
     assert len({size.N for size in sizes.values()}) == 1
     assert sizes["early fusion"].n_total < sizes["experts by modality"].n_total < sizes["mixture 8-top-1"].n_total
     assert sizes["late fusion"].N_v > 0 == sizes["early fusion"].N_v

@@ -15,8 +15,8 @@ import pytest
 from nmm import record as records
 from nmm import runs
 from nmm.architectures import LateFusionConfig, MoEConfig
-from nmm.architectures.flops import count, train_flops
 from nmm.config import TASKS, Origin, to_dict
+from nmm.config.flops import train_flops
 from nmm.data.generated.world import World
 from nmm.record import RecordError, RunRecord
 from nmm.runs import table as table_of
@@ -55,7 +55,7 @@ def test_the_table(record, failed, tmp_path):
     table = runs.load(tmp_path)
     assert list(table.columns) == table_of.COLUMNS
     row = table[table["status"] == "finished"].iloc[0]
-    counts = count(record.config.model)
+    counts = record.config.model.counts
     assert row["N"] == row["n_active"] == row["n_total"] == counts.N
     assert row["n_total"] == row["n_embedding"] + row["n_unembedding"] + row["n_blocks"]
     assert row["D"] == 80_000 == row["D_text"] + row["D_image"]
@@ -158,7 +158,7 @@ def test_the_row_of_late_fusion(record, tmp_path):
     late = LateFusionConfig(d_vision=24, n_vision_layers=3, n_vision_heads=1, **shared)
     records.write(replace(record, config=replace(record.config, model=late), branched_at=32_000), tmp_path)
     (row,) = runs.load(tmp_path).to_dict("records")
-    counts = count(late)
+    counts = late.counts
     assert (row["N"], row["N_v"], row["n_active"]) == (counts.N, counts.N_v, counts.N + counts.N_v)
     assert row["D_v"] == row["D_image"] > 0
     assert row["C"] == 6 * (counts.N * row["D"] + counts.N_v * row["D_v"])
@@ -182,7 +182,7 @@ def test_curves(record, failed, tmp_path):
     curves = runs.curves(tmp_path)
     assert curves[["tokens", "loss"]].to_numpy().tolist() == record.curve
     assert set(curves["run"]) == {record.config.id}
-    assert set(curves["N"]) == {count(record.config.model).N}
+    assert set(curves["N"]) == {record.config.model.counts.N}
 
 
 def test_one_corrupt_file_does_not_hide_the_others(record, failed, tmp_path):

@@ -14,8 +14,8 @@ from composer import Trainer
 import nmm
 from nmm import record as records
 from nmm.architectures import LateFusionConfig, MoEConfig
-from nmm.architectures.flops import exact_train_flops
 from nmm.config import TASKS, InitConfig
+from nmm.config.flops import exact_train_flops
 from nmm.data.batches.loader import train_batches
 from nmm.data.batches.plan import plan
 from nmm.data.corpus.embedded import embedded_corpus
@@ -70,8 +70,9 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
     assert record.versions["torch"] == torch.__version__
     assert record.versions["nmm"] == nmm.__version__
     assert record.device.endswith("CPU, 1 thread") or torch.cuda.is_available()
-    assert record.flops_exact == exact_train_flops(longer.model, context=136, text_tokens=tokens["text"], image_tokens=tokens["image"],
-                                                   target_tokens=tokens["target"])
+    assert record.flops_exact == exact_train_flops(
+        longer.model, context=136, tokens={name: tokens[name] for name in ("text", "image")}, targets=tokens["target"]
+    )
     assert records.read(records.write(record, tmp_path)) == record
 
 

@@ -1,10 +1,17 @@
-"""The architectures of the study as frozen configurations: early fusion, late fusion, sparse early fusion. No torch here."""
+"""The architectures of the study as frozen configurations, and whatever other file stands in this folder. No torch here.
+
+A file is one architecture: its configuration, its parameters by group and its FLOPs by part.
+"""
+
+import importlib
+import pkgutil
 
 from nmm.architectures.early import EarlyFusionConfig
 from nmm.architectures.late import LateFusionConfig
 from nmm.architectures.moe import MoEConfig
-from nmm.config.model import MODELS
+from nmm.config.model import MODELS, ModelConfig
 
 __all__ = ["MODELS", "EarlyFusionConfig", "LateFusionConfig", "MoEConfig", "ModelConfig"]
 
-ModelConfig = EarlyFusionConfig     # what every architecture is: a decoder with its inputs
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")

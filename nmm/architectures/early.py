@@ -4,16 +4,28 @@ Widths follow the paper's recipe (OpenLM/DCLM): see `hidden_width`.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 from nmm.config.checks import one_of, positive
-from nmm.config.model import architecture
+from nmm.config.modalities import INPUTS
+from nmm.config.model import Counts, architecture
 
 
 def hidden_width(width: int, multiple: int) -> int:
     """SwiGLU width h = m ceil(int(8 d / 3) / m), the OpenLM rule that gives the paper's sizes with m = 256."""
     return multiple * math.ceil(int(8 * width / 3) / multiple)
+
+
+def block_weights(width: int, hidden: int) -> int:
+    """Weights of one dense block: four projections of attention, three matrices of SwiGLU."""
+    return 4 * width * width + 3 * width * hidden
+
+
+def norm_gains(width: int, head_dim: int, layers: int, qk_norm: str) -> int:
+    """Gains of two norms and two QK-norms a block."""
+    return layers * (2 * width + 2 * {"head": head_dim, "width": width, "none": 0}[qk_norm])
 
 
 def even_heads(width_name: str, width: int, heads_name: str, heads: int) -> None:
@@ -31,6 +43,7 @@ class EarlyFusionConfig:
 
     arch: ClassVar[str] = "early"
     encodes: ClassVar[bool] = False
+    routes: ClassVar[bool] = False
     d_model: int                # residual width [features]
     n_layers: int               # decoder blocks
     n_heads: int                # divides d_model into even head widths
@@ -45,9 +58,9 @@ class EarlyFusionConfig:
     def __post_init__(self) -> None:
         positive(self, "d_model", "n_layers", "n_heads", "vocab_size", "ffn_multiple", "rope_base")
         one_of(self, "qk_norm", ("head", "width", "none"))
-        for name, what in (("patch_dim", "images"), ("audio_dim", "audio"), ("video_dim", "video")):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 (no {what}) or positive: got {getattr(self, name)}")
+        for entry in INPUTS:
+            if (width := getattr(self, entry.width)) < 0:
+                raise ValueError(f"{entry.width} must be 0 (no {entry.words}) or positive: got {width}")
         even_heads("d_model", self.d_model, "n_heads", self.n_heads)
 
     @classmethod
@@ -68,3 +81,29 @@ class EarlyFusionConfig:
     def size(self) -> str:
         """The model's name among the sizes of a study."""
         return f"d{self.d_model}"
+
+    @property
+    def counts(self) -> Counts:
+        """Parameters by group [parameters]. Source: Table 6, with the widths recovered in the architecture chapter."""
+        d = self.d_model
+        return Counts(
+            embedding=self.vocab_size * d, unembedding=self.vocab_size * d,
+            blocks=self.n_layers * block_weights(d, self.d_hidden),
+            patch_projection=sum(getattr(self, entry.width) for entry in INPUTS) * d,
+            norms=norm_gains(d, self.head_dim, self.n_layers, self.qk_norm) + d,
+        )
+
+    def flops(
+        self, *, context: float, tokens: Mapping[str, float], targets: float, patches_per_image: float = 0.0,
+        frozen_encoder: bool = False,
+    ) -> dict[str, float]:
+        """Training FLOPs by part, as `nmm.config.model.ModelConfig` asks for them."""
+        counts, total = self.counts, sum(tokens.values())
+        return {
+            "blocks": 6.0 * counts.blocks * total,
+            "attention scores": 12.0 * self.n_layers * self.d_model * context * total,
+            "output embedding": 6.0 * counts.unembedding * targets,
+            "patch projection": 6.0 * self.d_model * sum(
+                getattr(self, entry.width) * tokens.get(entry.name, 0) for entry in INPUTS
+            ),
+        }

@@ -1,11 +1,12 @@
 """Late fusion: a vision encoder, a connector, and the decoder. No torch here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from nmm.architectures.early import EarlyFusionConfig, even_heads, hidden_width
+from nmm.architectures.early import EarlyFusionConfig, block_weights, even_heads, hidden_width, norm_gains
 from nmm.config.checks import positive
-from nmm.config.model import architecture
+from nmm.config.model import Counts, architecture
 
 
 @architecture
@@ -45,3 +46,29 @@ class LateFusionConfig(EarlyFusionConfig):
     @property
     def vision_head_dim(self) -> int:
         return self.d_vision // self.n_vision_heads
+
+    @property
+    def counts(self) -> Counts:
+        """Parameters by group [parameters]."""
+        decoder, d = super().counts, self.d_vision
+        return replace(
+            decoder, vision_blocks=self.n_vision_layers * block_weights(d, self.d_vision_hidden),
+            patch_projection=self.patch_dim * d, connector=d * self.d_model,
+            norms=decoder.norms + norm_gains(d, self.vision_head_dim, self.n_vision_layers, self.qk_norm),
+        )
+
+    def flops(
+        self, *, context: float, tokens: Mapping[str, float], targets: float, patches_per_image: float = 0.0,
+        frozen_encoder: bool = False,
+    ) -> dict[str, float]:
+        """Training FLOPs by part, as `nmm.config.model.ModelConfig` asks for them."""
+        if not patches_per_image > 0:
+            raise ValueError("late fusion's encoder attends over one image: give patches_per_image, more than 0")
+        parts = super().flops(context=context, tokens=tokens, targets=targets)
+        counts, images, passes = self.counts, tokens.get("image", 0), 1.0 if frozen_encoder else 3.0
+        scores = 4 * self.n_vision_layers * self.d_vision * patches_per_image
+        return parts | {
+            "patch projection": passes * 2 * counts.patch_projection * images,
+            "connector and routers": 6.0 * counts.connector * images,
+            "encoder": passes * (2 * counts.vision_blocks + scores) * images,
+        }

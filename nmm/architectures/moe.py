@@ -1,12 +1,13 @@
 """Sparse early fusion: a mixture of experts in every block. No torch here."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from nmm.architectures.early import EarlyFusionConfig
+from nmm.architectures.early import EarlyFusionConfig, block_weights
 from nmm.config.checks import one_of, positive
-from nmm.config.model import architecture
+from nmm.config.model import Counts, architecture
 
 
 @architecture
@@ -15,6 +16,7 @@ class MoEConfig(EarlyFusionConfig):
     """Early fusion with a mixture of experts for the feed-forward layer of every block (Sec. 4)."""
 
     arch: ClassVar[str] = "moe"
+    routes: ClassVar[bool] = True
     n_experts: int = 8              # E
     top_k: int = 1                  # experts that each token takes
     d_expert: int = 0               # SwiGLU width of one expert; 0: that of the dense layer [features]
@@ -39,3 +41,21 @@ class MoEConfig(EarlyFusionConfig):
     def expert_hidden(self) -> int:
         """SwiGLU width of one expert [features]."""
         return self.d_expert or self.d_hidden
+
+    @property
+    def counts(self) -> Counts:
+        """Parameters by group [parameters]."""
+        d, layers = self.d_model, self.n_layers
+        return replace(
+            super().counts, blocks=layers * block_weights(d, self.top_k * self.expert_hidden),
+            inactive=layers * 3 * d * self.expert_hidden * (self.n_experts - self.top_k),
+            routers=layers * d * self.n_experts if self.routing == "learned" else 0,
+        )
+
+    def flops(
+        self, *, context: float, tokens: Mapping[str, float], targets: float, patches_per_image: float = 0.0,
+        frozen_encoder: bool = False,
+    ) -> dict[str, float]:
+        """Training FLOPs by part, as `nmm.config.model.ModelConfig` asks for them."""
+        parts = super().flops(context=context, tokens=tokens, targets=targets)
+        return parts | {"connector and routers": 6.0 * self.counts.routers * sum(tokens.values())}

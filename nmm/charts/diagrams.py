@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from IPython.display import HTML
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, ModelConfig, MoEConfig
-from nmm.architectures.flops import count
 from nmm.charts.tables import short
 from nmm.charts.theme import CATEGORY
 
@@ -83,7 +82,7 @@ def late_fusion(config: LateFusionConfig) -> HTML:
     Args:
         config: widths and depths of both; the decoder's blocks are those of early fusion.
     """
-    counts, d = count(config), config.d_vision
+    counts, d = config.counts, config.d_vision
     inputs = [
         _Box(LEFT, 600, 150, "text", "token ids", TEXT),
         _Box(LEFT, 360, 150, "embedding", _matrix(config.vocab_size, config.d_model), TEXT),
@@ -123,7 +122,7 @@ def _fusion(config: EarlyFusionConfig) -> str:
 
 def _decoder(config: ModelConfig, inputs: list[_Box], arrows: list[Arrow], height: int) -> str:
     """The decoder above its inputs, the last of which stand at y = 360."""
-    counts = count(config)
+    counts = config.counts
     weights = f"{short(counts.blocks)} weights"
     if counts.inactive:
         weights = f"{short(counts.blocks + counts.inactive)} weights, {short(counts.blocks)} active"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nmm.architectures import ModelConfig
-from nmm.architectures.flops import count, exact_train_flops, train_flops
+from nmm.config.flops import train_flops
 
 NO, YES = "may not attend", "may attend"
 
@@ -97,19 +97,10 @@ def flop_shares(models: Mapping[str, ModelConfig], context: int, image_share: fl
     """
     text, totals, parts = 1 - image_share, {}, {}
     for label, model in models.items():
-        counts = count(model)
-        tokens = {"text_tokens": text, "image_tokens": image_share, "target_tokens": text}
-        exact = exact_train_flops(model, context=context, patches_per_image=patches_per_image, **tokens)
-        parts[label] = {
-            "blocks": 6.0 * counts.blocks,
-            "attention scores": 12.0 * model.n_layers * model.d_model * context,
-            "output embedding": 6.0 * counts.unembedding * text,
-            "patch projection": 6.0 * counts.patch_projection * image_share,
-            "connector and routers": 6.0 * (counts.connector * image_share + counts.routers),
-        }
-        # what is left is the encoder, with the scores of its attention
-        parts[label]["encoder"] = exact - sum(parts[label].values()) if counts.vision_blocks else 0.0
-        totals[label] = train_flops(counts.N, 1, N_v=counts.N_v, D_v=image_share)
+        parts[label] = model.flops(
+            context=context, tokens={"text": text, "image": image_share}, targets=text, patches_per_image=patches_per_image
+        )
+        totals[label] = train_flops(model.counts.N, 1, N_v=model.counts.N_v, D_v=image_share)
     return _shares(parts, totals)
 
 
@@ -121,7 +112,7 @@ def group_shares(models: Mapping[str, ModelConfig]) -> pd.DataFrame:
     """
     totals, parts = {}, {}
     for label, model in models.items():
-        counts = count(model)
+        counts = model.counts
         parts[label] = {
             "blocks": counts.blocks, "experts not taken": counts.inactive, "encoder blocks": counts.vision_blocks,
             "input embedding": counts.embedding, "output embedding": counts.unembedding,
@@ -133,9 +124,10 @@ def group_shares(models: Mapping[str, ModelConfig]) -> pd.DataFrame:
 
 def _shares(parts: dict[str, dict[str, float]], totals: dict[str, float]) -> pd.DataFrame:
     """Label -> part -> amount as rows, without the parts that are zero everywhere."""
-    used = [part for part in next(iter(parts.values())) if any(amounts[part] for amounts in parts.values())]
+    every = dict.fromkeys(part for amounts in parts.values() for part in amounts)
+    used = [part for part in every if any(amounts.get(part) for amounts in parts.values())]
     return pd.DataFrame([
-        {"model": label, "part": part, "amount": amounts[part], "share": amounts[part] / totals[label]}
+        {"model": label, "part": part, "amount": amounts.get(part, 0.0), "share": amounts.get(part, 0.0) / totals[label]}
         for label, amounts in parts.items() for part in used
     ])
 

@@ -4,9 +4,8 @@ import argparse
 
 import pandas as pd
 
-from nmm.architectures import LateFusionConfig, MoEConfig
-from nmm.architectures.flops import count, exact_train_flops
 from nmm.charts.tables import short
+from nmm.config.flops import exact_train_flops
 from nmm.data.generated.world import CONTEXT, PATCH_DIM, PATCHES_PER_IMAGE, World
 from nmm.studies import STUDIES
 from nmm.studies.presets import PAPER_MODELS
@@ -49,19 +48,17 @@ def presets() -> pd.DataFrame:
                 rows.append((study.name, model.size, model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE))
     table = []
     for study_name, size, model, lr, context, patches in rows:
-        counts = count(model)
-        late, sparse = isinstance(model, LateFusionConfig), isinstance(model, MoEConfig)
+        counts = model.counts
         flops = {
             f"flops_per_{modality}_token": exact_train_flops(
-                model, context=context, text_tokens=modality == "text", image_tokens=modality == "image",
-                target_tokens=modality == "text", patches_per_image=patches,
+                model, context=context, tokens={modality: 1}, targets=modality == "text", patches_per_image=patches,
             )
             for modality in ("text", "image")
         }
         table.append({
             "arch": model.arch, "study": study_name, "size": size, "d_model": model.d_model, "d_hidden": model.d_hidden,
-            "d_vision": model.d_vision if late else None, "n_layers": model.n_layers, "n_heads": model.n_heads,
-            "n_experts": model.n_experts if sparse else None, "top_k": model.top_k if sparse else None,
+            "d_vision": getattr(model, "d_vision", None), "n_layers": model.n_layers, "n_heads": model.n_heads,
+            **{name: getattr(model, name, None) for name in ("n_experts", "top_k")},
             "N": counts.N, "N_v": counts.N_v, "n_active": counts.n_active, "n_total": counts.n_total, "lr": lr, **flops,
         })
     return pd.DataFrame(table)

@@ -1,8 +1,7 @@
 """What a run is: frozen configurations and the content hash that names one. No torch here."""
 
+from nmm.config.modalities import INPUTS, KINDS, MODALITIES, TASKS, Modality
 from nmm.config.run import (
-    MODALITIES,
-    TASKS,
     DataConfig,
     ExecutionConfig,
     InitConfig,
@@ -16,6 +15,6 @@ from nmm.config.run import (
 )
 
 __all__ = [
-    "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "OptimConfig", "Origin", "RunConfig", "content_hash", "flat",
-    "from_dict", "to_dict",
+    "INPUTS", "KINDS", "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "Modality", "OptimConfig", "Origin",
+    "RunConfig", "content_hash", "flat", "from_dict", "to_dict",
 ]

@@ -13,9 +13,6 @@ from typing import Any
 from nmm.config.checks import one_of, positive
 from nmm.config.model import MODELS, ModelConfig
 
-TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
-MODALITIES = ("text", "image", "audio", "video")
-
 
 def _weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Nested weights with every number a float: 1 and 1.0 must not name two runs."""

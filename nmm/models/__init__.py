@@ -1,22 +1,12 @@
 """The architectures of the study, one file each; `build` makes the one a configuration names."""
 
-from torch import nn
+import importlib
+import pkgutil
 
-from nmm.architectures import ModelConfig
-from nmm.models.early_fusion import EarlyFusion
-from nmm.models.late_fusion import LateFusion
-from nmm.models.moe import SparseEarlyFusion
+from nmm.models.registry import build
 
-ARCHITECTURES: dict[str, type[EarlyFusion]] = {"early": EarlyFusion, "late": LateFusion, "moe": SparseEarlyFusion}
+__all__ = ["build"]
 
-
-def build(config: ModelConfig) -> nn.Module:
-    """The model of a configuration, initialised from torch's global generator.
-
-    Raises:
-        ValueError: the configuration is of no known architecture.
-    """
-    arch = getattr(config, "arch", type(config).__name__)
-    if arch not in ARCHITECTURES:
-        raise ValueError(f"no model of architecture {arch}: known are {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[arch](config)
+for _file in pkgutil.iter_modules(__path__):
+    if not _file.ispkg:
+        importlib.import_module(f"{__name__}.{_file.name}")

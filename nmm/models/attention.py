@@ -45,7 +45,6 @@ class PackedMask:
         same_image = (image[:, :, None] == image[:, None, :]) & (image >= 0)[:, :, None]
         return ((causal | same_image) & same_document)[:, None]
 
-
     def visible(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
         """The mask as FlexAttention's `mask_mod`: whether in sequence b, for any head, query row may see key column."""
         document, image = self.document_ids.int(), self.span_ids.int()      # kernels read them once a score

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nmm.architectures import LateFusionConfig
+from nmm.config import Modality
 from nmm.models.attention import PackedMask, attention
-from nmm.models.early_fusion import EarlyFusion, Input
+from nmm.models.early_fusion import EarlyFusion
 from nmm.models.layers import Block, initialise, rotary_table
+from nmm.models.registry import model_of
 
 
 class VisionEncoder(nn.Module):
@@ -47,13 +49,14 @@ class VisionEncoder(nn.Module):
         return x_IJW
 
 
+@model_of(LateFusionConfig)
 class LateFusion(EarlyFusion):
     """A vision encoder, a linear connector, and early fusion's decoder, which reads the encoded patches.
 
     All of the encoder is under `vision`, so that it can learn at its own rate or be frozen; the connector is not.
 
     Args:
-        config: widths and depths; `nmm.architectures.flops.count` gives its parameter groups.
+        config: widths and depths; its `counts` are the parameter groups.
     """
 
     def __init__(self, config: LateFusionConfig) -> None:
@@ -72,14 +75,14 @@ class LateFusion(EarlyFusion):
             batch = {**batch, "patches": batch["patches"].new_zeros(len(batch["patches"]), 1, self.config.patch_dim)}
         return super().embed(batch)
 
-    def project(self, entry: Input, batch: dict[str, Tensor]) -> Tensor:
+    def project(self, entry: Modality, batch: dict[str, Tensor]) -> Tensor:
         """Encoded patches of all slots in the decoder's width, (B, S, D).
 
         Images are encoded a row each: slots that a sequence with fewer images leaves empty cost nothing. Where there is no
         image, one blank patch is encoded that nobody reads: processes that share the encoder must all run it, or they wait for
         ever; and a step is the same for one process as for several.
         """
-        patches_BSP, is_image_BL = batch[entry.tensor].to(self.connector.weight.dtype), batch["modality"] == entry.modality
+        patches_BSP, is_image_BL = batch[entry.tensor].to(self.connector.weight.dtype), batch["modality"] == entry.number
         row_BS, place_BS, images, longest = _places(batch["span_ids"], is_image_BL, patches_BSP.shape[1])
         rows_IJP = patches_BSP.new_zeros(images + 1, longest, patches_BSP.shape[2])
         rows_IJP[row_BS, place_BS] = patches_BSP                # empty slots go to the row after the last image

@@ -4,8 +4,6 @@ Shape suffixes: B batch, L sequence, D width, T = B * L tokens, E experts, K exp
 M kinds of tokens: text, and all else.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +13,7 @@ from nmm.models.attention import Attend
 from nmm.models.early_fusion import EarlyFusion
 from nmm.models.experts import Experts, product
 from nmm.models.layers import Attention, RMSNorm, Rotary
+from nmm.models.registry import model_of
 
 PADDING = -1        # modality of a position that holds no token
 
@@ -38,7 +37,7 @@ class Router(nn.Linear):
         return expert_TK, weight_TK, share_TE
 
 
-class Mixture(nn.Module):
+class MixtureOfExperts(nn.Module):
     """The feed-forward layer of one block: every token is computed by its K experts, none is ever dropped.
 
     Routing "learned" asks a router; "modality" sends text to expert 0 and all else to expert 1 (Sec. 4.3).
@@ -101,7 +100,7 @@ class MixtureBlock(nn.Module):
         self.attention_norm = RMSNorm(config.d_model)
         self.attention = Attention(config.d_model, config.n_heads, config.qk_norm)
         self.ffn_norm = RMSNorm(config.d_model)
-        self.ffn = Mixture(config)
+        self.ffn = MixtureOfExperts(config)
 
     def forward(self, x_BLD: Tensor, rotary: Rotary, attend: Attend, modality_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) in and out, with the mixture's balancing loss and its counts by expert and kind, (E, M)."""
@@ -110,6 +109,7 @@ class MixtureBlock(nn.Module):
         return x_BLD + y_BLD, balance, counts_EM
 
 
+@model_of(MoEConfig)
 class SparseEarlyFusion(EarlyFusion):
     """Early fusion with a mixture of experts in every block.
 
@@ -158,23 +158,3 @@ class SparseEarlyFusion(EarlyFusion):
         self.balance_loss = torch.stack(balances).mean()
         self.routed = torch.stack(counts).long()
         return x_BLD
-
-
-@torch.no_grad()
-def routing_counts(model: SparseEarlyFusion, batches: Iterable[dict[str, Tensor]]) -> Tensor:
-    """How many tokens of each kind each expert takes over some batches, (n_layers, E, M) int64: text, and all else.
-
-    For a model whose weights were loaded, say: `nmm.runs.specialisation` has the scores. Training runs count by themselves.
-
-    Raises:
-        ValueError: there is no batch, or the model is no mixture.
-    """
-    if model.config.arch != MoEConfig.arch:
-        raise ValueError(f"only a mixture of experts routes tokens: got a model of arch {model.config.arch!r}")
-    total = None
-    for batch in batches:
-        model(batch)
-        total = model.routed if total is None else total + model.routed
-    if total is None:
-        raise ValueError("no routing without tokens: there is no batch")
-    return total

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from nmm.architectures.flops import count, train_flops
 from nmm.config import MODALITIES, TASKS
+from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 from nmm.runs.seeing import SEEN, share_of_chance
 
@@ -71,12 +71,13 @@ def curves(folder: str | Path) -> pd.DataFrame:
         except RecordError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        run = {"run": record.config.id, "size": record.config.model.size, "N": count(record.config.model).N, "D": record.D}
+        model = record.config.model
+        run = {"run": record.config.id, "size": model.size, "N": model.counts.N, "D": record.D}
         rows += [{**run, "tokens": tokens, "loss": loss} for tokens, loss in record.curve]
     return pd.DataFrame(rows, columns=["run", "size", "N", "D", "tokens", "loss"])
 
 
-GROUPS = {      # column -> group of nmm.architectures.flops.Counts
+GROUPS = {      # column -> group of nmm.config.model.Counts
     "N": "N", "N_v": "N_v", "n_active": "n_active", "n_total": "n_total", "n_embedding": "embedding",
     "n_unembedding": "unembedding", "n_blocks": "blocks", "n_inactive": "inactive", "n_vision": "vision_blocks",
     "n_patch": "patch_projection", "n_connector": "connector", "n_routers": "routers", "n_norms": "norms",
@@ -102,7 +103,7 @@ MEASURED = [
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
-    config, counts = record.config, count(record.config.model)
+    config, counts = record.config, record.config.model.counts
     model, optim = config.model, config.optim
     losses, entropy, tokens = record.losses or {}, record.entropy or {}, record.tokens or {}
     has_entropy = all(task in entropy for task in TASKS)
@@ -117,8 +118,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "d_model": model.d_model, "n_layers": model.n_layers, "lr": optim.lr,
         "batch_tokens": config.data.batch_tokens, "max_epochs": config.data.max_epochs,
         **{name: getattr(model, name, None) for name in (*LATE, *SPARSE)},
-        "encoder_lr_scale": optim.encoder_lr_scale if model.arch == "late" else None,
-        "expert_lr_scale": optim.expert_lr_scale if model.arch == "moe" else None,
+        "encoder_lr_scale": optim.encoder_lr_scale if model.encodes else None,
+        "expert_lr_scale": optim.expert_lr_scale if model.routes else None,
         "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES}, "D_v": record.D_v,
         "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},

@@ -54,7 +54,7 @@ def mfu(flops: float, seconds: float, *, device: str, precision: str, processes:
     Recomputed activations do not count: they are no part of the model. Source: Chowdhery et al. 2022 (PaLM), App. B.
 
     Args:
-        flops: of all matrix products in training, see `nmm.architectures.flops.exact_train_flops` [FLOPs].
+        flops: of all matrix products in training, see `nmm.config.flops.exact_train_flops` [FLOPs].
         seconds: spent in training steps [s].
         device: name of the device that each process has.
         precision: "bf16" or "fp32".

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import ModelConfig
-from nmm.config import ExecutionConfig, RunConfig
+from nmm.config import INPUTS, ExecutionConfig, RunConfig
 from nmm.data.corpus.store import Sequence
-from nmm.models.early_fusion import INPUTS
 from nmm.training import compat
 
 T = TypeVar("T")

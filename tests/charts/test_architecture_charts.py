@@ -9,7 +9,6 @@ from nmm.charts import architectures as draw
 from nmm.laws.use import paired
 from nmm.studies.architectures import BY_MODALITY, EARLY, LATE, SPARSE
 
-
 ARMS = [EARLY.name, LATE.name, SPARSE.name, BY_MODALITY.name]
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from nmm.architectures.flops import count, exact_train_flops, train_flops
 from nmm.charts import diagrams
 from nmm.charts import models as draw
 from nmm.charts.tables import short
+from nmm.config.flops import exact_train_flops, train_flops
 from nmm.models.attention import PackedMask
 from nmm.studies import find_study
 from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE, PAPER_MOE_VARIANTS
@@ -30,9 +30,9 @@ MODELS = {
 def test_flop_shares_add_up_to_the_exact_count(label):
     table = draw.flop_shares(MODELS, context=130, image_share=0.4, patches_per_image=16)
     exact = exact_train_flops(
-        MODELS[label], context=130, text_tokens=0.6, image_tokens=0.4, target_tokens=0.6, patches_per_image=16
+        MODELS[label], context=130, tokens={"text": 0.6, "image": 0.4}, targets=0.6, patches_per_image=16
     )
-    mine, counts = table[table["model"] == label], count(MODELS[label])
+    mine, counts = table[table["model"] == label], MODELS[label].counts
     assert mine["amount"].sum() == pytest.approx(exact, rel=1e-12)
     assert mine["share"].sum() == pytest.approx(exact / train_flops(counts.N, 1, N_v=counts.N_v, D_v=0.4), rel=1e-12)
     assert (mine["amount"] >= 0).all()
@@ -42,7 +42,7 @@ def test_the_encoder_has_its_blocks_and_their_scores():
     """What is left over for it must be what it computes: blocks, and scores over one image."""
     model = MODELS["large late"]
     amounts = draw.flop_shares({"late": model}, context=1024, image_share=0.5, patches_per_image=256).set_index("part")["amount"]
-    blocks = 6.0 * count(model).vision_blocks * 0.5
+    blocks = 6.0 * model.counts.vision_blocks * 0.5
     assert amounts["encoder"] == pytest.approx(blocks + 12.0 * model.n_vision_layers * model.d_vision * 256 * 0.5)
 
 
@@ -55,7 +55,7 @@ def test_parts_that_no_model_has_are_not_drawn():
 @pytest.mark.parametrize("label", MODELS)
 def test_group_shares_hold_every_weight(label):
     mine = draw.group_shares(MODELS).query("model == @label")
-    assert mine["amount"].sum() == count(MODELS[label]).all
+    assert mine["amount"].sum() == MODELS[label].counts.all
     assert mine["share"].sum() == pytest.approx(1)
 
 
@@ -67,7 +67,7 @@ def test_sizes_in_the_digits_of_the_paper(N, word):
 
 
 def test_every_size_of_the_paper_is_printed_as_it_is_named():
-    assert [draw.printed(count(item.model).N) for item in PAPER_EARLY.values()] == list(PAPER_EARLY)
+    assert [draw.printed(item.model.counts.N) for item in PAPER_EARLY.values()] == list(PAPER_EARLY)
 
 
 def test_the_mask_is_drawn_as_it_is():
@@ -95,7 +95,7 @@ PICTURES = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_diagram_names_the_sizes_of_its_configuration(name):
     draw_it, model = PICTURES[name]
-    page, counts = draw_it(model).data, count(model)
+    page, counts = draw_it(model).data, model.counts
     words = [f"{model.n_layers} decoder blocks", f"patches of {model.patch_dim} numbers", short(counts.blocks), short(counts.embedding)]
     if model.arch == "late":
         words += [f"{model.n_vision_layers} encoder blocks", short(counts.vision_blocks), short(counts.connector),

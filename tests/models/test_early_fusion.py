@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from nmm.architectures import EarlyFusionConfig
-from nmm.data.batches.loader import collate
+from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build, early_fusion
-from nmm.models.early_fusion import IGNORE
 from tests.models.probes import decided_by_the_seed, moved, slopes
 
 CONFIG = EarlyFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=512, patch_dim=192, ffn_multiple=8, rope_base=100.0)

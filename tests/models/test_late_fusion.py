@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from nmm.architectures import LateFusionConfig
-from nmm.data.batches.loader import collate
+from nmm.config import INPUTS
+from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build
-from nmm.models.early_fusion import IGNORE, INPUTS
 from nmm.models.late_fusion import LateFusion
 from tests.models.probes import decided_by_the_seed, moved, slopes
 

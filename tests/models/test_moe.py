@@ -9,13 +9,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nmm.architectures import EarlyFusionConfig, MoEConfig
-from nmm.architectures.flops import count
-from nmm.data.batches.loader import collate
+from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build
-from nmm.models.early_fusion import IGNORE
 from nmm.models.experts import GROUPED
 from nmm.models.layers import SwiGLU
-from nmm.models.moe import PADDING, Mixture, balancing_loss
+from nmm.models.moe import PADDING, MixtureOfExperts, balancing_loss
 from nmm.studies.presets import PAPER_EARLY, PAPER_MOE, PAPER_MOE_VARIANTS
 from tests.models.probes import slopes
 
@@ -30,9 +28,9 @@ VARIANTS = {
 }
 
 
-def mixture(config: MoEConfig, seed: int = 0) -> Mixture:
+def mixture(config: MoEConfig, seed: int = 0) -> MixtureOfExperts:
     torch.manual_seed(seed)
-    layer = Mixture(config)
+    layer = MixtureOfExperts(config)
     layer.experts.initialise(config.n_layers)
     return layer
 
@@ -60,7 +58,7 @@ def modality():
     return torch.randint(-1, 2, (3, 20))
 
 
-def expert(layer: Mixture, number: int) -> SwiGLU:
+def expert(layer: MixtureOfExperts, number: int) -> SwiGLU:
     """One expert of a mixture as a dense layer."""
     dense = SwiGLU(layer.experts.out.shape[1], layer.experts.out.shape[2])
     dense.gate_up.weight.data.copy_(layer.experts.gate_up[number].data)
@@ -68,7 +66,7 @@ def expert(layer: Mixture, number: int) -> SwiGLU:
     return dense
 
 
-def reference(layer: Mixture, top_k: int, x, modality) -> tuple[torch.Tensor, torch.Tensor]:
+def reference(layer: MixtureOfExperts, top_k: int, x, modality) -> tuple[torch.Tensor, torch.Tensor]:
     """Token by token: its experts by the router's probabilities, and the weighted sum of what they say; counts as well."""
     y, counts = torch.zeros_like(x), torch.zeros(layer.n_experts, 2)
     for row in range(x.shape[0]):
@@ -323,7 +321,7 @@ def test_counts_of_the_paper_models(name):
         if key.endswith("gain"):
             part = "norms"
         found[part] += parameter.numel()
-    counts = count(config)
+    counts = config.counts
     assert found == {
         "embedding": counts.embedding, "unembedding": counts.unembedding, "patch_projection": counts.patch_projection,
         "attention": 24 * 4 * config.d_model**2, "experts": counts.blocks + counts.inactive - 24 * 4 * config.d_model**2,
@@ -332,4 +330,4 @@ def test_counts_of_the_paper_models(name):
     assert counts.all == sum(parameter.numel() for parameter in model.parameters())
     if name in TOTAL:
         assert round(counts.n_total / 1e9, 2) == TOTAL[name]
-        assert counts.n_active == count(PAPER_EARLY[name].model).N, "as the dense model of that width"
+        assert counts.n_active == PAPER_EARLY[name].model.counts.N, "as the dense model of that width"

@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig
-from nmm.data.batches.loader import collate
+from nmm.config import INPUTS
+from nmm.data.batches.loader import IGNORE, collate
 from nmm.data.corpus import store
 from nmm.data.corpus.prepare import prepare
 from nmm.data.corpus.store import Corpus
 from nmm.models import build
 from nmm.models.attention import PackedMask
-from nmm.models.early_fusion import IGNORE, INPUTS
 from nmm.models.layers import rotary_table
 from tests.data.conftest import caption_members, write_tar
 

@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from nmm.architectures import MODELS, ModelConfig
-from nmm.config import InitConfig
+from nmm.config import INPUTS, InitConfig
 from nmm.data.files import naming
 from nmm.models.io import layouts
 from nmm.models.layers import NORM_EPS
 
 PARTS = ("decoder", "encoder")
 _KEY = "nmm"                        # of the metadata that holds the configuration
-_NOT_DECODER = ("vision.", "connector.", "patch_projection.", "audio_projection.", "video_projection.")
+_NOT_DECODER = ("vision.", "connector.", *(f"{entry.projection}." for entry in INPUTS))
 _SETTINGS = {                       # what must agree; what is missing on one side is not compared
     "decoder": ("d_model", "n_layers", "n_heads", "vocab_size", "d_hidden", "rope_base", "qk_norm", "n_experts", "top_k",
                 "expert_hidden", "routing"),
@@ -158,7 +158,7 @@ def _is_of(part: str, name: str) -> bool:
 
 def _part(part: str, path: str | Path, model: ModelConfig) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and tensors of one part of the model in a file, in our names."""
-    if part == "encoder" and model.arch != "late":
+    if part == "encoder" and not model.encodes:
         raise ValueError(f"a model of arch {model.arch!r} has no encoder to start: take late fusion, or give a decoder alone")
     files = _files(path)
     metadata, tensors = _read(files)
@@ -171,7 +171,7 @@ def _part(part: str, path: str | Path, model: ModelConfig) -> tuple[dict[str, An
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     config, _ = load(path)
-    if part == "encoder" and config.arch != "late":
+    if part == "encoder" and not config.encodes:
         raise ValueError(f"{path} is a model of arch {config.arch!r}, which has no encoder: give one of late fusion")
     settings = {name: getattr(config, name) for name in _SETTINGS[part] if hasattr(config, name)}
     return settings | {"arch": config.arch}, {name: tensor for name, tensor in tensors.items() if _is_of(part, name)}
@@ -190,7 +190,7 @@ def _settings_beside(file: Path) -> dict[str, Any]:
 def _other_settings(part: str, theirs: dict[str, Any], model: ModelConfig) -> Iterable[str]:
     ours = {name: getattr(model, name) for name in _SETTINGS[part] if hasattr(model, name)} | _OF_EVERY_MODEL
     arch = theirs.pop("arch", "early")
-    if part == "decoder" and "moe" in (arch, model.arch) and arch != model.arch:
+    if part == "decoder" and MODELS[arch].routes != model.routes:
         yield f"arch: {arch} in the file, {model.arch} in the model"
     for name, value in theirs.items():
         if name in ours and value != ours[name]:

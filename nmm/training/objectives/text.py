@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from nmm.architectures.flops import exact_train_flops
 from nmm.config import MODALITIES, RunConfig
+from nmm.config.flops import exact_train_flops
 from nmm.data.corpus.store import Corpus
 from nmm.record import TOKENS
 from nmm.training.objectives.objective import Batch, targets
@@ -39,8 +39,9 @@ class TextTargets:
 
     def flops(self, config: RunConfig, corpus: Corpus, tokens: Mapping[str, int]) -> float:
         return exact_train_flops(
-            config.model, context=config.data.context, target_tokens=tokens["target"], patches_per_image=corpus.patches_per_image,
-            frozen_encoder=config.optim.encoder_lr_scale == 0, **{f"{name}_tokens": tokens.get(name, 0) for name in MODALITIES},
+            config.model, context=config.data.context, tokens={name: tokens.get(name, 0) for name in MODALITIES},
+            targets=tokens["target"], patches_per_image=corpus.patches_per_image,
+            frozen_encoder=config.optim.encoder_lr_scale == 0,
         )
 
 
