@@ -16,12 +16,13 @@ def test_short(value, text):
 
 
 def test_an_unlimited_side_is_infinity_and_a_missing_value_a_dash():
-    assert with_interval(0.3124, 0.2901, 0.335) == "0.312 [0.290, 0.335]"
-    assert with_interval(0.5, -np.inf, np.inf, digits=1) == "0.5 [-∞, ∞]"
-    assert with_interval(np.nan, np.nan, 1.0, digits=1) == "— [—, 1.0]"
+    assert with_interval(0.3124, 0.2901, 0.335) == "0.312 [0.290,\u00a00.335]"
+    assert with_interval(0.5, -np.inf, np.inf, digits=1) == "0.5 [-∞,\u00a0∞]"
+    assert with_interval(np.nan, np.nan, 1.0, digits=1) == "— [—,\u00a01.0]"
+    assert with_interval(26_368, 25_000, np.inf, write=short) == "26.4k [25k,\u00a0∞]"
 
 
 def test_intervals_have_a_row_a_fit_and_a_column_a_quantity():
     table = pd.DataFrame({"value": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}, index=["E", "alpha"])
     shown = intervals({"mean": table}, ("alpha", "E"), digits=1)
-    assert shown.to_dict() == {"alpha": {"mean": "2.0 [1.5, 2.5]"}, "E": {"mean": "1.0 [0.5, 1.5]"}}
+    assert shown.to_dict() == {"alpha": {"mean": "2.0 [1.5,\u00a02.5]"}, "E": {"mean": "1.0 [0.5,\u00a01.5]"}}

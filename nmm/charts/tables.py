@@ -1,6 +1,7 @@
 """Tables as chapters show them: short numbers, values with their interval, two sets of records side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,29 @@ def short(value: float) -> str:
     return f"{float(f'{value:.3g}'):g}"
 
 
-def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """`0.312 [0.290, 0.335]`; an unlimited side is written as infinity, a missing value as an em dash."""
+def with_interval(value: float, low: float, high: float, digits: int = 3, write: Callable[[float], str] | None = None) -> str:
+    """`0.312 [0.290, 0.335]`; an unlimited side is written as infinity, a missing value as an em dash.
+
+    In a narrow column the interval goes under its value and is never broken itself (its space is a no-break space).
+
+    Args:
+        digits: after the decimal point, unless
+        write: turns a finite number into text, for example `short`.
+    """
     def word(number: float) -> str:
         if np.isnan(number):
             return "—"
-        return f"{number:.{digits}f}" if np.isfinite(number) else "∞" if number > 0 else "-∞"
+        return (write or f"{{:.{digits}f}}".format)(number) if np.isfinite(number) else "∞" if number > 0 else "-∞"
 
-    return f"{word(value)} [{word(low)}, {word(high)}]"
+    return f"{word(value)} [{word(low)},\u00a0{word(high)}]"
+
+
+def quality(fits: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a fit of Eq. 1: how far it can be trusted, and the coefficients whose size depends on units."""
+    return pd.DataFrame.from_dict({name: {
+        "status": fit.status, "runs": fit.n_runs, "R²": f"{fit.r2:.4f}", "worst residual": f"{100 * abs(fit.residuals).max():.1f}\u00a0%",
+        "starts that agree": f"{fit.starts.agree} of {fit.starts.count}", "A": f"{fit.A:.3g}", "B": f"{fit.B:.3g}",
+    } for name, fit in fits.items()}, orient="index")
 
 
 def intervals(rows: Mapping[str, pd.DataFrame], names: tuple[str, ...], digits: int = 3) -> pd.DataFrame:

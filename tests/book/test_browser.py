@@ -2,13 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from nmm.book.layout import Layout
 from nmm.book.report import report
 from nmm.book.site import local_server
-from tests.book.conftest import EDITION
+from tests.book.conftest import EDITION, REPOSITORY
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
@@ -109,11 +111,47 @@ def test_a_narrow_page_puts_panels_under_each_other(visit):
     assert heights[1] > 1.5 * heights[0], heights
 
 
-def test_wide_tables_scroll_inside_their_box(visit):
-    box = visit("01_points.html", 390).locator("div.output.text_html").last
-    inner, outer = box.evaluate("node => [node.scrollWidth, node.clientWidth]")
-    assert inner > outer
-    assert outer <= 390
+# every table with the box that it may scroll in: how wide it is, how wide the box, where it ends on the page
+TABLES = """() => [...document.querySelectorAll("article table")].map(table => {
+    const box = table.closest(".output.text_html, .output_html, .table-wrapper") ?? table.parentElement;
+    const style = getComputedStyle(box);
+    return {words: table.innerText.trim().replace(/\\s+/g, " ").slice(0, 60), wide: Math.round(table.getBoundingClientRect().width),
+            room: box.clientWidth, scrolls: style.overflowX == "auto" && style.backgroundImage.includes("gradient"),
+            right: Math.round(table.getBoundingClientRect().right)};
+})"""
+PAPER = 718  # A4 between Chromium's margins [px]
+
+
+@pytest.fixture(scope="module", params=["fixture", "book"])
+def pages(request, rendered) -> Path:
+    """A rendered site: the fixture's, and the whole book where somebody made it."""
+    folder = {"fixture": rendered, "book": Layout(root=REPOSITORY)}[request.param].html
+    if not (folder / "index.html").exists():
+        pytest.skip("the book is not rendered: run `make site` or `make book` first")
+    return folder
+
+
+def test_tables_fit_the_text_scroll_on_a_phone_and_print_whole(browser, pages):
+    bad, scrolling = [], 0
+    with local_server(pages) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        for path in sorted(pages.glob("[0-9][0-9]_*.html")) + [pages / "index.html"]:
+            page.set_viewport_size({"width": 1280, "height": 900})
+            page.emulate_media(media="screen")
+            page.goto(f"http://127.0.0.1:{server.server_port}/{path.name}", wait_until="domcontentloaded")
+            bad += [f"{path.stem}, 1280 px: {t}" for t in page.evaluate(TABLES) if t["wide"] > t["room"]]
+            page.set_viewport_size({"width": 390, "height": 900})
+            narrow = page.evaluate(TABLES)
+            scrolling += sum(t["wide"] > t["room"] for t in narrow)
+            bad += [f"{path.stem}, 390 px: {t}" for t in narrow if t["room"] > 390 or not t["scrolls"]]
+            page.set_viewport_size({"width": PAPER, "height": 1000})
+            page.emulate_media(media="print")
+            bad += [f"{path.stem}, printed: {t}" for t in page.evaluate(TABLES) if t["right"] > PAPER]
+            assert not page.locator(".skip-to-content, .mobile-header").filter(visible=True).count(), f"{path.stem} prints its buttons"
+        server.shutdown()
+    assert not bad, "\n".join(bad)
+    assert scrolling, "no table was wider than a phone: nothing was tried"
 
 
 def test_search_finds_a_word(visit, complaints):
