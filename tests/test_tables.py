@@ -22,6 +22,12 @@ def test_an_unlimited_side_is_infinity_and_a_missing_value_a_dash():
     assert with_interval(26_368, 25_000, np.inf, write=short) == "26.4k [25k,\u00a0∞]"
 
 
+def test_ends_that_meet_are_no_interval():
+    """A floor on its border, as on text that is too little (the chapter on real data)."""
+    assert with_interval(2.6e-16, 0.0, 2.2e-9) == with_interval(0.5, 0.5, 0.5) == "not identified"
+    assert with_interval(0.0, 0.0, 0.067) == "0.000 [0.000, 0.067]"
+
+
 def test_intervals_have_a_row_a_fit_and_a_column_a_quantity():
     table = pd.DataFrame({"value": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}, index=["E", "alpha"])
     shown = intervals({"mean": table}, ("alpha", "E"), digits=1)
