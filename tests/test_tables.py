@@ -25,7 +25,7 @@ def test_an_unlimited_side_is_infinity_and_a_missing_value_a_dash():
 def test_ends_that_meet_are_no_interval():
     """A floor on its border, as on text that is too little (the chapter on real data)."""
     assert with_interval(2.6e-16, 0.0, 2.2e-9) == with_interval(0.5, 0.5, 0.5) == "not identified"
-    assert with_interval(0.0, 0.0, 0.067) == "0.000 [0.000, 0.067]"
+    assert with_interval(0.0, 0.0, 0.067) == "0.000 [0.000,\u00a00.067]"
 
 
 def test_intervals_have_a_row_a_fit_and_a_column_a_quantity():

@@ -20,7 +20,8 @@ def short(value: float) -> str:
 def with_interval(value: float, low: float, high: float, digits: int = 3, write: Callable[[float], str] | None = None) -> str:
     """`0.312 [0.290, 0.335]`; an unlimited side is written as infinity, a missing value as an em dash.
 
-    Ends that meet are no interval: the parameter sits on a border that the runs do not move it from. In a narrow column the interval goes under its value and is never broken itself (its space is a no-break space).
+    Ends that meet are no interval: the parameter sits on a border that the runs do not move it from. In a narrow column the
+    interval goes under its value and is never broken itself (its space is a no-break space).
 
     Args:
         digits: after the decimal point, unless
