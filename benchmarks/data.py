@@ -29,8 +29,8 @@ from nmm.data.batches.loader import IGNORE, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.prepare import prepare
+from nmm.data.geometry import Geometry
 from nmm.data.images import decode
-from nmm.data.modalities import Geometry
 from nmm.models import build
 from nmm.studies import MIXTURE
 

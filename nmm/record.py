@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nmm.config import MODALITIES, TASKS, RunConfig, from_dict, to_dict
-from nmm.data.documents import KINDS
+from nmm.config import KINDS, MODALITIES, TASKS, RunConfig, from_dict, to_dict
 
 SCHEMA = 2
 STATUSES = ("finished", "failed")

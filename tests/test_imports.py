@@ -43,13 +43,13 @@ def layer(module: str) -> int:
     return found[0]
 
 
-def imported(module: str, *, at_import: bool = False) -> set[str]:
-    """Full names of what a module imports anywhere in it, or only `at_import`, functions left out."""
+def imported(module: str) -> set[str]:
+    """Full names of what a module imports anywhere in it, within functions too."""
     path = ROOT / Path(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     names = set()
     tree = ast.parse(path.read_text())
-    for node in tree.body if at_import else ast.walk(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -68,7 +68,8 @@ def test_data_flows_one_way(module):
 
 
 def test_modules_form_no_cycle():
-    edges = {module: {name for name in imported(module, at_import=True) if name in MODULES and name not in ("nmm", module)} for module in MODULES}
+    edges = {module: {name for name in imported(module) if name in MODULES and name not in ("nmm", module)} for module in MODULES}
+    edges["nmm.book.chapter"].remove("nmm.book.readable")       # the one left: a chapter being run shows its own prose
     done: set[str] = set()
     while len(done) < len(edges):
         ready = {module for module, names in edges.items() if module not in done and names <= done}

@@ -11,9 +11,9 @@ import pandas as pd
 from IPython.display import HTML
 from PIL import Image
 
+from nmm.config import MODALITIES, TASKS
+
 TEXT, IMAGE, PADDING = "text", "image", "padding"
-MODALITIES = (TEXT, IMAGE, "audio", "video", PADDING)     # the order of legends
-KINDS = ["caption", "interleaved", "text"]
 
 _GALLERY = (
     '<div style="display:flex;flex-wrap:wrap;gap:1.1em 1.2em;margin:.6em 0">{}</div>'
@@ -145,7 +145,7 @@ def shares(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns kind, modality, share and asked (of the data type), shares between 0 and 1.
     """
-    order = [kind for kind in KINDS if kind in set(table["kind"])] + sorted(set(table["kind"]) - set(KINDS))
+    order = [kind for kind in TASKS if kind in set(table["kind"])] + sorted(set(table["kind"]) - set(TASKS))
     x = {"title": "share of training tokens", "axis": alt.Axis(format=".0%"), "scale": alt.Scale(domainMin=0)}
     bars = alt.Chart(table).mark_bar(height={"band": 0.6}).encode(
         alt.X("share:Q", stack="zero", **x), alt.Y("kind:N", sort=order, title=None),
@@ -160,7 +160,7 @@ def shares(table: pd.DataFrame) -> alt.LayerChart:
 
 def _modalities(table: pd.DataFrame) -> alt.Color:
     """Colour by the column `modality`, those that there are in the usual order."""
-    domain = [name for name in MODALITIES if name in set(table["modality"])]
+    domain = [name for name in (*MODALITIES, PADDING) if name in set(table["modality"])]
     return alt.Color("modality:N", title=None, scale=alt.Scale(domain=domain), legend=alt.Legend(orient="top"))
 
 

@@ -8,8 +8,10 @@ from IPython.display import HTML
 from nmm.architectures import EarlyFusionConfig, LateFusionConfig, ModelConfig, MoEConfig
 from nmm.charts.tables import short
 from nmm.charts.theme import CATEGORY
+from nmm.config import MODALITIES
 
-TEXT, IMAGE, BOTH = CATEGORY[0], CATEGORY[1], "currentColor"     # the colours of the modalities in every chart
+TEXT, IMAGE = (CATEGORY[MODALITIES[name].number] for name in ("text", "image"))
+BOTH = "currentColor"
 WIDTH, BOX = 330, 44                                            # of a drawing, and the height of a box [px]
 LEFT, MIDDLE, RIGHT = 82, WIDTH / 2, WIDTH - 82                 # x of the whole model's columns: text, both, images
 STREAM, INNER = 30, 190                                         # x of a block's residual stream and of its parts

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = ("caption", "interleaved", "text", "audio", "video")
 WHOLE = ("caption", "audio", "video")  # documents of these kinds are never cut
 
 
@@ -25,7 +24,7 @@ class Text:
 class Span:
     """An image, a clip of audio or a video, as bytes.
 
-    `format` names the decoder that turns them into what the model sees, and so the modality (`nmm.data.modalities`).
+    `format` names the decoder that turns them into what the model sees, and so the modality (`nmm.data.corpus.formats`).
     """
 
     data: bytes

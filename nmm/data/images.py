@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image as Pillow
 
-from nmm.data.modalities import Draw, Geometry
+from nmm.data.geometry import Geometry
+
+Draw = tuple[int, ...] | None  # what seeds an item's augmentation; None: no randomness
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MIN_SIDE = 8               # smaller images are tracking pixels and spacers [pixels]

@@ -8,7 +8,7 @@ counts for each of them.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-KINDS = ("text", "image")       # the last axis of counts
+ROUTED = ("text", "image")       # the last axis of counts
 
 Array = NDArray[np.float64]
 
@@ -20,8 +20,8 @@ def checked(counts: ArrayLike) -> Array:
         ValueError: the shape is not (n_layers, E, 2), or a count is negative or not finite.
     """
     array = np.asarray(counts, dtype=np.float64)
-    if array.ndim != 3 or array.shape[2] != len(KINDS) or not array.size:
-        raise ValueError(f"routing counts must have shape (n_layers, E, {len(KINDS)}), for {' and '.join(KINDS)}: got {array.shape}")
+    if array.ndim != 3 or array.shape[2] != len(ROUTED) or not array.size:
+        raise ValueError(f"routing counts must have shape (n_layers, E, {len(ROUTED)}), for {' and '.join(ROUTED)}: got {array.shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError("routing counts must be finite and not negative: count tokens by layer, expert and kind")
     return array

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from nmm.config import TASKS
+from nmm.config import KINDS, TASKS
 from nmm.data.batches.loader import IGNORE, collate, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.batches.plan import validation_sources
 from nmm.data.corpus import embedded
 from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.corpus.formats import FORMATS
 from nmm.data.corpus.show import report_table, samples_html
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
-from nmm.data.documents import KINDS, Document, Span, Text
+from nmm.data.documents import Document, Span, Text
 from nmm.data.generated import audio as generated_audio
 from nmm.data.generated import video as generated_video
 from nmm.data.generated.surprisal import surprisal
 from nmm.data.generated.world import GRIDS, LENGTHS, World, picture, render
-from nmm.data.modalities import FORMATS
 from nmm.studies import MIXTURE
 from tests.data.test_loader import equal, reference
 

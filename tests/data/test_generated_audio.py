@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmm.data.generated import audio
-from nmm.data.generated.audio import BANDS, BEATS, HOP, INSTRUMENTS, KINDS, NOTE, PITCHES, RATE, WINDOW, Melodies
+from nmm.data.generated.audio import BANDS, BEATS, HOP, INSTRUMENTS, NOTE, NOTES, PITCHES, RATE, WINDOW, Melodies
 from nmm.data.generated.world import PLACES, World
 
 MELODIES = Melodies(World(0))
@@ -51,7 +51,7 @@ def test_notes_have_their_pitch_and_their_soft_beats():
 
 def test_levels_are_those_of_all_notes():
     frames = audio.templates()
-    assert frames.shape == (*KINDS, audio.POSITIONS_PER_NOTE, audio.AUDIO_DIM) and frames.dtype == np.float32
+    assert frames.shape == (*NOTES, audio.POSITIONS_PER_NOTE, audio.AUDIO_DIM) and frames.dtype == np.float32
     assert abs(frames.mean()) < 2e-3 and frames.std() == pytest.approx(1, abs=2e-3)
 
 
@@ -67,7 +67,7 @@ def test_what_is_looked_up_is_what_the_front_end_hears_of_the_whole_clip():
 def test_a_transcript_is_a_function_of_the_sound():
     """Entropy zero: the nearest of all 12,288 notes to what is heard is the one that was played, and its words are said."""
     assert MELODIES.entropy() == 0
-    table = audio.templates().reshape(np.prod(KINDS), -1)
+    table = audio.templates().reshape(np.prod(NOTES), -1)
     squares = (table**2).sum(1)
     for document in first(100):
         clip, said = document.segments
@@ -78,7 +78,7 @@ def test_a_transcript_is_a_function_of_the_sound():
         assert (second - best).min() > 1, "two notes sound alike"
         expected = []
         for place, kind in zip(PLACES, distance.argmin(1)):
-            pitch, instrument, touch = np.unravel_index(kind, KINDS)
+            pitch, instrument, touch = np.unravel_index(kind, NOTES)
             name = WORDS[27 + MELODIES.kind_name[pitch, instrument, touch]]
             expected += [place, PITCHES[pitch], list(INSTRUMENTS)[instrument], name]
         assert [WORDS[i] for i in said.ids] == expected
@@ -86,11 +86,11 @@ def test_a_transcript_is_a_function_of_the_sound():
 
 def test_kinds_are_heavy_tailed_and_drawn_so():
     p = MELODIES.kind_probability
-    assert p.shape == KINDS and p.size == 12_288 and p.sum() == pytest.approx(1)
+    assert p.shape == NOTES and p.size == 12_288 and p.sum() == pytest.approx(1)
     assert np.polyfit(np.log(np.arange(p.size) + 15), np.log(np.sort(p.reshape(-1))[::-1]), 1)[0] == pytest.approx(-1.5, abs=1e-6)
     assert not np.array_equal(p.reshape(-1), World(0).kind_probability.reshape(-1))
     notes = np.frombuffer(b"".join(document.segments[0].data for document in first(5000)), np.uint8).reshape(-1, 3)
-    seen = np.bincount(np.ravel_multi_index(notes.T.astype(int), KINDS), minlength=p.size) / len(notes)
+    seen = np.bincount(np.ravel_multi_index(notes.T.astype(int), NOTES), minlength=p.size) / len(notes)
     common = p.reshape(-1) > 1e-3
     z = (seen - p.reshape(-1))[common] / np.sqrt(p.reshape(-1)[common] / len(notes))
     assert abs(z).max() < 5

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from nmm.data.geometry import Geometry
 from nmm.data.images import MEAN, STD, BadImage, check, decode, to_pixels
-from nmm.data.modalities import Geometry
 from tests.data.conftest import image_bytes
 
 GEOMETRY = Geometry(image_size=32, patch=8)

@@ -12,11 +12,11 @@ import torch
 from nmm.data.batches.loader import IGNORE, collate, train_batches, validation_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus import store
+from nmm.data.corpus.formats import FORMATS, Format, known
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document, Span, Text
 from nmm.data.generated.world import render
-from nmm.data.modalities import FORMATS, Format, known
 from tests.data.conftest import image_bytes, sentence
 
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from nmm.cli import main
+from nmm.config import KINDS
 from nmm.data.batches.loader import collate, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus import mds, store
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.prepare import prepare
-from nmm.data.documents import KINDS
 from tests.data.conftest import caption_members, sentence, write_jsonl, write_tar
 from tests.data.test_loader import equal
 

@@ -5,7 +5,7 @@ import pytest
 
 from nmm.data.batches.mixture import MIXTURES, Mixture, resolve
 from nmm.data.corpus.store import Source
-from nmm.data.modalities import Geometry
+from nmm.data.geometry import Geometry
 
 
 class Rows:

@@ -21,7 +21,7 @@ from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus import store
 from nmm.data.corpus.prepare import parse_source, prepare
 from nmm.data.corpus.show import report_table, samples_html
-from nmm.data.modalities import Geometry
+from nmm.data.geometry import Geometry
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
 SETTINGS = {"context": 112, "image_size": 32, "patch": 8, "vocab_size": 400, "validation": 0.1, "part_bytes": 40_000,

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from nmm.data.documents import Document, Span, Text
-from nmm.data.modalities import Geometry
+from nmm.data.geometry import Geometry
 from nmm.data.readers import BadShard, ImageRoot, files_of, read
 from nmm.data.readers.clean import clean
 from nmm.data.readers.detect import detect

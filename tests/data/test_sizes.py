@@ -16,8 +16,8 @@ from nmm.data.corpus.show import report_table, samples_html
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document, Span
+from nmm.data.geometry import Geometry
 from nmm.data.images import check, decode, to_pixels
-from nmm.data.modalities import Geometry
 from tests.data.conftest import caption_members, image_bytes, sentence, write_tar
 
 SIZES = ((40, 32), (20, 30), (70, 200), (9, 12))        # width and height; short sides 32, 20, 70, 9

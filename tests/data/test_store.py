@@ -12,7 +12,7 @@ from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document, Text
 from nmm.data.generated.world import CONTEXT
-from nmm.data.modalities import Geometry
+from nmm.data.geometry import Geometry
 
 
 def sequences(n: int, context: int = 24, seed: int = 0) -> list[store.Sequence]:

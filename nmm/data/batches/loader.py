@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
+from nmm.config import MODALITIES
 from nmm.data.batches.mixture import Mixture
+from nmm.data.corpus.formats import known
 from nmm.data.corpus.store import Sequence
-from nmm.data.modalities import MODALITIES, known
 
 IGNORE = -100    # label without a loss, as in torch's cross-entropy
 BURST = 4 << 20  # batches are read ahead up to this size where there are no workers [bytes]
@@ -47,9 +48,9 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     if len(spans) > 1:
         for numbers, sequence in zip(modality, sequences):
             for name, start, length in zip(sequence.formats, sequence.starts.tolist(), sequence.lengths.tolist()):
-                numbers[start:start + length] = MODALITIES.index(known(name).modality)
+                numbers[start:start + length] = MODALITIES[known(name).modality].number
     arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids, "modality": modality,
-              **{"patches" if name == "image" else name: _slots(sequences, name) for name in spans}}
+              **{MODALITIES[name].tensor: _slots(sequences, name) for name in spans}}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

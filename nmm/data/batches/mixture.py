@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nmm.config import TASKS
+from nmm.config import KINDS, TASKS
 from nmm.data.corpus.store import Corpus
-from nmm.data.documents import KINDS
 
 # Image-caption, interleaved, text; the study's four mixtures (Shukor et al. 2025, Sec. 3.3 and Table 2) [share of tokens].
 MIXTURES: dict[str, dict[str, float]] = {

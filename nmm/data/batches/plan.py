@@ -6,12 +6,9 @@ from collections.abc import Sequence as SequenceABC
 import numpy as np
 
 from nmm.architectures import ModelConfig
-from nmm.config import RunConfig
+from nmm.config import INPUTS, KINDS, Modality, RunConfig
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus.store import Corpus, Sequence, Source, Split
-from nmm.data.documents import KINDS
-
-WIDTHS = {"image": "patch_dim", "audio": "audio_dim", "video": "video_dim"}     # modality -> its width in a model and a corpus
 
 
 def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
@@ -30,9 +27,9 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
         raise ValueError(f"the model has vocab_size = {config.model.vocab_size}, and the corpus {corpus.folder} {corpus.vocab_size}")
     for name, split in zip(mixture.names, mixture.splits):
         if unread := _unread(config.model, corpus, split):
-            modality, width = unread[0], WIDTHS[unread[0]]
+            width = unread[0].width
             raise ValueError(
-                f"source {name!r} has {modality} tokens of {getattr(corpus, width)} numbers, and the model has {width} = "
+                f"source {name!r} has {unread[0].name} tokens of {getattr(corpus, width)} numbers, and the model has {width} = "
                 f"{getattr(config.model, width)}: give {width} = {getattr(corpus, width)}, or a mixture without this source"
             )
     sequences = mixture.require(config.tokens)
@@ -85,7 +82,7 @@ def validation_sources(corpus: Corpus, model: ModelConfig | None = None) -> dict
     return {kind: sources[0].validation if len(sources) == 1 else HeldOut(sources) for kind, sources in readable.items()}
 
 
-def _unread(model: ModelConfig, corpus: Corpus, split: Split) -> list[str]:
+def _unread(model: ModelConfig, corpus: Corpus, split: Split) -> list[Modality]:
     """Modalities of a split that a model has no input for, or one of another width."""
-    return [modality for modality, width in WIDTHS.items()
-            if getattr(model, width) != getattr(corpus, width) and split.tokens_of(modality).any()]
+    return [entry for entry in INPUTS
+            if getattr(model, entry.width) != getattr(corpus, entry.width) and split.tokens_of(entry.name).any()]

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from nmm.data.corpus.formats import known
 from nmm.data.corpus.sequence import Sequence, content_hash
 from nmm.data.files import naming
-from nmm.data.modalities import Geometry, known
+from nmm.data.geometry import Geometry
 
 ROWS_PER_SHARD = 16_384
 BYTES_PER_SHARD = 64 << 20  # a shard is one record batch, so this bounds the writer's memory [bytes]

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nmm.config import TASKS, content_hash
+from nmm.config import KINDS, TASKS, content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.store import Corpus
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
-from nmm.data.documents import KINDS, Document
+from nmm.data.documents import Document
 from nmm.data.files import write_json
 from nmm.data.generated import audio as generated_audio
 from nmm.data.generated import video as generated_video

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nmm.config import INPUTS, MODALITIES
 from nmm.data.corpus.sequence import Sequence
 from nmm.data.files import naming, write_json
-from nmm.data.modalities import MODALITIES, Geometry
+from nmm.data.geometry import Geometry
 
 SCHEMES = {"s3": "s3", "gs": "gs", "az": "azure"}  # of a URL -> the library's name for it
 CACHE = Path("~/.cache/nmm")
@@ -69,7 +70,7 @@ def export(corpus, out: Path) -> None:
                     with writer(out=str(partial), columns=columns, hashes=[CHECKSUM], size_limit=SHARD_BYTES) as sink:
                         for index in range(len(split)):
                             sink.write(_to_sample(split[index]))
-                    table = [split.tokens, *(split.tokens_of(modality) for modality in MODALITIES[1:])]
+                    table = [split.tokens, *(split.tokens_of(entry.name) for entry in INPUTS)]
                     np.save(partial / ROWS, np.stack(table, 1).astype(np.int32))
                     os.replace(partial, folder)
             shards = json.loads((folder / "index.json").read_text())["shards"]
@@ -241,5 +242,5 @@ class MdsShard:
 
     def tokens_of(self, modality: str) -> np.ndarray:
         """Positions of one modality other than text in each row, (rows,)."""
-        column, table = MODALITIES.index(modality), self.folder.table
+        column, table = MODALITIES[modality].number, self.folder.table
         return table[self.first:self.first + self.rows, column] if column < table.shape[1] else np.zeros(self.rows, np.int32)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nmm.data.corpus.formats import known
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.documents import WHOLE, Document, Span
-from nmm.data.modalities import known
 
 WINDOW = 1024     # documents sorted together [documents]
 OPEN = 8          # sequences with room kept for later documents [sequences]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmm.data.corpus.packing import Encoded
-from nmm.data.modalities import Geometry
+from nmm.data.geometry import Geometry
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Sequence:
     documents: np.ndarray          # (context,) int16
     starts: np.ndarray             # (M,) int32, first position of each span (image, clip, video)
     lengths: np.ndarray            # (M,) int32, positions of each span
-    formats: SequenceABC[str]      # M, see `nmm.data.modalities`
+    formats: SequenceABC[str]      # M, see `nmm.data.corpus.formats`
     data: SequenceABC[bytes]       # M
     geometry: Geometry
     draw: tuple[int, ...] | None = None

@@ -7,13 +7,15 @@ import io
 import numpy as np
 from PIL import Image as Pillow
 
+from nmm.config import MODALITIES
+from nmm.data.corpus.formats import known
 from nmm.data.corpus.store import Corpus, Sequence
 from nmm.data.generated.audio import spectrogram
 from nmm.data.generated.video import frames
 from nmm.data.generated.world import PATCH
 from nmm.data.generated.world import picture as scene
+from nmm.data.geometry import Geometry
 from nmm.data.images import decode, to_pixels
-from nmm.data.modalities import MODALITIES, Geometry, known
 
 STYLE = """<style>.nmm-sample{border:1px solid #8886;border-radius:6px;margin:.8em 0;padding:.6em .8em;line-height:1.5;
 overflow-wrap:anywhere}.nmm-sample img{height:7em;vertical-align:middle;margin:.2em;image-rendering:pixelated}

@@ -17,7 +17,7 @@ from nmm.data.corpus import mds
 from nmm.data.corpus.arrow import Shard, Writer
 from nmm.data.corpus.sequence import Sequence
 from nmm.data.corpus.tokenizer import Tokenizer
-from nmm.data.modalities import Geometry
+from nmm.data.geometry import Geometry
 
 __all__ = ["SPLITS", "Corpus", "Sequence", "Source", "Split", "Writer", "open"]
 
@@ -79,7 +79,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """One named source of a corpus: its kind (see `nmm.data.documents.KINDS`) and its two splits."""
+    """One named source of a corpus: its kind (see `nmm.config.KINDS`) and its two splits."""
 
     name: str
     kind: str

@@ -9,10 +9,12 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from nmm.config import INPUTS
+
 END = "<|endofdocument|>"  # after every document
-IMAGE = "<|image|>"        # before the patches of every image
 PAD = "<|padding|>"
-MARKERS = {"image": IMAGE, "audio": "<|audio|>", "video": "<|video|>"}  # before what is not text
+MARKERS = {entry.name: f"<|{entry.name}|>" for entry in INPUTS}     # before the positions of what is not text
+IMAGE = MARKERS["image"]
 SPECIAL = (END, IMAGE, PAD)
 MIN_VOCABULARY = 256 + len(SPECIAL)
 

@@ -17,14 +17,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nmm.config import KINDS
+from nmm.data.corpus.formats import known
 from nmm.data.corpus.packing import Encoded, better_context, encode, packer
 from nmm.data.corpus.sequence import to_sequence
 from nmm.data.corpus.store import FORMAT_VERSION, SPLITS, Corpus, Writer
 from nmm.data.corpus.store import open as open_corpus
 from nmm.data.corpus.tokenizer import Tokenizer
-from nmm.data.documents import KINDS, WHOLE, Document, Span
+from nmm.data.documents import WHOLE, Document, Span
 from nmm.data.files import naming, write_json, write_text
-from nmm.data.modalities import Geometry, known
+from nmm.data.geometry import Geometry
 from nmm.data.readers.rejects import Rejects
 
 BATCH = 256         # documents tokenised in one call

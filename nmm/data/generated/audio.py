@@ -38,8 +38,8 @@ INSTRUMENTS = {                 # amplitudes of the fundamental and its overtone
 }
 TOUCHES = 2**BEATS              # bit b is set where beat b is soft
 SOFT = 0.3                      # amplitude of a soft beat
-KINDS = (len(PITCHES), len(INSTRUMENTS), TOUCHES)
-LIMITS = dict(zip(("pitch", "instrument", "touch"), KINDS))
+NOTES = (len(PITCHES), len(INSTRUMENTS), TOUCHES)
+LIMITS = dict(zip(("pitch", "instrument", "touch"), NOTES))
 
 WORDS = ("<|audio|>", *PITCHES, *INSTRUMENTS)       # after the 512 words of the world
 FIRST = 512                     # id of the first of them
@@ -103,9 +103,9 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
 @lru_cache
 def templates() -> np.ndarray:
     """What the model hears of every note, (pitch, instrument, touch, POSITIONS_PER_NOTE, AUDIO_DIM) float32."""
-    instrument, touch = np.meshgrid(np.arange(KINDS[1]), np.arange(KINDS[2]), indexing="ij")
-    frames = [log_mel(synthesise(np.stack([np.full_like(touch, pitch), instrument, touch], axis=-1))) for pitch in range(KINDS[0])]
-    return np.stack(frames).astype(np.float32).reshape(*KINDS, POSITIONS_PER_NOTE, AUDIO_DIM)
+    instrument, touch = np.meshgrid(np.arange(NOTES[1]), np.arange(NOTES[2]), indexing="ij")
+    frames = [log_mel(synthesise(np.stack([np.full_like(touch, pitch), instrument, touch], axis=-1))) for pitch in range(NOTES[0])]
+    return np.stack(frames).astype(np.float32).reshape(*NOTES, POSITIONS_PER_NOTE, AUDIO_DIM)
 
 
 def render(clips: Sequence[bytes]) -> np.ndarray:
@@ -137,12 +137,12 @@ class Melodies:
     @cached_property
     def kind_probability(self) -> np.ndarray:
         """(pitch, instrument, touch) -> probability of the kind."""
-        return heavy_tail(KINDS, (self.world.seed, 5))
+        return heavy_tail(NOTES, (self.world.seed, 5))
 
     @cached_property
     def kind_name(self) -> np.ndarray:
         """(pitch, instrument, touch) -> number of the name."""
-        return np.random.default_rng((self.world.seed, 6)).integers(0, N_NAMES, KINDS)
+        return np.random.default_rng((self.world.seed, 6)).integers(0, N_NAMES, NOTES)
 
     def entropy(self) -> float:
         """The lowest possible loss: all that a transcript says can be heard [nats per target token]."""

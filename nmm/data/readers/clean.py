@@ -1,8 +1,8 @@
 """One check for every real document, whatever format it came from: valid text, whole images, nothing empty."""
 
 from nmm.data.documents import Document, Span, Text
+from nmm.data.geometry import Geometry
 from nmm.data.images import BadImage, check
-from nmm.data.modalities import Geometry
 from nmm.data.readers.rejects import Rejects
 
 SEPARATOR = "\n\n"  # between two texts that follow each other in a document
