@@ -26,13 +26,14 @@ class CorpusShape(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One architecture of a study with its own settings and rates."""
+    """One architecture under one objective, with its own settings and rates."""
 
     name: str                               # in tables and charts
     arch: str = "early"
     lr: float = 0.01                        # peak at d = 32
     encoder_lr_scale: float = 1.0
     expert_lr_scale: float = 1.0
+    objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
     settings: Mapping[str, Any] = field(default_factory=dict)   # of the architecture alone, see its `beside`
 
     def model(self, early: EarlyFusionConfig) -> ModelConfig:
@@ -118,7 +119,7 @@ class Study:
                     lr=self.learning_rate(width, arm), warmup_tokens=self.warmup_tokens,
                     encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
                 ),
-                tokens=budget, seed=seed, origin=origin,
+                tokens=budget, seed=seed, objective=arm.objective, origin=origin,
             )
             for budget in budgets or self.budgets for width in widths or self.widths for arm, origin in zip(self.arms, origins)
             for mixture in data for seed in self.seeds

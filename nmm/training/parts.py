@@ -20,7 +20,7 @@ from nmm.training import compat, execution
 from nmm.training.curve import Curve, Progress
 from nmm.training.execution import HeldOutShare, Place
 from nmm.training.model import LanguageModel
-from nmm.training.objectives import Objective, objective
+from nmm.training.objectives import objective
 from nmm.training.optimisation import cooldown_step, parameter_groups, schedule
 from nmm.training.probes import PROBES, Probe
 
@@ -34,11 +34,10 @@ class Parts:
     config: RunConfig
     corpus: Corpus
     place: Place
-    objective: Objective
     model: LanguageModel        # as it was built: a trainer may wrap it
     optimizer: compat.FusedDecoupledAdamW
     scheduler: LambdaLR         # a step after each of the optimizer's
-    batches: DataLoader         # one a step, this process's share; `objective.prepare` comes after
+    batches: DataLoader         # one a step, this process's share; `model.objective.prepare` comes after
     held_out: dict[str, DataLoader]     # by data type
     curve: Curve
     probes: list[Probe]
@@ -72,16 +71,13 @@ def assemble(
         mixture, batch_size=place.batch_sequences, steps=len(seen), num_workers=config.execution.workers, rank=place.rank,
         world_size=place.world_size,
     )
+    size = min(EVAL_BATCH, config.execution.microbatch_sequences or EVAL_BATCH)
     held_out = {
-        task: validation_batches(HeldOutShare(sequences, config.data.validation_sequences, place), _eval_batch(config))
+        task: validation_batches(HeldOutShare(sequences, config.data.validation_sequences, place), size)
         for task, sequences in validation_sources(corpus, config.model).items()
     }
     probes = [probe for kind in PROBES if (probe := kind.of(module, corpus)) is not None]
     return Parts(
-        config, corpus, place, goal, model, optimizer, schedule(optimizer, config, seen), batches, held_out,
+        config, corpus, place, model, optimizer, schedule(optimizer, config, seen), batches, held_out,
         Curve(config.tokens, branched_at or 0, progress), probes, mixture, seen, branched_at,
     )
-
-
-def _eval_batch(config: RunConfig) -> int:
-    return min(EVAL_BATCH, config.execution.microbatch_sequences or EVAL_BATCH)

@@ -75,7 +75,7 @@ def train(
     evaluation = time.perf_counter()
     trainer.eval()
     measured = {name: {task: float(metrics[name].compute()) for task, metrics in trainer.state.eval_metrics.items()}
-                for name in parts.objective.metrics()}
+                for name in parts.model.objective.metrics()}
     evaluation = time.perf_counter() - evaluation
     bad = [f"{task} {value}" for by_task in measured.values() for task, value in by_task.items() if not math.isfinite(value)]
     if bad:
@@ -117,7 +117,7 @@ def _trainer(parts: Parts, scratch: Path | None, checkpoint_seconds: float, bran
 
 def _spent(parts: Parts, training: float, evaluation: float) -> dict[str, Any]:
     """What a run took, as fields of `RunRecord`: tokens, FLOPs, time [s] and memory."""
-    config, place, goal = parts.config, parts.place, parts.objective
+    config, place, goal = parts.config, parts.place, parts.model.objective
     realised = parts.mixture.realised(len(parts.seen) * config.data.batch_sequences)
     tokens = goal.tokens(realised, parts.curve.all_targets())
     flops = goal.flops(config, parts.corpus, tokens)

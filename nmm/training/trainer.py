@@ -32,7 +32,7 @@ def make_trainer(
         run_name=config.id,
         train_dataloader=_spec(parts, parts.batches),
         eval_dataloader=[
-            Evaluator(label=task, dataloader=_spec(parts, batches), metric_names=list(parts.objective.metrics()),
+            Evaluator(label=task, dataloader=_spec(parts, batches), metric_names=list(parts.model.objective.metrics()),
                       device_eval_microbatch_size=batches.dataset.batch_size)
             for task, batches in parts.held_out.items()
         ],
@@ -77,7 +77,7 @@ def _spec(parts: Parts, loader: DataLoader) -> DataSpec:
 
 
 def _transform(parts: Parts) -> Callable[[Batch], Batch]:
-    prepare = parts.objective.prepare
+    prepare = parts.model.objective.prepare
     if parts.place.world_size == 1:
         return prepare
     slots = execution.blank_slots(parts.config.model)

@@ -1,4 +1,4 @@
-"""An objective added from outside, through public seams alone: a class and its place in the table."""
+"""An objective added from outside, through public seams alone: a class, its place in the table, and an arm of a study."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 from nmm import record as records
 from nmm.config import from_dict, to_dict
 from nmm.data.batches.loader import IGNORE
+from nmm.studies import Arm
 from nmm.training.objectives import OBJECTIVES, objective
 from nmm.training.objectives.text import TextTargets
 from nmm.training.run import train
@@ -49,8 +50,8 @@ def echo(monkeypatch) -> Iterator[Echo]:
     yield OBJECTIVES["echo"]
 
 
-def test_a_toy_objective_is_trained_recorded_and_read(run, corpus, echo, tmp_path):
-    config = replace(run, objective="echo")
+def test_a_toy_objective_is_trained_recorded_and_read(tiny, run, corpus, echo, tmp_path):
+    (config,) = replace(tiny, arms=(Arm(name="echo", objective="echo"),)).grid(corpus, budgets=(10_000,)).values()
     record = train(config, corpus)
     plain = train(run, corpus)
     assert records.read(records.write(record, tmp_path)) == record

@@ -50,7 +50,7 @@ def test_use_makes_the_best_model_smaller():
 
 
 def test_budgets_and_published_laws():
-    assert budget(1000, "H100", 0.5) == pytest.approx(1000 * 3600 * 989e12 * 0.5)
+    assert budget(1000, "H100", 0.5) == pytest.approx(1000 * 3600 * 989.5e12 * 0.5)
     law, note = published_law("early", tokens_per_parameter=30.0)
     best = law.optimum(1e21)
     assert best.D / best.N == pytest.approx(30.0)

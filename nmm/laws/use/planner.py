@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmm.laws.use.optimum import FLOPS_PER_PARAMETER_TOKEN, optimum
+from nmm.training.devices import peak_flops
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Dense BF16 peak of one GPU [FLOPs/s], from the vendors' data sheets (without sparsity).
-PEAK_FLOPS = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12, "MI300X": 1307e12}
 INFERENCE_FLOPS_PER_PARAMETER_TOKEN = 2.0  # forward pass only
 
 
@@ -50,17 +49,19 @@ def budget(gpu_hours: float, gpu: str, mfu: float) -> float:
     """Training compute of `gpu_hours` on GPUs of one type [FLOPs].
 
     Args:
-        gpu_hours: hours times GPUs; gpu: a name in `PEAK_FLOPS`; mfu: share of the peak that training reaches.
+        gpu_hours: hours times GPUs; gpu: its name, as `nmm.training.devices` knows it; mfu: share of the peak that training reaches.
     Raises:
         ValueError: an unknown GPU, hours not positive, or mfu not in (0, 1].
     """
-    if gpu not in PEAK_FLOPS:
-        raise ValueError(f"unknown GPU {gpu!r}: known are {', '.join(PEAK_FLOPS)}; or give the budget in FLOPs")
+    peak = peak_flops(gpu, "bf16")
+    if peak is None:
+        raise ValueError(f"unknown GPU {gpu!r}: known are A100, H100, H200, B200, MI300X and others of nmm.training.devices; or give the "
+                         "budget in FLOPs")
     if not (np.isfinite(gpu_hours) and gpu_hours > 0):
         raise ValueError(f"gpu_hours must be positive: got {gpu_hours}")
     if not 0 < mfu <= 1:
         raise ValueError(f"mfu, the share of the peak FLOPs/s, must be in (0, 1]: got {mfu}")
-    return gpu_hours * 3600.0 * PEAK_FLOPS[gpu] * mfu
+    return gpu_hours * 3600.0 * peak * mfu
 
 
 def from_frontier(
