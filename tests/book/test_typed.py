@@ -1,0 +1,38 @@
+"""No number in a sentence is typed: it is computed, cited, part of a formula, or listed with a reason."""
+
+from pathlib import Path
+
+import pytest
+
+from nmm.config import TASKS
+from tests.book.conftest import REPOSITORY
+from tests.book.typed import texts, typed
+
+EXCEPTIONS = [line.split(" | ") for line in (Path(__file__).parent / "typed_exceptions.txt").read_text("utf-8").splitlines()
+              if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("The model has 16 features.", ["16"]),
+    ("The models are thousands of times smaller, at half the cost.", ["thousands", "half"]),
+    ("The paper has 457 of them; a 275M model has not.", ["457", "275M"]),
+    ("The widths 800 to 3232 are {cite:t}`shukor2025nmm`'s.", []),
+    ("Table 6 prints 468M. So it says 468M.", ["468M"]),
+    ("It is {{share:.0f}} %, as $3 N$ and `x = 4` and {eq}`law-2` say.", []),
+    ("## The 7 laws\n\n1. First. 2. Second.\n\n```{math}\n:label: a\nx = 5\n```\n", []),
+    ("**Exercises.** (1) Do this. (2) Do that 3 times.", ["3"]),
+])
+def test_a_typed_number_is_found_and_nothing_else(text, found):
+    assert [number for number, _ in typed(text)] == found
+
+
+def test_chapters_hold_no_typed_number():
+    bad = [f"{path.name}, {cell}: {number!r} in: {sentence}" for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+           for cell, text in texts(path) for number, sentence in typed(text)
+           if not any(number in phrase and phrase in sentence for phrase, _ in EXCEPTIONS)]
+    assert not bad, "\n".join(["compute it ({{name:.2f}}), cite it in its sentence, or list it in typed_exceptions.txt:", *bad])
+
+
+def test_exceptions_have_a_reason_and_hold():
+    assert all(len(entry) == 2 and entry[1].strip() for entry in EXCEPTIONS)
+    assert len(TASKS) == 3
