@@ -1,5 +1,7 @@
 """Sphinx configuration of the book. `python -m nmm book build` runs it on a staged copy of this folder."""
 
+from nmm.book import chapter, citing
+
 project = "Scaling Laws of Native Multimodal Models"
 author = "The nmm authors"
 html_title = "Scaling laws, retrained"
@@ -47,4 +49,5 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b5c8f", "color-brand-content": "#0b5c8f"},
     "dark_css_variables": {"color-brand-primary": "#7cc0f2", "color-brand-content": "#7cc0f2"},
 }
+nmm_software = citing.read(chapter.repository() / "CITATION.cff")  # its repository-code, if any, is where pages link to
 copybutton_exclude = ".linenos, .gp, .go"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 
+from nmm.book import citing
 from nmm.book.chapters import Chapter, read_chapters, read_notebook
 from nmm.book.execute import chapter_keys, describe_failure, stored
 from nmm.book.layout import DOWNLOADS, Layout
@@ -20,6 +21,8 @@ from nmm.book.readable import Readable
 
 # marks in the front page: the table of chapters, and the contents that the sidebar and the numbers come from
 _CHAPTERS, _CONTENTS = "<!-- chapters -->", "<!-- contents -->"
+# and two from CITATION.cff: a line to clone the repository, where its address is known, and the BibTeX entry
+_CLONE, _BIBTEX = "<!-- clone -->", "<!-- bibtex -->"
 
 
 def build(layout: Layout, edition: str) -> Path:
@@ -84,7 +87,10 @@ def stage(chapters: Sequence[Chapter], layout: Layout, edition: str, source: Pat
         nbformat.write(without_roles(download, readable, name), downloads / name)
     index = source / "index.md"
     text = index.read_text(encoding="utf-8")
-    for mark, content in ((_CHAPTERS, chapter_table(chapters)), (_CONTENTS, contents(chapters))):
+    software = citing.read(layout.root / "CITATION.cff")
+    clone = f"```console\ngit clone {software.repository}\n```" if software.repository else ""
+    for mark, content in ((_CHAPTERS, chapter_table(chapters)), (_CONTENTS, contents(chapters)), (_CLONE, clone),
+                          (_BIBTEX, f"```bibtex\n{software.bibtex()}```")):
         text = text.replace(mark, content)
     index.write_text(text, encoding="utf-8")
 
@@ -98,10 +104,10 @@ def chapter_table(chapters: Sequence[Chapter]) -> str:
 
 
 def contents(chapters: Sequence[Chapter]) -> str:
-    """Hidden tables of contents: the preface unnumbered, the chapters numbered from 1, the references."""
+    """Hidden tables of contents: the preface unnumbered, the chapters numbered from 1, glossary and references."""
     blocks = [("", [chapter.name for chapter in chapters if _is_preface(chapter)]),
               (":numbered: 1\n", [chapter.name for chapter in chapters if not _is_preface(chapter)]),
-              ("", ["references"])]
+              ("", ["glossary", "references"])]
     return "\n".join(f"```{{toctree}}\n:hidden:\n{option}\n" + "\n".join(names) + "\n```\n"
                      for option, names in blocks if names)
 

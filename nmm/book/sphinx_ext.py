@@ -1,5 +1,6 @@
 """The book's Sphinx extension: charts that need no network, failed cells that fail the build, downloads."""
 
+import html
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from sphinx.config import Config
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
-from nmm.book import assets
+from nmm.book import assets, citing
 from nmm.book.layout import DOWNLOADS
 from nmm.charts.theme import MIME, summary
 
@@ -82,18 +83,21 @@ def write_assets(app: Sphinx, _config: Config) -> None:
 
 
 def add_download(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """A line under the title of every chapter: take the executed notebook along."""
+    """A line under the title of every chapter: take the executed notebook along; see or edit its source, if that is anywhere."""
     download = f"{DOWNLOADS}/{pagename}.ipynb"
     if "body" not in context or not (Path(app.srcdir) / download).exists():
         return
     link = context["pathto"](download, 1)
-    line = f'<p class="download"><a href="{link}" download="{pagename}.ipynb">Download this chapter as a notebook</a></p>'
+    links = app.config.nmm_software.links(f"notebooks/{pagename}.ipynb")
+    line = (f'<p class="download"><a href="{link}" download="{pagename}.ipynb">Download this chapter as a notebook</a>'
+            + "".join(f' <a class="outside" href="{html.escape(address)}">{text}</a>' for text, address in links.items()) + "</p>")
     title, end, rest = context["body"].partition("</h1>")
     context["body"] = title + end + line + rest
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register all of the above."""
+    app.add_config_value("nmm_software", None, "html", [citing.Software])
     app.add_node(chart, html=(visit_chart, depart_chart))
     app.add_post_transform(PutPictureIntoChart)
     app.connect("config-inited", write_assets)

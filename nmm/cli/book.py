@@ -1,4 +1,4 @@
-"""`python -m nmm book`: list the chapters, execute them, render the site, serve it."""
+"""`python -m nmm book`: list the chapters, execute them, render the site, serve it, cite it."""
 
 import argparse
 import time
@@ -7,7 +7,7 @@ from nmm.book.layout import Layout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The four steps and their options."""
+    """The steps and their options."""
     steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
     steps.add_parser("list", help="chapters with their parameters and what they come after")
     execute = steps.add_parser("execute", help="run the chapters whose code, parameters or inputs changed")
@@ -19,13 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                          help="a parameter for every chapter that declares it; repeatable")
     execute.add_argument("-j", dest="jobs", type=int, default=1, help="chapters at a time (default: %(default)s)")
     execute.add_argument("chapters", nargs="*", help="only these and the chapters that they come after")
+    steps.add_parser("cite", help="print the BibTeX entry that CITATION.cff stands for")
     serve = steps.add_parser("serve", help="serve the rendered site on this machine")
     serve.add_argument("--port", type=int, default=8000, help="0: any free port (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0, or 1 when a chapter failed."""
-    return {"list": _list, "execute": _execute, "build": _build, "serve": _serve}[args.step](args)
+    return {"list": _list, "execute": _execute, "build": _build, "cite": _cite, "serve": _serve}[args.step](args)
 
 
 def _list(_args: argparse.Namespace) -> int:
@@ -68,6 +69,13 @@ def _build(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     index = build(Layout(), args.edition)
     print(f"rendered in {time.perf_counter() - start:.1f} s: {index}\n`make serve` (python -m nmm book serve) opens it")
+    return 0
+
+
+def _cite(_args: argparse.Namespace) -> int:
+    from nmm.book.citing import read
+
+    print(read(Layout().root / "CITATION.cff").bibtex(), end="")
     return 0
 
 

@@ -57,7 +57,9 @@ def _make(layout: Layout) -> None:
     shutil.copytree(Path(__file__).parent / "fixture" / "notebooks", layout.notebooks)
     shutil.copytree(REPOSITORY / "book", layout.source, ignore=ignored)
     shutil.copytree(REPOSITORY / "nmm", layout.root / "nmm", ignore=ignored)
-    shutil.copy(Path(__file__).parent / "fixture" / "index.md", layout.source)
+    for name in ("index.md", "glossary.md"):
+        shutil.copy(Path(__file__).parent / "fixture" / name, layout.source)
+    shutil.copy(REPOSITORY / "CITATION.cff", layout.root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(layout.root))  # kernels read labels beside the nmm that they import: this book's own
         outcomes = execute(layout, EDITION, {}, jobs=2, echo=silent)
