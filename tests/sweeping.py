@@ -11,7 +11,7 @@ from nmm.config import RunConfig
 from nmm.data.corpus import store
 from nmm.data.generated.world import World
 from nmm.studies import find_study
-from nmm.sweep import Outcome, sweep
+from nmm.sweep import Summary, sweep
 
 
 def grid(corpus: store.Corpus) -> dict[str, RunConfig]:
@@ -20,7 +20,7 @@ def grid(corpus: store.Corpus) -> dict[str, RunConfig]:
     return plan.grid(corpus)
 
 
-def run(corpus: str, runs_dir: str, **settings) -> Outcome:
+def run(corpus: str, runs_dir: str, **settings) -> Summary:
     return sweep(
         grid(store.open(corpus)), corpus=corpus, runs_dir=runs_dir, entropy=World(0).entropy(), jobs=1,
         checkpoint_seconds=0.0, **settings,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from nmm import record as records
-from nmm.config import ExecutionConfig, InitConfig, from_dict, to_dict
+from nmm.config import ExecutionConfig, InitConfig
 from nmm.models.io.weights import file_hash, load
-from nmm.sweep.launch import Job, main, read_job, run_job, write_jobs
+from nmm.sweep import Family, read_family, train_family, write_jobs
+from nmm.sweep.launch import main
 from nmm.sweep.locks import SCRATCH, lock
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.timeout(900)       # as in test_sweep
 
 
 @pytest.fixture
@@ -25,55 +28,110 @@ def short(tiny, corpus):
 
 
 @pytest.fixture
-def job(short, corpus, tmp_path) -> Job:
-    return Job(run=short, corpus=str(corpus.folder), runs_dir=str(tmp_path / "runs"), checkpoint_seconds=0.0)
+def job(short, corpus, tmp_path) -> Family:
+    return Family(runs=[short], corpus=str(corpus.folder), runs_dir=str(tmp_path / "runs"), checkpoint_seconds=0.0)
+
+
+def launch(family: Family, folder: Path) -> int:
+    return main([str(family.write(folder / "job.json"))])
+
+
+def record_of(family: Family, run=None) -> records.RunRecord:
+    return records.read(Path(family.runs_dir) / f"{(run or family.runs[0]).id}.json")
 
 
 def test_jobs_are_written_and_read(tiny, corpus, tmp_path):
-    grid = replace(tiny, budgets=(5_000, 10_000)).grid(corpus)
+    """A family a file: the budgets of one model, the longest first."""
+    grid = replace(tiny, budgets=(5_000, 10_000), seeds=(0, 1)).grid(corpus)
     paths = write_jobs(grid, tmp_path, corpus=corpus.folder, runs_dir="records", entropy={"text": 1.0})
-    assert [path.stem for path in paths] == list(grid)
-    for path, run in zip(paths, grid.values(), strict=True):
-        assert read_job(path) == Job(run=run, corpus=str(corpus.folder), runs_dir="records", entropy={"text": 1.0})
+    found = [read_family(path) for path in paths]
+    assert [[(run.seed, run.tokens) for run in family.runs] for family in found] == [[(0, 10_000), (0, 5_000)], [(1, 10_000), (1, 5_000)]]
+    for path, family in zip(paths, found, strict=True):
+        assert path.stem == family.runs[0].id
+        assert family == Family(runs=[grid[run.id] for run in family.runs], corpus=str(corpus.folder), runs_dir="records", entropy={"text": 1.0})
 
 
 def test_a_run_is_trained_once_and_its_model_starts_another(job, tmp_path, capsys):
-    path = tmp_path / "job.json"
-    kept = replace(job, save_weights=str(tmp_path / "model.safetensors"))
-    path.write_text(json.dumps({**vars(kept), "run": to_dict(job.run)}))
-    assert main([str(path)]) == 0
-    assert f"run {job.run.id} finished in 1 processes: L = " in capsys.readouterr().out
-    written = Path(job.runs_dir) / f"{job.run.id}.json"
+    (run,) = job.runs
+    kept = replace(job, save_weights=str(tmp_path / "models"))
+    assert launch(kept, tmp_path) == 0
+    assert f"run {run.id} finished in 1 processes: L = " in capsys.readouterr().out
+    written = Path(job.runs_dir) / f"{run.id}.json"
     record, when = records.read(written), written.stat().st_mtime_ns
-    assert not (Path(job.runs_dir) / SCRATCH / job.run.id).exists()
-    assert main([str(path)]) == 0
+    assert record.code.keys() & {"commit", "sources"}
+    assert not job.scratch(run).exists()
+    assert launch(kept, tmp_path) == 0
     assert written.stat().st_mtime_ns == when
-    assert load(kept.save_weights)[0] == job.run.model
-    init = InitConfig(decoder=file_hash(kept.save_weights))
-    further = replace(job, run=replace(job.run, init=init), weights={"decoder": kept.save_weights})
-    assert run_job(further).curve[0][1] < record.curve[0][1] - 0.5, "it starts from what the first has learned"
-    with pytest.raises(ValueError, match=f"the run starts from decoder weights {init.decoder}: give their file"):
-        run_job(replace(further, weights={}, runs_dir=str(tmp_path / "elsewhere")))
+    model = str(tmp_path / "models" / f"{run.id}.safetensors")
+    assert load(model)[0] == run.model
+    started = replace(run, init=InitConfig(decoder=file_hash(model)))
+    further = replace(job, runs=[started], weights={"decoder": model})
+    assert launch(replace(further, weights={}), tmp_path) == 2
+    assert f"the run starts from decoder weights {started.init.decoder}: give their file" in capsys.readouterr().err
+    assert launch(further, tmp_path) == 0, "a refusal is not recorded"
+    assert record_of(further).curve[0][1] < record.curve[0][1] - 0.5, "it starts from what the first has learned"
 
 
-def test_a_run_in_other_hands_is_left_alone(job):
-    scratch = Path(job.runs_dir) / SCRATCH / job.run.id
-    with lock(scratch) as mine:
+def test_a_launched_family_is_a_trunk_and_its_branches(tiny, corpus, tmp_path, capsys):
+    grid = replace(tiny, budgets=(4_000, 6_000)).grid(corpus)
+    (path,) = write_jobs(grid, tmp_path / "jobs", corpus=corpus.folder, runs_dir=tmp_path / "runs")
+    assert main([str(path)]) == 0
+    long, short = (records.read(tmp_path / "runs" / f"{run}.json") for run in grid)
+    assert long.branched_at is None and short.branched_at
+    assert capsys.readouterr().out.count(" finished in 1 processes") == 2
+
+
+def test_an_exception_is_the_runs_and_the_others_go_on(tiny, corpus, tmp_path, monkeypatch, capsys):
+    from nmm.training import run as training
+
+    grid = replace(tiny, budgets=(4_000, 6_000)).grid(corpus)
+    (path,) = write_jobs(grid, tmp_path / "jobs", corpus=corpus.folder, runs_dir=tmp_path / "runs")
+    broken, other = grid
+    train = training.train
+
+    def failing(config, *args, **settings):
+        if config.id == broken:
+            raise RuntimeError("CUDA out of memory.\nTried to allocate")
+        return train(config, *args, **settings)
+
+    monkeypatch.setattr(training, "train", failing)
+    assert main([str(path)]) == 1
+    trace = tmp_path / "runs" / SCRATCH / f"{broken}.traceback.txt"
+    record = records.read(tmp_path / "runs" / f"{broken}.json")
+    assert (record.status, record.reason) == ("failed", f"RuntimeError: CUDA out of memory. Tried to allocate (traceback: {trace})")
+    assert "in failing" in trace.read_text() and record.code
+    assert records.read(tmp_path / "runs" / f"{other}.json").status == "finished"
+    monkeypatch.setattr(training, "train", train)
+    assert main([str(path)]) == 1, "kept unless asked"
+    said: list = []
+    train_family(replace(read_family(path), retry_failed=True), said.append)
+    assert {report.run: report.kind for report in said if report.kind in ("finished", "skipped")} == {broken: "finished", other: "skipped"}
+
+
+def test_a_run_in_other_hands_is_left_alone(job, tmp_path, capsys):
+    with lock(job.scratch(job.runs[0])) as mine:
         assert mine
-        with pytest.raises(ValueError, match=f"run {job.run.id} is being trained in .* by another launch or sweep"):
-            run_job(job)
+        assert launch(job, tmp_path) == 2
+    assert f"run {job.runs[0].id} is being trained in {job.runs_dir} by another launch or sweep: wait" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"corpse": "x"}, "unknown key 'corpse': valid are run, corpus"),
-    ({"run": 3}, "run must be an object: got 3"),
+    ({"corpse": "x"}, "unknown key 'corpse': valid are runs, corpus"),
+    ({"runs": 3}, "runs must be a list of runs: got 3"),
+    ({"runs": []}, r"runs must be a list of runs: got \[\]"),
+    ({"runs": [{"x": 1}]}, "unknown architecture None"),
     ({"corpus": None}, "corpus must be text: got None"),
 ])
 def test_bad_jobs_are_named(job, tmp_path, capsys, change, message):
-    path = tmp_path / "job.json"
-    path.write_text(json.dumps({**vars(job), "run": to_dict(job.run), **change}))
+    path = job.write(tmp_path / "job.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert main([str(path)]) == 2
-    assert f"nmm.training.run: {path} is no job: {message}" in capsys.readouterr().err
+    assert re.search(f"nmm.sweep.launch: {path} is no job: {message}", capsys.readouterr().err)
+
+
+def test_runs_that_are_no_family_are_refused(job, tmp_path, capsys):
+    assert launch(replace(job, runs=[job.runs[0], replace(job.runs[0], seed=1)]), tmp_path) == 2
+    assert "its runs must differ in their budget alone, the longest first" in capsys.readouterr().err
 
 
 def test_missing_parts_are_named(job, tmp_path, capsys):
@@ -83,9 +141,8 @@ def test_missing_parts_are_named(job, tmp_path, capsys):
     path.write_text("{")
     assert main([str(path)]) == 2
     assert "is no job" in capsys.readouterr().err
-    plain = {**vars(job), "run": to_dict(job.run)}
-    del plain["corpus"]
-    path.write_text(json.dumps(plain))
+    plain = json.loads(job.write(path).read_text())
+    path.write_text(json.dumps({name: value for name, value in plain.items() if name != "corpus"}))
     assert main([str(path)]) == 2
     assert "key 'corpus' is missing" in capsys.readouterr().err
     path.write_text(json.dumps({**plain, "corpus": str(tmp_path / "nowhere")}))
@@ -96,16 +153,18 @@ def test_missing_parts_are_named(job, tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [["-m", "composer.cli.launcher", "-n", "2", "-m"], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]],
                          ids=["composer", "torchrun"])
-def test_two_processes_are_launched(job, short, tmp_path, launcher):
-    sharded = replace(short, execution=ExecutionConfig(sharding="full"))
-    (path,) = write_jobs({short.id: sharded}, tmp_path, corpus=job.corpus, runs_dir=job.runs_dir)
+def test_two_processes_are_launched(job, tiny, corpus, tmp_path, launcher):
+    """A family of two, sharded: the branch goes on from the trunk's checkpoint."""
+    runs = [replace(run, execution=ExecutionConfig(sharding="full")) for run in replace(tiny, budgets=(5_000, 10_000)).grid(corpus).values()]
+    (path,) = write_jobs({run.id: run for run in runs}, tmp_path, corpus=job.corpus, runs_dir=job.runs_dir)
     done = subprocess.run([sys.executable, *launcher, "nmm.sweep.launch", str(path)], capture_output=True, text=True, cwd=ROOT,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    record = records.read(Path(job.runs_dir) / f"{short.id}.json")
-    assert (record.status, record.processes) == ("finished", 2)
-    assert from_dict(to_dict(record.config)) == sharded
+    found = [record_of(job, run) for run in runs]
+    assert [(record.status, record.processes, record.config) for record in found] == [("finished", 2, run) for run in runs]
+    assert found[1].branched_at
     shutil.rmtree(job.runs_dir)
-    alone = run_job(job)
-    assert record.losses == pytest.approx(alone.losses, rel=2e-5)
-    assert record.tokens == alone.tokens
+    train_family(job, lambda said: None)
+    alone = record_of(job)
+    assert found[1].losses == pytest.approx(alone.losses, rel=2e-5)
+    assert found[1].tokens == alone.tokens

@@ -9,7 +9,7 @@ import pytest
 
 from nmm.cli import main
 from nmm.studies import STUDIES, find_study, pipeline, prepare_corpus, run_study, sources
-from nmm.sweep.launch import read_job
+from nmm.sweep import read_family
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
 
@@ -57,17 +57,17 @@ def test_the_generated_corpus_is_written_once(tiny, tmp_path):
 
 
 def test_jobs_of_a_study_are_what_the_sweep_would_train(tiny, tmp_path, monkeypatch, capsys):
-    """`--write-jobs` trains nothing; each file is a run of the grid on the study's corpus."""
+    """`--write-jobs` trains nothing; each file is a family of the grid on the study's corpus."""
     monkeypatch.setitem(STUDIES, "tiny", tiny)
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "--preset", "tiny", "--write-jobs", "jobs"]) == 0
-    jobs = [read_job(path) for path in sorted((tmp_path / "jobs").glob("*.json"))]
+    jobs = [read_family(path) for path in sorted((tmp_path / "jobs").glob("*.json"))]
     corpus = prepare_corpus(tiny, None, tmp_path / "work")
-    assert {job.run.id for job in jobs} == set(tiny.grid(corpus))
+    assert {run.id for job in jobs for run in job.runs} == set(tiny.grid(corpus))
     assert {(job.corpus, job.runs_dir) for job in jobs} == {
         (str(corpus.folder.relative_to(tmp_path)), "work/runs/tiny")}
     assert jobs[0].entropy.keys() == {"caption", "interleaved", "text"}
-    assert f"{len(jobs)} runs in jobs; launch one: composer -n 2 -m nmm.sweep.launch jobs/" in capsys.readouterr().out
+    assert f"{len(jobs)} families of runs in jobs; launch one: composer -n 2 -m nmm.sweep.launch jobs/" in capsys.readouterr().out
     assert not (tmp_path / "work" / "runs").exists()
 
 

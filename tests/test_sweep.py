@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from nmm.data.corpus.embedded import embedded_corpus
 from nmm.record import RunRecord
 from nmm.studies import MIXTURE
 from nmm.sweep import SCRATCH, sweep
+from nmm.sweep.grid import _set_aside
 from tests import sweeping
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -218,7 +220,7 @@ def test_a_failed_run_is_kept_unless_asked(finished, corpus, grid):
     assert path.read_bytes() == before
 
 
-def test_a_dead_worker_is_an_error_that_says_how_it_died(corpus, grid, tmp_path):
+def test_a_worker_that_dies_while_it_starts_is_an_error_that_says_how(corpus, tmp_path):
     def shoot() -> None:
         while not (children := multiprocessing.active_children()):
             time.sleep(0.01)
@@ -226,9 +228,74 @@ def test_a_dead_worker_is_an_error_that_says_how_it_died(corpus, grid, tmp_path)
         os.kill(children[0].pid, signal.SIGKILL)
 
     threading.Thread(target=shoot).start()
-    with pytest.raises(OSError, match="a training process ended killed by SIGKILL .*the same command goes on from there"):
+    with pytest.raises(OSError, match="a training process ended killed by SIGKILL while it started.*the same command goes on from there"):
         sweeping.run(corpus.folder, tmp_path)
     assert not multiprocessing.active_children()
+
+
+def test_a_run_cannot_take_the_sweep_with_it(corpus, grid, tmp_path):
+    """The process of one run is killed, another run meets an exception: each is named, and the rest is trained."""
+    grid = {run: config for run, config in grid.items() if config.tokens in (10_000, 20_000)}
+    trunk = next(iter(grid))
+    others = {config.id: config for config in (replace(config, seed=1) for config in grid.values())}
+    unreadable = tmp_path / SCRATCH / next(iter(others))
+    unreadable.mkdir(parents=True)
+    torch_file = unreadable / "ba3-rank0.pt"        # a zip, as checkpoints are, but without any of their content
+    with zipfile.ZipFile(torch_file, "w") as file:
+        file.writestr("archive/data.pkl", b"")
+    (unreadable / "latest-rank0.pt").symlink_to(torch_file.name)
+
+    def shoot() -> None:
+        while not checkpoint(tmp_path, trunk):
+            time.sleep(0.01)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=shoot)
+    thread.start()
+    summary = sweep({**grid, **others}, corpus=corpus.folder, runs_dir=tmp_path, jobs=1, checkpoint_seconds=0.0)
+    thread.join()
+    broken = next(iter(others))
+    assert summary.lost[trunk] == "its process ended killed by SIGKILL"
+    assert set(summary.lost) == set(grid) and not summary.whole
+    assert f"run {trunk} was lost: its process ended killed by SIGKILL; the same command goes on from there" in str(summary)
+    assert "memory" not in str(summary)
+    assert list(summary.failed) == [broken]
+    assert set(summary.finished) == set(others) - {broken}
+    trace = tmp_path / SCRATCH / f"{broken}.traceback.txt"
+    assert "Traceback (most recent call last)" in trace.read_text()
+    assert f"(traceback: {trace})" in summary.failed[broken]
+    again = sweep({**grid, **others}, corpus=corpus.folder, runs_dir=tmp_path, jobs=1, checkpoint_seconds=0.0)
+    assert set(again.finished) >= set(grid), "a lost run goes on from its checkpoint"
+
+
+def test_nothing_is_renamed_before_all_is_looked_at(finished, corpus, grid):
+    """A folder in a record's place, and a record of a later version, are refused by name; corrupt ones stay where they are."""
+    one, two, *_ = grid
+    path = finished / f"{one}.json"
+    path.write_text("{")
+    plain = json.loads((finished / f"{two}.json").read_text())
+    (finished / f"{two}.json").write_text(json.dumps({**plain, "schema": 99}))
+    with pytest.raises(ValueError, match=f"{two}.json is a run record of schema 99, and this version of nmm reads up to"):
+        sweeping.run(corpus.folder, finished)
+    (finished / f"{two}.json").unlink()
+    (finished / f"{two}.json").mkdir()
+    with pytest.raises(ValueError, match=f"{two}.json is a folder, where a record would go"):
+        sweeping.run(corpus.folder, finished)
+    assert path.read_text() == "{" and not list(finished.glob("*.corrupt*"))
+
+
+def test_names_of_what_is_set_aside_never_collide(tmp_path):
+    places = []
+    for text in ("one", "two", "three"):
+        (tmp_path / "x.json").write_text(text)
+        places.append(_set_aside(tmp_path / "x.json"))
+    assert [place.name for place in places] == ["x.json.corrupt", "x.json.corrupt-2", "x.json.corrupt-3"]
+    assert [place.read_text() for place in places] == ["one", "two", "three"]
+
+
+def test_an_unknown_executor(corpus, grid, tmp_path):
+    with pytest.raises(ValueError, match="unknown executor 'slurm': known are pool"):
+        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path / "runs", executor="slurm")
 
 
 def test_a_worker_does_not_outlive_a_killed_parent(corpus, tmp_path):
@@ -309,7 +376,7 @@ def test_bad_input_at_the_command_line_is_one_line(arguments, said, tmp_path, mo
 def test_outcome_counts(corpus, tmp_path):
     """A sweep over nothing says so, and leaves a folder to read."""
     outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new")
-    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "aside": {}, "busy": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
+    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "lost": {}, "aside": {}, "busy": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
                                              "startup_share": 0.0}
     assert runs.load(tmp_path / "new").empty
 

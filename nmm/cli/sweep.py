@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nmm.studies import STUDIES
+from nmm.studies import STUDIES, run_study, write_study
+from nmm.sweep import EXECUTORS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,25 +14,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus-dir", type=Path, help="folder for the prepared corpus (default: one under work/corpora)")
     parser.add_argument("--max-epochs", type=int, help="how often the data may be repeated (default: the preset's)")
     parser.add_argument("--jobs", "-j", type=int, default=2, help="training processes, one thread each (default: 2)")
+    parser.add_argument("--executor", default="pool", help=f"who trains: {', '.join(EXECUTORS)} (default: pool, processes of this machine)")
     parser.add_argument("--retry-failed", action="store_true", help="train failed runs again")
     parser.add_argument("--no-branch", action="store_true",
                         help="train every budget from its start, not as a branch of the longest one's trunk; the losses are the same")
     parser.add_argument("--write-jobs", type=Path, metavar="DIR",
-                        help="train nothing; write a file for each run, to be launched in several processes: "
-                             "composer -n 8 -m nmm.sweep.launch DIR/RUN.json")
+                        help="train nothing; write a file for each family of runs (one model in all its budgets), to be launched in several processes: "
+                             "composer -n 8 -m nmm.sweep.launch DIR/FAMILY.json")
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmm.studies import run_study, write_study
-
     places = {"runs_dir": args.runs_dir, "data": args.data, "corpus_dir": args.corpus_dir, "max_epochs": args.max_epochs}
     if args.write_jobs:
         jobs = write_study(args.preset, args.write_jobs, **places)
-        print(f"{len(jobs)} runs in {args.write_jobs}; launch one: composer -n 2 -m nmm.sweep.launch {jobs[0]}")
+        print(f"{len(jobs)} families of runs in {args.write_jobs}; launch one: composer -n 2 -m nmm.sweep.launch {jobs[0]}")
         return 0
-    outcome, runs_dir = run_study(
-        args.preset, **places, jobs=args.jobs, retry_failed=args.retry_failed, branch=not args.no_branch
+    summary, runs_dir = run_study(
+        args.preset, **places, jobs=args.jobs, executor=args.executor, retry_failed=args.retry_failed, branch=not args.no_branch
     )
-    print(outcome)
+    print(summary)
     print(f"records: {runs_dir}")
-    return 1 if outcome.failed else 0
+    return 0 if summary.whole else 1

@@ -11,8 +11,7 @@ from nmm.data.corpus.embedded import VERSION, embedded_corpus
 from nmm.data.corpus.prepare import prepare
 from nmm.data.generated import world as generated
 from nmm.studies.study import Study, find_study
-from nmm.sweep import Outcome, sweep
-from nmm.sweep.launch import write_jobs
+from nmm.sweep import Executor, Summary, sweep, write_jobs
 
 WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
 WORLD_SEED = 0
@@ -89,10 +88,11 @@ def run_study(
     corpus_dir: str | Path | None = None,
     max_epochs: int | None = None,
     jobs: int = 2,
+    executor: str | Executor = "pool",
     retry_failed: bool = False,
     branch: bool = True,
     work: Path = WORK,
-) -> tuple[Outcome, Path]:
+) -> tuple[Summary, Path]:
     """Train what is missing of a study.
 
     Args:
@@ -101,7 +101,8 @@ def run_study(
         data: folder of real data; default: the generated corpus.
         corpus_dir: folder for the prepared corpus; default: one under work/corpora.
         max_epochs: how often the data may be repeated; default: the preset's.
-        jobs: worker processes.
+        jobs: families trained at a time.
+        executor: who trains them, see `nmm.sweep.EXECUTORS`.
         retry_failed: train failed runs again.
         branch: let budgets of one model share a trunk.
         work: folder for corpora and records.
@@ -112,7 +113,7 @@ def run_study(
         OSError: see `sweep`.
     """
     work_to_do = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
-    return sweep(**work_to_do, jobs=jobs, retry_failed=retry_failed, branch=branch), Path(work_to_do["runs_dir"])
+    return sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed, branch=branch), Path(work_to_do["runs_dir"])
 
 
 def write_study(
@@ -125,13 +126,13 @@ def write_study(
     max_epochs: int | None = None,
     work: Path = WORK,
 ) -> list[Path]:
-    """Prepare a study's corpus and write a file for each of its runs, to be launched one by one (`nmm.sweep.launch`).
+    """Prepare a study's corpus and write a file for each family of its runs, to be launched one by one (`nmm.sweep.launch`).
 
     Args:
         folder: where the files go.
         preset, runs_dir, data, corpus_dir, max_epochs, work: as for `run_study`.
     Returns:
-        The files, the longest run's first.
+        The files, that of the longest run first.
     """
     return write_jobs(folder=folder, **_work(preset, runs_dir, data, corpus_dir, max_epochs, work))
 
