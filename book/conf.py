@@ -37,6 +37,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
+html_js_files = ["search.js"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = False      # the download at the head of a chapter is the executed notebook itself
 html_show_sphinx = False

@@ -48,8 +48,8 @@ class Resolver(abc.ABC):
         """A numbered equation."""
 
     @abc.abstractmethod
-    def link(self, text: str, label: Label | None) -> str:
-        """A reference; to this chapter's own label, or to another page's (None)."""
+    def link(self, text: str, label: Label, own: bool) -> str:
+        """A reference to a label, of this chapter (own) or of another."""
 
     @abc.abstractmethod
     def emphasised(self, text: str) -> str:
@@ -83,7 +83,7 @@ class Resolver(abc.ABC):
 
     def _reference(self, name: str, kind: str, text: Callable[[Label], str]) -> str:
         label, own = self._found(name, kind)
-        return self.link(text(label), label if own else None)
+        return self.link(text(label), label, own)
 
     def _found(self, name: str, kind: str) -> tuple[Label, bool]:
         """The label of that name, and whether it is this chapter's own."""
@@ -153,8 +153,8 @@ class Prose(Resolver):
     def equation(self, label: Label, body: str) -> str:
         return f'<span id="{label.anchor}"></span>\n\n$$\n{body} \\tag{{{label.number}}}\n$$\n'
 
-    def link(self, text: str, label: Label | None) -> str:
-        return f'<a href="#{label.anchor}">{html.escape(text)}</a>' if label else html.escape(text)
+    def link(self, text: str, label: Label, own: bool) -> str:
+        return f'<a href="#{label.anchor}">{html.escape(text)}</a>' if own else html.escape(text)
 
     def emphasised(self, text: str) -> str:
         return f"<em>{html.escape(text)}</em>"

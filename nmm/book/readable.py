@@ -37,8 +37,8 @@ class Readable(Resolver):
     def equation(self, label: Label, body: str) -> str:
         return f"$$\n{body} \\tag{{{label.number}}}\n$$"
 
-    def link(self, text: str, label: Label | None) -> str:
-        return text
+    def link(self, text: str, label: Label, own: bool) -> str:
+        return self.emphasised(text) if label.kind == "title" else text
 
     def emphasised(self, text: str) -> str:
         return f"*{text}*"

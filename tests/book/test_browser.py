@@ -119,7 +119,7 @@ TABLES = """() => [...document.querySelectorAll("article table")].map(table => {
             room: box.clientWidth, scrolls: style.overflowX == "auto" && style.backgroundImage.includes("gradient"),
             right: Math.round(table.getBoundingClientRect().right)};
 })"""
-PAPER = 718  # A4 between Chromium's margins [px]
+PAPER = 703  # A4 between the margins of book.css [px]
 
 
 @pytest.fixture(scope="module", params=["fixture", "book"])
@@ -158,4 +158,8 @@ def test_search_finds_a_word(visit, complaints):
     page = visit("search.html?q=zucchini")
     page.wait_for_selector("ul.search li a")
     assert "Points on a line" in page.locator("ul.search").inner_text()
+    page.wait_for_selector("ul.search p.context")
+    excerpt = page.locator("ul.search p.context").first.inner_text()
+    assert "The zucchini line is" in excerpt
+    assert "The last of 6 points" in excerpt and "chapter.check" not in excerpt and "charts.enable" not in excerpt, excerpt
     assert complaints == []

@@ -50,7 +50,7 @@ def test_the_numbers_are_readable_in_all_five_forms(book, tmp_path):
 def test_the_download_is_plain_markdown_and_runs(book):
     notebook = read_notebook(book.html / DOWNLOADS / "02_slope.ipynb")
     shown = said(notebook)
-    assert "Chapter Points on a line has the points, see Eq. 1.1 and Figure 1.1." in shown
+    assert "Chapter *Points on a line* has the points, see Eq. 1.1 and Figure 1.1." in shown
     assert "> Note > > A note with bold words and Kaplan et al. [2020]." in shown
     assert r"\frac{dy}{dx} = m . \tag{2.1}" in shown
     assert [cell.source for cell in notebook.cells if cell.cell_type == "code"] == \
