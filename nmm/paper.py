@@ -171,30 +171,16 @@ TABLE_12_SPARSE = {
 }
 SPARSITY = 7 / 8  # one of eight experts active, Sec. 4
 
-# Exponents printed in figures: alpha and beta of Figure 2, N/D ~ C^x of Figure 1.
-FIGURE_2 = {
-    "early": {"alpha": Printed("0.30051", "Figure 2"), "beta": Printed("0.33491", "Figure 2")},
-    "late": {"alpha": Printed("0.2777", "Figure 2"), "beta": Printed("0.34299", "Figure 2")},
-}
-FIGURE_1_N_OVER_D = {
-    "early": Printed("0.053", "Figure 1"),
-    "late": Printed("0.076", "Figure 1"),
-    "sparse": Printed("-0.312", "Figure 1"),
-}
-FIGURE_22_A = {"early": Printed("0.526", "Figure 22"), "late": Printed("0.694", "Figure 22")}
+# N/D ~ C^x in the prose; it repeats exponents of Table 2 as well, rounded.
+N_OVER_D = {"early": Printed("0.053", "Sec. 3.1"), "late": Printed("0.076", "Sec. 3.1")}
 
-# Frontiers L = K C^c.
+# Frontiers L = K C^c, read from descriptions of figures; Sec. 4.2 prints 29.574 and 27.086 in its text too.
 FIGURE_26 = (
     _frontier("late", "Figure 26", "29.923", "-0.0494"),
     _frontier("early", "Figure 26", "29.574", "-0.0492"),
     _frontier("sparse", "Figure 26", "27.086", "-0.048"),
 )
 FIGURE_9 = _frontier("sparse", "Figure 9", "26.287", "-0.047")
-FIGURE_1_SLOPES = {
-    "early": Printed("-0.0492", "Figure 1"),
-    "late": Printed("-0.0494", "Figure 1"),
-    "sparse": Printed("-0.0474", "Figure 1"),
-}
 FIGURE_5 = (
     _frontier("45-45-10", "Figure 5", "29.574", "-0.0492"),
     _frontier("40-20-40", "Figure 5", "28.590", "-0.0486"),
@@ -239,8 +225,13 @@ SIZES = {
 # Late fusion with one encoder: its size, and those of the decoders alone
 FIXED_ENCODER = Printed("3e8", "Figure 19")
 FIXED_DECODERS = {name: Printed(text, "Figure 19") for name, text in {"250M": "2.5e8", "834M": "834e6", "2B": "2e9", "3B": "3e9"}.items()}
+MOST_TOKENS = {  # of a run; the fewest are 250M
+    "early": Printed("400e9", "Figure 2, caption"), "late": Printed("400e9", "Figure 2, caption"), "sparse": Printed("600e9", "Sec. 4.2"),
+}
+FEWEST_TOKENS = Printed("250e6", "Figure 2, caption; Sec. 4.2")
 IMAGE_TEXT_RATIO = Printed("1.19", "Table 3, 45-45-10")     # image tokens over text tokens
 
-# App. C.2: D_v = 0.544 D for 45-45-10, but N_i = C/6D + 0.483 N_v.
+# App. C.2: N_opt is searched at D from 10B to 600B; D_v = 0.544 D for 45-45-10, but N_i = C/6D + 0.483 N_v.
+SEARCHED_TOKENS = (Printed("10e9", "App. C.2"), Printed("600e9", "App. C.2"))
 VISION_SHARE = Printed("0.544", "App. C.2")
 VISION_SHIFT = Printed("0.483", "App. C.2")

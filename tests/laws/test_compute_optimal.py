@@ -5,8 +5,11 @@ import pytest
 import sympy
 from scipy.optimize import minimize_scalar
 
+from nmm import paper
 from nmm.laws import exponents, late_fusion_optimum, optimum, regression
-from nmm.laws.use.optimum import encoder_line, power_law
+from nmm.laws.use import procedure
+from nmm.laws.use.optimum import encoder_line, grid_search, power_law
+from nmm.laws.use.planner import Eq1
 from tests.laws.conftest import PAPER_ROWS, loss_of, surface
 
 
@@ -58,8 +61,51 @@ def test_regression_agrees_with_the_closed_form_unless_its_grid_ends():
     fine, theory = regression(*values, C), exponents(0.301, 0.335)
     for name in theory:
         assert getattr(fine, name) == pytest.approx(float(theory[name]), abs=1e-5), name
-    paper = regression(*values, C, D=np.linspace(10e9, 600e9, 2000))
-    assert abs(paper.a - fine.a) > 1e-3
+    for spacing in ("linear", "logarithmic"):
+        assert abs(regression(*values, C, D=procedure.tokens(spacing, 2000)).a - fine.a) > 1e-3
+    wide = regression(*values, C, D=np.geomspace(1e7, 1e15, 8000))
+    for name in theory:
+        assert getattr(wide, name) == pytest.approx(float(theory[name]), abs=1e-3), name
+
+
+@pytest.mark.parametrize("row", PAPER_ROWS)
+def test_the_search_finds_the_closed_form_where_its_grid_is_wide(row):
+    values, C = surface(*PAPER_ROWS[row]), np.geomspace(1e18, 1e24, 7)
+    found, best = grid_search(*values, C, np.geomspace(1e6, 1e16, 20_000)), optimum(*values, C)
+    np.testing.assert_allclose(found.D, best.D, rtol=2e-3)
+    np.testing.assert_allclose(found.N, best.N, rtol=2e-3)
+    assert (found.L >= best.L).all()
+
+
+def test_the_ceiling_bends_the_sparse_exponents():
+    """Table 12's law: a = 0.344 and d = 1.91 with room, and what Table 2 prints with the ceiling of App. C.2."""
+    row = paper.TABLE_12_EQ_1
+    law = Eq1(**{key: getattr(row, key).value for key in ("E", "A", "B", "alpha", "beta")})
+    table = procedure.ceiling_bias(law, np.geomspace(3e19, 1e22, 40), [3e11, 6e11, 1e13])
+    theory = exponents(law.alpha, law.beta)
+    assert table["a"].iloc[-1] == pytest.approx(float(theory["a"]), abs=3e-4)
+    assert table["a"].is_monotonic_decreasing
+    assert table["d"].is_monotonic_increasing
+    with_ceiling = table.iloc[1]
+    assert with_ceiling["at ceiling"] > 0
+    assert with_ceiling["a"] == pytest.approx(0.356, abs=1e-3)
+    assert with_ceiling["d"] == pytest.approx(1.79, abs=5e-3)
+    tried = procedure.tried(next(law for law in paper.TABLE_2 if law.name == "sparse"))
+    assert tried["a"].min() < 0.361 < tried["a"].max()
+    assert tried["d"].min() < 1.797 < tried["d"].max()
+    # one set of optima cannot give a d above b/a (Cauchy and Schwarz): the slope of D on N against that of D on C
+    assert (tried["d"] <= tried["b"] / tried["a"] + 1e-12).all()
+
+
+def test_late_fusion_as_printed_shifts_by_its_encoder():
+    values, encoder, shift, C = surface(1.9, 0.29, 0.34), (0.18, -1.4e7), 0.483, np.array([1e21])
+    found = grid_search(*values, C, np.geomspace(1e9, 1e13, 20_000), encoder, shift)
+    assert C[0] == pytest.approx(6 * found.D[0] * (found.N[0] - shift * (0.18 * found.N[0] - 1.4e7)), rel=1e-12)
+    fine = late_fusion_optimum(*values, C, encoder, 1 - shift)
+    assert found.N[0] == pytest.approx(fine.N[0], rel=2e-3)
+    line = regression(*values, np.geomspace(1e20, 1e22, 9), encoder=encoder, shift=shift)
+    assert line.a + line.b == pytest.approx(1, abs=0.01)
+    assert procedure.encoder()[0] == pytest.approx(0.184, abs=1e-3)
 
 
 def test_late_fusion_without_an_encoder_is_early_fusion():
@@ -99,6 +145,10 @@ def test_encoder_line_and_bad_input():
         optimum(1.9, 1.0, 1.0, -0.1, 0.3, 1e20)
     with pytest.raises(ValueError, match="two different budgets"):
         regression(*values, np.array([1e20]))
+    with pytest.raises(ValueError, match="at every budget"):
+        regression(*values, np.array([1e15, 1e16]), D=procedure.tokens("linear", 60))
+    with pytest.raises(ValueError, match="spacing"):
+        procedure.tokens("even", 60)
     with pytest.raises(ValueError, match="vision_share"):
         late_fusion_optimum(*values, 1e20, (0, 0), 1.5)
     with pytest.raises(ValueError, match="N_counts"):

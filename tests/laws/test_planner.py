@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nmm import paper
 from nmm.cli import main
-from nmm.laws.use.planner import Eq1, budget, from_frontier, isoloss, published_law, with_inference
-from nmm.laws.use.table import fit_table
+from nmm.laws.use.planner import Cost, Eq1, Reach, budget, isoloss, with_inference
+from nmm.laws.use.published import ahead, crossing, published_law, total_parameters
+from nmm.laws.use.table import fit_table, select
 from tests.laws.conftest import grid, loss_of, surface
 
 LAW = Eq1(**dict(zip(("E", "A", "B", "alpha", "beta"), surface(1.9, 0.3, 0.34))))
@@ -51,12 +53,71 @@ def test_use_makes_the_best_model_smaller():
 
 def test_budgets_and_published_laws():
     assert budget(1000, "H100", 0.5) == pytest.approx(1000 * 3600 * 989.5e12 * 0.5)
-    law, note = published_law("early", tokens_per_parameter=30.0)
-    best = law.optimum(1e21)
+    early = published_law("early", tokens_per_parameter=30.0)
+    best = early.law.optimum(1e21)
     assert best.D / best.N == pytest.approx(30.0)
     assert best.L == pytest.approx(29.574 * 1e21**-0.0492)
-    assert "assumed" in note
-    assert published_law("sparse", 20.0)[0].A == 381773
+    assert "assumed" in early.note
+    assert published_law("sparse", 20.0).law.A == 381773
+
+
+def test_late_fusion_pays_for_its_encoder_apart():
+    late = published_law("late", tokens_per_parameter=25.0, draws=20)
+    cost, best = late.law.cost, late.law.optimum(1e21)
+    encoder = cost.slope * best.N + cost.intercept
+    assert 6 * (0.544 * encoder + best.N - encoder) * best.D == pytest.approx(1e21, rel=1e-9)
+    assert best.D / best.N == pytest.approx(25.0, rel=1e-3)
+    assert best.L == pytest.approx(29.923 * 1e21**-0.0494, rel=1e-9)
+    table = isoloss(late.law, 1e21)
+    assert table["C ratio"].min() == pytest.approx(1.0, rel=1e-6)
+    assert (table["L at C"] >= best.L - 1e-9).all()
+    plan = with_inference(late.law, float(best.L), 1e13)
+    assert plan.C_inference == pytest.approx(cost.flops(plan.N, 1e13) / 3)
+    assert plan.total < 1e21 + float(cost.flops_in_use(best.N, 1e13))
+    assert Cost().plain
+    assert not cost.plain
+
+
+def test_bands_cover_what_they_say_and_open_beyond_the_runs():
+    early, sparse = published_law("early", 20.0), published_law("sparse", 20.0)
+    assert early.spread
+    assert not sparse.spread
+    std = paper.TABLE_11["Std"]
+    assert early.draws[:, 3].std() == pytest.approx(std["alpha"].value, rel=0.1)
+    assert early.draws[:, 4].std() == pytest.approx(std["beta"].value, rel=0.1)
+    # E is not drawn: it follows, and its spread comes out near the one that is printed
+    assert 0.5 < early.draws[:, 0].std() / std["E"].value < 1.5
+    widths = [np.diff(early.band("L", C))[0] for C in (1e21, 1e22, 1e23, 1e24)]
+    assert widths == sorted(widths)
+    for law in (early, sparse):
+        low, high = law.band("L", 1e23)
+        assert low < law.law.optimum(1e23).L < high
+    np.testing.assert_array_equal(early.draws, published_law("early", 20.0).draws)
+    with pytest.raises(ValueError, match="level must be between"):
+        early.band("L", 1e22, 3)
+
+
+def test_sparse_loses_by_its_floor_beyond_the_runs():
+    early, sparse = published_law("early", 20.0), published_law("sparse", 20.0)
+    C = crossing(early, sparse, 1e20, 1e25)
+    assert early.law.optimum(C).L == pytest.approx(sparse.law.optimum(C).L, rel=1e-9)
+    assert C > sparse.reach.C, "the laws cross where neither has been seen"
+    assert crossing(early, sparse, 1e20, 1e21) is None
+    shares = ahead(early, sparse, [1e20, 1e22, 1e24])
+    assert shares[0] == 0
+    assert 0.5 < shares[2] < 1
+
+
+def test_reach_and_the_total_of_a_mixture():
+    reach = Reach(runs="some runs", C=1e20, N=1e9, D=2e10)
+    assert reach.beyond(1e20, 1e9, 2e10) == ()
+    assert [words[0] for words in reach.beyond(3e20, 5e8, 1e11)] == ["C", "D"]
+    with pytest.raises(ValueError, match="1e\\+03 times the largest of some runs"):
+        reach.check(1e23, 100)
+    sizes = {name: total_parameters(row[0].value) for name, row in paper.SIZES["moe"].items()}
+    assert sizes["275M"] == pytest.approx(1.20e9, rel=0.01)
+    assert sizes["3.35B"] == pytest.approx(17.53e9, rel=0.01)
+    assert 5 < total_parameters(1e10) / 1e10 < 5.5
 
 
 @pytest.mark.parametrize(
@@ -66,7 +127,10 @@ def test_budgets_and_published_laws():
         (lambda: budget(0, "H100", 0.5), "gpu_hours"),
         (lambda: budget(1, "H100", 40), "mfu"),
         (lambda: published_law("dense", 20), "no published law"),
-        (lambda: from_frontier(3.0, 0.3, 0.3, 29.6, -0.05, 1e21, 20), "above E"),
+        (lambda: published_law("early", 0.0), "above 0"),
+        (lambda: Eq1.through(E=3.0, alpha=0.3, beta=0.3, C=1e21, excess=-0.1, tokens_per_parameter=20), "above E"),
+        (lambda: Eq1(E=-1, A=1, B=1, alpha=0.3, beta=0.3), "must not be negative: got -1"),
+        (lambda: select(pd.DataFrame({"arch": ["early"]}), {"arch": "none"}), "arch = 'none' leaves no row: arch has early"),
         (lambda: with_inference(LAW, 1.0, 1e12), "cannot be reached"),
         (lambda: with_inference(LAW, 2.5, -1), "negative"),
     ],
@@ -113,11 +177,18 @@ def test_plan_command(runs, tmp_path, capsys):
     record = json.loads(target.read_text())
     assert 6 * record["N"] * record["D"] == pytest.approx(1e22)
     assert record["with_inference"]["total"] < 1e22 + 2 * record["N"] * 1e12
+    assert record["N_total"] > 4 * record["N"]
+    printed = capsys.readouterr().out
+    assert "EXTRAPOLATION: D is" in printed
+    assert "rounding alone" in printed
     own = ["--runs", str(runs), "--N", "params", "--D", "tokens", "--L", "loss", "--where", "arch=late"]
     assert main(["plan", *own, "--gpu-hours", "1000", "--json", str(target)]) == 0
     record = json.loads(target.read_text())
     assert record["intervals"]["N"][0] < record["N"] < record["intervals"]["N"][1]
-    assert "48 runs" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "48 runs" in printed
+    assert main(["plan", *own, "--flops", "1e26"]) == 2
+    assert "not carried beyond 100 times" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -129,7 +200,12 @@ def test_plan_command(runs, tmp_path, capsys):
         (["plan", "--law", "early"], "give the budget once"),
         (["plan", "--flops", "1e21"], "give one law"),
         (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "x=1"], "no column 'x'"),
+        (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "arch=none"], "leaves no row: arch has early, late"),
+        (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "arch"], "--where takes COLUMN=VALUE"),
         (["plan", "--flops", "-1", "--law", "sparse"], "must be positive"),
+        (["plan", "--flops", "1e21", "--law", "sparse", "--level", "3"], "between 0 and 1: got 3"),
+        (["plan", "--flops", "1e25", "--law", "early"], "not carried beyond 100 times"),
+        (["plan", "--flops", "1e21", "--coefficients", "-1", "300", "1500", ".3", ".33"], "must not be negative"),
     ],
 )
 def test_commands_bad_input(runs, capsys, arguments, message):

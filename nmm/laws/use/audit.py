@@ -1,4 +1,4 @@
-"""Published numbers recomputed: what follows from a row's own alpha and beta, within the rounding of both."""
+"""Published numbers recomputed, in closed form and by the paper's own procedure, within the rounding of both."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from nmm import paper
 from nmm.laws.use.optimum import exponents
+from nmm.laws.use.procedure import EXPONENTS, tried
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# The paper's own regression and closed form differ by up to 0.9 % (Table 9); beyond this no regression helps.
-REGRESSION_GAP = 0.015
-VERDICTS = ("agrees", "near", "cannot be right")
+VERDICTS = ("closed form", "procedure", "neither")
+RESAMPLES = 100  # of Table 11
 
 
 def derived_range(alpha: paper.Printed, beta: paper.Printed) -> dict[str, tuple[float, float, float]]:
@@ -27,98 +27,100 @@ def derived_range(alpha: paper.Printed, beta: paper.Printed) -> dict[str, tuple[
     return {name: (float(v[0]), float(v.min()), float(v.max())) for name, v in table.items()}
 
 
-def verdict(printed: paper.Printed, low: float, high: float, gap: float = REGRESSION_GAP) -> str:
-    """Whether a printed number can come from the interval: by rounding alone, within `gap` more, or not."""
-    if printed.low <= high and low <= printed.high:
-        return "agrees"
-    slack = gap * max(abs(low), abs(high), 1 / 3)  # a difference of exponents may be near zero
-    return "near" if printed.low <= high + slack and low - slack <= printed.high else "cannot be right"
-
-
-def audit(rows=None, gap: float = REGRESSION_GAP) -> pd.DataFrame:
-    """Recompute every derived number of published rows from their own alpha and beta.
+def verdict(printed: paper.Printed, closed: tuple[float, float], searched: tuple[float, float] | None = None) -> str:
+    """What gives a printed number within its rounding: the closed form, else the procedure, else neither.
 
     Args:
-        rows: `nmm.paper.LawRow`s; by default the paper's Tables 2 and 3, with Table 9, Table 11 and Figures 1 and 22.
-        gap: relative distance beyond rounding that still counts as near.
+        closed, searched: lowest and highest value of each; `searched` is None where the procedure has no part.
+    """
+    for name, ends in zip(VERDICTS, (closed, searched)):
+        if ends is not None and printed.low <= ends[1] and ends[0] <= printed.high:
+            return name
+    return "neither"
+
+
+def audit(rows=None) -> pd.DataFrame:
+    """Try every derived number of published rows, from their own alpha and beta, by both ways.
+
+    The closed form is the paper's Sec. 2.2; the procedure is App. C.2's, over all that its text leaves open
+    (`nmm.laws.use.procedure`). Only numbers of tables and of the prose are judged, none that was read off a figure; what the
+    prose repeats of a table is not judged twice.
+
+    Args:
+        rows: `nmm.paper.LawRow`s; by default the paper's Tables 2 and 3, with Table 9, Table 11 and Sec. 3.1.
     Returns:
-        One row a number: row, where, quantity, printed, recomputed, low and high (how far it could move by the
-        rounding of what it is computed from), verdict and, where one is needed, a note.
+        One row a number: row, where, quantity, printed, closed and its `closed low`, `closed high` by the rounding of
+        alpha and beta; `procedure low`, `procedure high` (NaN where it has no part); verdict and note.
     """
     import pandas as pd
 
     found = []
 
-    def add(row, printed, quantity, value, low, high, note=""):
-        found.append(
-            {
-                "row": row,
-                "where": printed.where,
-                "quantity": quantity,
-                "printed": printed.value,
-                "recomputed": value,
-                "low": low,
-                "high": high,
-                "verdict": verdict(printed, low, high, gap),
-                "note": note,
-            }
-        )
+    def add(row, printed, quantity, closed, searched=None, note=""):
+        low, high = searched if searched is not None else (np.nan, np.nan)
+        found.append({
+            "row": row, "where": printed.where, "quantity": quantity, "printed": printed.value,
+            "closed": closed[0], "closed low": closed[1], "closed high": closed[2],
+            "procedure low": low, "procedure high": high,
+            "verdict": verdict(printed, closed[1:], searched), "note": note,
+        })  # fmt: skip
 
-    for law in (*paper.TABLE_2, *paper.TABLE_3, paper.CHINCHILLA) if rows is None else rows:
-        for quantity, (value, low, high) in derived_range(law.alpha, law.beta).items():
-            printed = getattr(law, quantity)
-            if printed is not None:
-                add(law.name, printed, quantity, value, low, high, "from this row's alpha and beta")
-        if law.a is not None and law.b is not None:
-            low, high = law.a.low + law.b.low, law.a.high + law.b.high
-            total = paper.Printed(f"{law.a.value + law.b.value:.4f}", law.where)
-            add(
-                law.name,
-                total,
-                "a + b",
-                1.0,
-                1.0 - 0.5 * (high - low),
-                1.0 + 0.5 * (high - low),
-                "C = 6 N D means a + b = 1",
-            )
+    laws = (*paper.TABLE_2, *paper.TABLE_3) if rows is None else rows
+    closed, searched = {}, {}
+    for law in laws:
+        settings = tried(law)
+        closed[law.name] = derived_range(law.alpha, law.beta)
+        searched[law.name] = {name: (float(settings[name].min()), float(settings[name].max())) for name in EXPONENTS}
+        for quantity in EXPONENTS:
+            if (printed := getattr(law, quantity)) is not None:
+                add(law.name, printed, quantity, closed[law.name][quantity], searched[law.name][quantity])
     if rows is None:
-        _figures_and_errors(add)
+        for quantity in ("a", "b"):  # another paper's, by another procedure
+            printed = getattr(paper.CHINCHILLA, quantity)
+            add("Chinchilla", printed, quantity, derived_range(paper.CHINCHILLA.alpha, paper.CHINCHILLA.beta)[quantity])
+        for name, printed in paper.N_OVER_D.items():
+            value, low, high = closed[name]["dn"]
+            add(name, printed, "a - b", (-value, -high, -low), tuple(-v for v in reversed(searched[name]["dn"])), "N/D ~ C^(a - b)")
+        for method in paper.TABLE_9.values():
+            for quantity, printed in method.items():
+                add("early", printed, quantity, closed["early"][quantity], searched["early"][quantity])
+        _bootstrap(add)
     return pd.DataFrame(found)
 
 
-def _figures_and_errors(add) -> None:
-    """The exponents printed in figures, Table 9 against Figure 2, and the bootstrap of Table 11."""
-    laws = {law.name: law for law in paper.TABLE_2}
-    for name, printed in paper.FIGURE_1_N_OVER_D.items():
-        value, low, high = derived_range(laws[name].alpha, laws[name].beta)["dn"]
-        add(name, printed, "a - b", -value, -high, -low, "N/D ~ C^(a - b)")
-    for name, printed in paper.FIGURE_22_A.items():
-        add(name, printed, "a", *derived_range(laws[name].alpha, laws[name].beta)["a"], "Figure 22 against Table 2")
-    for quantity, printed in paper.TABLE_9["closed form"].items():
-        early = paper.FIGURE_2["early"]
-        add(
-            "early",
-            printed,
-            quantity,
-            *derived_range(early["alpha"], early["beta"])[quantity],
-            "from Figure 2's five digits",
-        )
+def _bootstrap(add, draws: int = 20_000) -> None:
+    """The means and spreads of Table 11, from its alpha and beta; their correlation is not printed, so a range of it is tried.
+
+    b is judged against a instead, as printed beside it: in closed form and in any one search b = 1 - a in every resample, so
+    that the means add up to one and the spreads are the same, whatever the resamples were.
+    """
     mean, spread = paper.TABLE_11["Avg"], paper.TABLE_11["Std"]
-    total = paper.Printed(f"{mean['a'].value + mean['b'].value:.5f}", mean["a"].where)
-    add("early", total, "mean of a + b", 1.0, 1.0 - 1e-5, 1.0 + 1e-5, "a + b = 1 in every resample")
-    add(
-        "early",
-        spread["a"],
-        "std of a",
-        spread["b"].value,
-        spread["b"].low,
-        spread["b"].high,
-        "b = 1 - a has the same spread",
-    )
+    rng = np.random.default_rng(0)
+    moments = {}
+    for correlation in (-0.9, -0.5, 0.0, 0.5, 0.9):
+        first, other = rng.standard_normal((2, draws))
+        second = correlation * first + np.sqrt(1 - correlation**2) * other
+        alpha = mean["alpha"].value + spread["alpha"].value * first
+        beta = mean["beta"].value + spread["beta"].value * second
+        kept = (alpha > 0) & (beta > 0)
+        for name, values in exponents(alpha[kept], beta[kept]).items():
+            moments.setdefault(name, []).append((values.mean(), values.std()))
+    for quantity in ("a", "d"):
+        means, spreads = np.array(moments[quantity]).T
+        # two standard errors of a mean, and of a spread, over 100 resamples
+        room = 2 * spread[quantity].value / np.sqrt(RESAMPLES)
+        share = 2 / np.sqrt(2 * RESAMPLES)
+        middle = len(means) // 2
+        add("early", mean[quantity], f"mean of {quantity}", (means[middle], means.min() - room, means.max() + room))
+        add("early", spread[quantity], f"spread of {quantity}", (spreads[middle], spreads.min() * (1 - share), spreads.max() * (1 + share)))
+    a, note = mean["a"], "b = 1 - a in every resample"
+    add("early", mean["b"], "mean of b", (1 - a.value, 1 - a.high, 1 - a.low), note=note)
+    a = spread["a"]
+    add("early", spread["b"], "spread of b", (a.value, a.low, a.high), note=note)
 
 
 def audit_frontiers() -> pd.DataFrame:
-    """The published frontiers L = K C^c against Eq. 1 and against each other.
+    """The frontiers L = K C^c, as read off figures, against Eq. 1 and against each other; no verdict rests on them.
 
     Returns:
         One row a frontier: K, c; the loss at 1e21 FLOPs; E of the same row; `C at E`, the budget at which the power

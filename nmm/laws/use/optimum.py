@@ -88,28 +88,50 @@ def regress(C: np.ndarray, N: np.ndarray, D: np.ndarray) -> Regression:
     return Regression(**{k: v[0] for k, v in fitted.items()}, **{f"K_{k}": v[1] for k, v in fitted.items()})
 
 
-def regression(E, A, B, alpha, beta, C: np.ndarray, D: np.ndarray | None = None, points: int = 4000) -> Regression:
-    """The exponents of the optimum as the paper finds them: numerically, then regressed on logs.
+def grid_search(E, A, B, alpha, beta, C: np.ndarray, D: np.ndarray, encoder=(0.0, 0.0), shift: float = 0.0) -> Optimum:
+    """The best of given D at each budget: the paper's search, with all that a grid does to its answer.
 
-    At each C the loss is evaluated on a grid of D with N = C/6D, and the best point is taken.
+    Args:
+        C: budgets [FLOPs], (k,); D: the grid [tokens], (m,).
+        encoder: slope and intercept of the vision encoder's size N_v against N, see `encoder_line`.
+        shift: s in N = C/6D + s N_v, the part of the encoder that a token does not pass; 0 without an encoder.
+    Returns:
+        Optimum of shape (k,), unrefined: D is a point of the grid, and its ends where the best D is beyond.
+    Source: the paper, App. C.2.
+    """
+    C, D = np.asarray(C, dtype=float), np.asarray(D, dtype=float)
+    slope, intercept = encoder
+    N = (C[:, None] / (FLOPS_PER_PARAMETER_TOKEN * D) + shift * intercept) / (1 - shift * slope)
+    loss = np.full(N.shape, np.inf)
+    np.copyto(loss, E + A / np.abs(N) ** alpha + B / D**beta, where=N > 0)
+    rows, best = np.arange(len(C)), np.argmin(loss, axis=1)
+    return Optimum(C, N[rows, best], D[best], loss[rows, best])
+
+
+def regression(
+    E, A, B, alpha, beta, C: np.ndarray, D: np.ndarray | None = None, encoder=(0.0, 0.0), shift: float = 0.0
+) -> Regression:
+    """The exponents of the optimum as the paper finds them: numerically, then regressed on logs.
 
     Args:
         C: at least two budgets [FLOPs].
-        D: the grid [tokens]; the paper's is `linspace(10e9, 600e9, ...)`, whose ends bias the exponents where
-            the best D is outside. By default geometric, wide enough for any optimum.
+        D: the grid that `grid_search` tries [tokens]; `nmm.laws.use.procedure` has the paper's, whose ends and steps
+            bend the exponents. None finds each optimum to the last digit, wherever it is.
+        encoder, shift: as in `grid_search`.
+    Raises:
+        ValueError: fewer than two budgets, or every best D is one and the same point of the grid.
     Source: the paper, App. C.2 ("very close results" to the closed form, Table 9).
     """
     C = np.asarray(C, dtype=float)
     if C.ndim != 1 or len(np.unique(C)) < 2:
         raise ValueError(f"a regression needs at least two different budgets: got C of shape {C.shape}")
     if D is None:
-        best = late_fusion_optimum(E, A, B, alpha, beta, C, encoder=(0.0, 0.0), vision_share=0.0, points=points)
-        return regress(C, best.N, best.D)
-    tokens = np.broadcast_to(np.asarray(D, dtype=float), (len(C), len(D)))
-    N = C[:, None] / (FLOPS_PER_PARAMETER_TOKEN * tokens)
-    best = np.argmin(E + A / N**alpha + B / tokens**beta, axis=1)
-    rows = np.arange(len(C))
-    return regress(C, N[rows, best], tokens[rows, best])
+        best = late_fusion_optimum(E, A, B, alpha, beta, C, encoder=encoder, vision_share=1 - shift)
+    else:
+        best = grid_search(E, A, B, alpha, beta, C, D, encoder, shift)
+    if np.ptp(best.D) == 0:
+        raise ValueError(f"the best D is {best.D[0]:g} tokens at every budget: widen the grid or the range of budgets")
+    return regress(C, best.N, best.D)
 
 
 def late_fusion_optimum(
@@ -127,6 +149,7 @@ def late_fusion_optimum(
     """Compute-optimal late fusion, C = 6 (N_v D_v + N_t D), found numerically: the encoder's size follows N.
 
     Args:
+        E, A, B, alpha, beta: of Eq. 1, natural units; numbers, or one a budget (k,).
         C: budgets [FLOPs], (k,).
         encoder: slope and intercept of N_v = slope N + intercept [parameters], see `encoder_line`.
         vision_share: D_v / D, the share of tokens that the vision encoder sees, from the data.
@@ -143,6 +166,7 @@ def late_fusion_optimum(
     if N_counts not in ("total", "decoder"):
         raise ValueError(f'N_counts must be "total" or "decoder": got {N_counts!r}')
     slope, intercept = encoder
+    E, A, B, alpha, beta = (np.asarray(v, dtype=float) for v in (E, A, B, alpha, beta))
     C = np.atleast_1d(np.asarray(C, dtype=float))
     # Of each parameter of N, how much works on each token; the encoder's part works on `vision_share` of them.
     per_N = 1 - slope * (1 - vision_share) if N_counts == "total" else 1 + slope * vision_share
@@ -150,7 +174,8 @@ def late_fusion_optimum(
     D = np.sqrt(C / FLOPS_PER_PARAMETER_TOKEN)[:, None] * np.geomspace(1e-5, 1e5, points)
     N = (C[:, None] / (FLOPS_PER_PARAMETER_TOKEN * D) - constant) / per_N
     loss = np.full(N.shape, np.inf)
-    np.copyto(loss, E + A / np.abs(N) ** alpha + B / D**beta, where=N > 0)
+    each = (E[..., None], A[..., None], B[..., None], alpha[..., None], beta[..., None])
+    np.copyto(loss, each[0] + each[1] / np.abs(N) ** each[3] + each[2] / D ** each[4], where=N > 0)
     rows, best = np.arange(len(C)), np.clip(np.argmin(loss, axis=1), 1, points - 2)
     # The vertex of the parabola through the three lowest points removes the grid's rounding.
     low, mid, high = (loss[rows, best + k] for k in (-1, 0, 1))

@@ -7,24 +7,92 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmm.laws.use.optimum import FLOPS_PER_PARAMETER_TOKEN, optimum
+from nmm.laws.use.optimum import FLOPS_PER_PARAMETER_TOKEN, Optimum, late_fusion_optimum, optimum
 from nmm.training.devices import peak_flops
 
 if TYPE_CHECKING:
     import pandas as pd
 
 INFERENCE_FLOPS_PER_PARAMETER_TOKEN = 2.0  # forward pass only
+REACH = 100.0  # a law is carried to at most this many times its largest run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a token costs: C = 6 D (N - (1 - vision_share) N_v), with N_v = slope N + intercept the vision encoder's size.
+
+    The default is a model without an encoder, C = 6 N D. Source: the paper, Table 1 and App. C.2, C = 6 (N_v D_v + N_t D).
+    """
+
+    slope: float = 0.0
+    intercept: float = 0.0     # [parameters]
+    vision_share: float = 1.0  # D_v / D
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is 6 N D."""
+        return self.slope == self.intercept == 0 or self.vision_share == 1
+
+    def worked(self, N):
+        """Parameters that work on the average token [parameters]."""
+        N = np.asarray(N, dtype=float)
+        return N - (1 - self.vision_share) * (self.slope * N + self.intercept)
+
+    def flops(self, N, D):
+        """Training compute [FLOPs]."""
+        return FLOPS_PER_PARAMETER_TOKEN * self.worked(N) * np.asarray(D, dtype=float)
+
+    def tokens(self, N, C):
+        """Tokens that C FLOPs pay for [tokens]."""
+        return C / FLOPS_PER_PARAMETER_TOKEN / self.worked(N)
+
+    def flops_in_use(self, N, T):
+        """Compute of T tokens processed after training, forward only [FLOPs]."""
+        return INFERENCE_FLOPS_PER_PARAMETER_TOKEN * self.worked(N) * T
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eq1:
-    """Coefficients of Eq. 1 in natural units: E [nats/token], A, B, alpha, beta."""
+    """Coefficients of Eq. 1 in natural units: E [nats/token], A, B, alpha, beta; and what a token costs.
+
+    Raises:
+        ValueError: E is negative or not a number.
+    """
 
     E: float
     A: float
     B: float
     alpha: float
     beta: float
+    cost: Cost = Cost()
+
+    def __post_init__(self) -> None:
+        if not self.E >= 0:
+            raise ValueError(f"E, the lowest loss that the law allows, must not be negative: got {self.E:g}")
+
+    @classmethod
+    def through(
+        cls, *, E: float, alpha: float, beta: float, C: float, excess: float, tokens_per_parameter: float, cost: Cost = Cost()
+    ) -> Eq1:
+        """The law whose optimum at C has the loss E + excess and a given D*/N*: these two fix A and B.
+
+        Raises:
+            ValueError: the excess or the ratio is not positive.
+        """
+        if not (excess > 0 and tokens_per_parameter > 0):
+            raise ValueError(
+                f"the loss at {C:g} FLOPs must lie above E = {E:g}, and D*/N* above 0: "
+                f"got {E + excess:.4g} and {tokens_per_parameter:g}"
+            )
+        # 6 r N (per N + constant) = C is a quadratic in N
+        per, constant = cost.worked(1.0) - cost.worked(0.0), cost.worked(0.0)
+        work = C / FLOPS_PER_PARAMETER_TOKEN / tokens_per_parameter
+        N = float((np.sqrt(constant**2 + 4 * per * work) - constant) / (2 * per))
+        D = tokens_per_parameter * N
+        # At the optimum alpha A/N^alpha = share beta B/D^beta, share = d ln(worked)/d ln N, and the terms add up to the excess.
+        share = float(per * N / cost.worked(N))
+        of_N = excess * beta * share / (alpha + beta * share)
+        return cls(E=E, A=of_N * N**alpha, B=(excess - of_N) * D**beta, alpha=alpha, beta=beta, cost=cost)
 
     def loss(self, N, D) -> np.ndarray:
         """L(N, D) [nats/token]."""
@@ -34,15 +102,52 @@ class Eq1:
             + self.B / np.asarray(D, dtype=float) ** self.beta
         )
 
-    def optimum(self, C):
+    def optimum(self, C) -> Optimum:
         """Compute-optimal N, D and L at C [FLOPs]."""
-        return optimum(self.E, self.A, self.B, self.alpha, self.beta, C)
+        if self.cost.plain:
+            return optimum(self.E, self.A, self.B, self.alpha, self.beta, C)
+        if not np.all(np.isfinite(C) & (np.asarray(C) > 0)):
+            raise ValueError(f"C, the compute budget in FLOPs, must be positive and finite: got {C}")
+        encoder = (self.cost.slope, self.cost.intercept)
+        best = late_fusion_optimum(self.E, self.A, self.B, self.alpha, self.beta, np.ravel(C), encoder, self.cost.vision_share)
+        return Optimum(*(value.reshape(np.shape(C))[()] for value in (best.C, best.N, best.D, best.L)))
 
     def tokens_for(self, N, L) -> np.ndarray:
         """Tokens at which a model of N parameters reaches loss L; infinite where none do."""
         room = L - self.E - self.A / np.asarray(N, dtype=float) ** self.alpha
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(room > 0, (self.B / np.where(room > 0, room, 1.0)) ** (1 / self.beta), np.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Where a law has been seen: the largest budget, size and number of tokens of the runs behind it."""
+
+    runs: str
+    C: float
+    N: float
+    D: float
+
+    def beyond(self, C: float, N: float, D: float) -> tuple[str, ...]:
+        """What of a plan lies beyond the runs, in words; nothing where all is within."""
+        asked = {"C": (C, self.C, "FLOPs"), "N": (N, self.N, "parameters"), "D": (D, self.D, "tokens")}
+        return tuple(
+            f"{name} is {value / largest:.3g} times the largest of {self.runs}, {largest:.3g} {unit}"
+            for name, (value, largest, unit) in asked.items()
+            if value > largest * (1 + 1e-9)
+        )
+
+    def check(self, C: float, factor: float) -> None:
+        """Refuse a budget more than `factor` times the largest run's.
+
+        Raises:
+            ValueError: with the budget, the largest run's and the factor.
+        """
+        if not C <= factor * self.C:
+            raise ValueError(
+                f"a budget of {C:.2g} FLOPs is {C / self.C:.2g} times the largest of {self.runs} ({self.C:.2g}): the law is not "
+                f"carried beyond {factor:g} times; ask for a smaller budget, or allow a larger factor (reach)"
+            )
 
 
 def budget(gpu_hours: float, gpu: str, mfu: float) -> float:
@@ -64,33 +169,6 @@ def budget(gpu_hours: float, gpu: str, mfu: float) -> float:
     return gpu_hours * 3600.0 * peak * mfu
 
 
-def from_frontier(
-    E: float, alpha: float, beta: float, K: float, c: float, C: float, tokens_per_parameter: float
-) -> Eq1:
-    """A and B of a published row that gives only E, alpha, beta and a frontier K C^c.
-
-    The loss on the frontier at C fixes one combination of A and B; D*/N* at C, which the caller assumes, the other.
-
-    Raises:
-        ValueError: the frontier at C is not above E, or the ratio is not positive.
-    """
-    excess = K * C**c - E
-    if not (excess > 0 and tokens_per_parameter > 0):
-        raise ValueError(
-            f"the frontier at {C:g} FLOPs must lie above E = {E:g}, and D*/N* above 0: got {excess + E:.4g}"
-        )
-    N = np.sqrt(C / FLOPS_PER_PARAMETER_TOKEN / tokens_per_parameter)
-    D = tokens_per_parameter * N
-    # At the optimum alpha A/N^alpha = beta B/D^beta, and the two terms add up to the excess.
-    return Eq1(
-        E=E,
-        A=excess * beta / (alpha + beta) * N**alpha,
-        B=excess * alpha / (alpha + beta) * D**beta,
-        alpha=alpha,
-        beta=beta,
-    )
-
-
 def isoloss(law: Eq1, C: float, factors=None) -> pd.DataFrame:
     """The cost of another size: tokens and compute to reach the optimal loss with N = factor N*, and the loss at C.
 
@@ -108,8 +186,8 @@ def isoloss(law: Eq1, C: float, factors=None) -> pd.DataFrame:
     N = factors * best.N
     D = law.tokens_for(N, best.L)
     return pd.DataFrame({
-        "N / N*": factors, "N": N, "D": D, "C ratio": FLOPS_PER_PARAMETER_TOKEN * N * D / C,
-        "L at C": law.loss(N, C / FLOPS_PER_PARAMETER_TOKEN / N),
+        "N / N*": factors, "N": N, "D": D, "C ratio": law.cost.flops(N, D) / C,
+        "L at C": law.loss(N, law.cost.tokens(N, C)),
     })  # fmt: skip
 
 
@@ -130,7 +208,8 @@ class InferencePlan:
 
 
 def with_inference(law: Eq1, L: float, inference_tokens: float) -> InferencePlan:
-    """The size and tokens that reach loss L with the least compute over training and use: 6 N D + 2 N T.
+    """The size and tokens that reach loss L with the least compute over training and use: 6 N D + 2 N T
+    (or what the law's cost says).
 
     Args:
         L: loss to reach [nats/token]; inference_tokens: T, tokens processed over the life of the model.
@@ -150,43 +229,14 @@ def with_inference(law: Eq1, L: float, inference_tokens: float) -> InferencePlan
 
     def log_cost(x: float) -> float:
         N = np.exp(x)
-        D = law.tokens_for(N, L)
-        total = FLOPS_PER_PARAMETER_TOKEN * N * D + INFERENCE_FLOPS_PER_PARAMETER_TOKEN * N * inference_tokens
+        total = law.cost.flops(N, law.tokens_for(N, L)) + law.cost.flops_in_use(N, inference_tokens)
         return float(np.log(total)) if np.isfinite(total) else 1e6
 
-    ends = (np.log(N_least) + 1e-9, np.log(N_train) + 1e-3)
+    # An encoder's fixed part moves the best size by a few per cent either way.
+    ends = (np.log(N_least) + 1e-9, np.log(N_train) + (1e-3 if law.cost.plain else 0.5))
     found = minimize_scalar(log_cost, bounds=ends, method="bounded", options={"xatol": 1e-10})
     N = float(np.exp(found.x))
     D = float(law.tokens_for(N, L))
-    C_inference = INFERENCE_FLOPS_PER_PARAMETER_TOKEN * N * inference_tokens
-    return InferencePlan(N=N, D=D, L=L, C_train=FLOPS_PER_PARAMETER_TOKEN * N * D, C_inference=C_inference)
-
-
-def published_law(name: str, tokens_per_parameter: float) -> tuple[Eq1, str]:
-    """A law of the paper by name, and a note on what of it is published and what is assumed.
-
-    Args:
-        name: "sparse" (all of Eq. 1 is in Table 12), "early" or "late" (A and B are not published; they follow
-            from Figure 26's frontier at 1e21 FLOPs and an assumed D*/N* there).
-        tokens_per_parameter: the assumed D*/N* at 1e21 FLOPs; not used for "sparse".
-    Raises:
-        ValueError: an unknown name.
-    """
-    from nmm import paper
-
-    if name == "sparse":
-        row = paper.TABLE_12_EQ_1
-        values = {key: getattr(row, key).value for key in ("E", "A", "B", "alpha", "beta")}
-        return Eq1(**values), "Table 12, Eq. 1; N counts active parameters"
-    row = next((law for law in paper.TABLE_2 if law.name == name), None)
-    frontier = next((f for f in paper.FIGURE_26 if f.name == name), None)
-    if row is None or frontier is None:
-        raise ValueError(f"no published law {name!r}: there are early, late and sparse")
-    law = from_frontier(
-        row.E.value, row.alpha.value, row.beta.value, frontier.K.value, frontier.c.value, 1e21, tokens_per_parameter
+    return InferencePlan(
+        N=N, D=D, L=L, C_train=float(law.cost.flops(N, D)), C_inference=float(law.cost.flops_in_use(N, inference_tokens))
     )
-    note = (
-        f"Table 2 and Figure 26; A and B are not published: D*/N* = {tokens_per_parameter:g} at 1e21 FLOPs is assumed, "
-        "so N* and D* hold up to that choice"
-    )
-    return law, note

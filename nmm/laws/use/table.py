@@ -68,6 +68,25 @@ def _plain(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def select(table: pd.DataFrame, where: dict, what: str = "where") -> pd.DataFrame:
+    """The rows of a table whose columns have the given values, compared as text; all of them where nothing is asked.
+
+    Args:
+        what: name of the option, for the message.
+    Raises:
+        ValueError: a column that the table lacks, or no row left; the message names the values that there are.
+    """
+    for column, value in where.items():
+        if column not in table.columns:
+            raise ValueError(f"{what}: no column {column!r}: the table has {', '.join(map(str, table.columns))}")
+        kept = table[table[column].astype(str) == str(value)]
+        if kept.empty:
+            there = ", ".join(table[column].astype(str).unique()[:8])
+            raise ValueError(f"{what}: {column} = {value!r} leaves no row: {column} has {there}")
+        table = kept
+    return table
+
+
 def fit_table(
     table: pd.DataFrame,
     N: str = "N",
