@@ -112,6 +112,14 @@ class Eq1:
         best = late_fusion_optimum(self.E, self.A, self.B, self.alpha, self.beta, np.ravel(C), encoder, self.cost.vision_share)
         return Optimum(*(value.reshape(np.shape(C))[()] for value in (best.C, best.N, best.D, best.L)))
 
+    def anchor(self, C: float) -> dict[str, float]:
+        """The law as seen from one optimum, as the planner in the page computes with it: see `nmm.charts.planning.planner`."""
+        best, constant = self.optimum(C), float(self.cost.worked(0.0))
+        return {
+            "E": self.E, "alpha": self.alpha, "beta": self.beta, "C0": C, "excess": float(best.L) - self.E,
+            "ratio": float(best.D / best.N), "per_parameter": float(self.cost.worked(1.0)) - constant, "constant": constant,
+        }  # fmt: skip
+
     def tokens_for(self, N, L) -> np.ndarray:
         """Tokens at which a model of N parameters reaches loss L; infinite where none do."""
         room = L - self.E - self.A / np.asarray(N, dtype=float) ** self.alpha

@@ -29,15 +29,18 @@ SEARCHED_PER_PARAMETER = (12.0, 20.0, 50.0, 100.0, 200.0)
 EXPONENTS = ("a", "b", "d", "n", "dn")
 
 
-def tokens(spacing: str, points: int) -> np.ndarray:
+def tokens(spacing: str, points: int, most_tokens: float = paper.MOST_TOKENS["early"].value) -> np.ndarray:
     """The grid of D of App. C.2, 10B to 600B [tokens].
 
+    Args:
+        most_tokens: of a run; for other runs than the paper's the grid is scaled by it.
     Raises:
         ValueError: a spacing other than "linear" and "logarithmic".
     """
     if spacing not in ("linear", "logarithmic"):
         raise ValueError(f'spacing must be "linear" (App. C.2) or "logarithmic" (Sec. 3.1): got {spacing!r}')
-    low, high = (end.value for end in paper.SEARCHED_TOKENS)
+    scale = most_tokens / paper.MOST_TOKENS["early"].value
+    low, high = (end.value * scale for end in paper.SEARCHED_TOKENS)
     return np.linspace(low, high, points) if spacing == "linear" else np.geomspace(low, high, points)
 
 

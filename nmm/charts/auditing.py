@@ -1,0 +1,81 @@
+"""Charts of the audit: printed numbers beside what gives them."""
+
+import altair as alt
+import pandas as pd
+
+from nmm.charts.theme import CATEGORY
+
+VERDICTS = ("closed form", "neither", "procedure")  # in the order of the palette: blue, vermillion, green
+
+
+def judged(table: pd.DataFrame) -> alt.FacetChart:
+    """Printed exponents of each row against the closed form, with the procedure's range; a panel a quantity.
+
+    Args:
+        table: columns row, where, quantity, printed, closed, `procedure low`, `procedure high` and verdict, as of `audit`.
+    """
+    table = table.rename(columns={"procedure low": "low", "procedure high": "high"})
+    for name in ("printed", "low", "high"):
+        table[f"{name} gap"] = 100 * (table[name] / table["closed"] - 1)
+    y = alt.Y("row:N", sort=None, title=None)
+    base = alt.Chart(table)
+    layers = alt.layer(
+        base.mark_bar(height=7, opacity=0.25, color=CATEGORY[5]).encode(
+            x=alt.X("low gap:Q", title="beside the closed form [%]", axis=alt.Axis(tickCount=4)), x2="high gap:Q", y=y),
+        base.mark_rule(opacity=0.4).encode(x=alt.datum(0)),
+        base.mark_point(filled=True, size=80, opacity=1).encode(
+            x="printed gap:Q", y=y,
+            color=alt.Color("verdict:N", title=None, scale=alt.Scale(domain=VERDICTS), legend=alt.Legend(orient="top")),
+            shape=alt.Shape("verdict:N", title=None, scale=alt.Scale(domain=VERDICTS)),
+            tooltip=["row", "where", "quantity", alt.Tooltip("printed:Q"), alt.Tooltip("closed:Q", format=".4f"),
+                     alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f"), "verdict"],
+        ),
+    )  # fmt: skip
+    return layers.properties(width=150, height=alt.Step(20)).facet(
+        column=alt.Column("quantity:N", sort=None, title=None), title="Printed exponents of Tables 2 and 3 beside the closed form"
+    )
+
+
+def ceiling(table: pd.DataFrame, printed: float, closed: float, at: float) -> alt.LayerChart:
+    """An exponent found by searching the tokens up to a ceiling.
+
+    Args:
+        table: columns ceiling [tokens] and a.
+        printed: the published exponent; closed: the closed form's; at: the paper's ceiling [tokens].
+    """
+    levels = pd.DataFrame({"y": [printed, closed], "words": [f"printed: {printed:g}", f"closed form: {closed:.3f}"]})
+    x = alt.X("ceiling:Q", title="largest D that is searched [tokens]", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=6))
+    y = alt.Y("a:Q", title="a in N* ~ C^a", scale=alt.Scale(zero=False))
+    far = float(table["ceiling"].max())
+    return alt.layer(
+        alt.Chart(table).mark_line().encode(x=x, y=y, tooltip=[alt.Tooltip("ceiling:Q", format=".3s"), alt.Tooltip("a:Q", format=".4f")]),
+        alt.Chart(levels).mark_rule(strokeDash=[5, 4]).encode(y="y:Q"),
+        alt.Chart(levels.assign(x=far)).mark_text(align="right", dy=-7).encode(x="x:Q", y="y:Q", text="words:N"),
+        alt.Chart(pd.DataFrame({"x": [at]})).mark_rule(color=CATEGORY[1], opacity=1).encode(x="x:Q"),
+        alt.Chart(pd.DataFrame({"x": [at], "words": ["the paper's"]})).mark_text(align="left", dx=5, color=CATEGORY[1]).encode(
+            x="x:Q", y=alt.value(12), text="words:N"),
+        title="The sparse exponent a against the ceiling of the search",
+    )  # fmt: skip
+
+
+def assumed(table: pd.DataFrame, printed: dict[str, float], plausible: tuple[float, float]) -> alt.FacetChart:
+    """What the procedure gives for every split that a row leaves open, a panel an exponent.
+
+    Args:
+        table: columns ratio (the assumed D*/N*), quantity, low and high over the settings of the search.
+        printed: quantity -> the published value.
+        plausible: ends of the ratios at which the row's own runs could hold the optimum.
+    """
+    table = table.assign(printed=table["quantity"].map(printed), left=plausible[0], right=plausible[1])
+    x = alt.X("ratio:Q", title="assumed D*/N* at 1e21 FLOPs", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=4))
+    base = alt.Chart(table)
+    layers = alt.layer(
+        base.mark_rect(color=CATEGORY[5], opacity=0.02).encode(x="left:Q", x2="right:Q"),
+        base.mark_area(color=CATEGORY[0], opacity=0.45).encode(
+            x=x, y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)), y2="high:Q",
+            tooltip=[alt.Tooltip("ratio:Q", format=".3g"), alt.Tooltip("low:Q", format=".3f"), alt.Tooltip("high:Q", format=".3f")]),
+        base.mark_rule(color=CATEGORY[1], strokeWidth=2, opacity=0.2).encode(y="printed:Q"),
+    )  # fmt: skip
+    return layers.properties(width=235, height=220).facet(
+        facet=alt.Facet("quantity:N", sort=None, title=None), columns=2, title="Late fusion: what the search gives for each assumed D*/N*"
+    ).resolve_scale(y="independent")
