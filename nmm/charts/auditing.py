@@ -44,7 +44,7 @@ def ceiling(table: pd.DataFrame, printed: float, closed: float, at: float) -> al
         printed: the published exponent; closed: the closed form's; at: the paper's ceiling [tokens].
     """
     levels = pd.DataFrame({"y": [printed, closed], "words": [f"printed: {printed:g}", f"closed form: {closed:.3f}"]})
-    x = alt.X("ceiling:Q", title="largest D that is searched [tokens]", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=6))
+    x = alt.X("ceiling:Q", title="largest D that is searched [tokens]", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=6, labelExpr="replace(datum.label, 'G', 'B')"))
     y = alt.Y("a:Q", title="a in N* ~ C^a", scale=alt.Scale(zero=False))
     far = float(table["ceiling"].max())
     return alt.layer(
@@ -70,7 +70,7 @@ def assumed(table: pd.DataFrame, printed: dict[str, float], plausible: tuple[flo
     x = alt.X("ratio:Q", title="assumed D*/N* at 1e21 FLOPs", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=4))
     base = alt.Chart(table)
     layers = alt.layer(
-        base.mark_rect(color=CATEGORY[5], opacity=0.02).encode(x="left:Q", x2="right:Q"),
+        base.mark_rect(color=CATEGORY[5], opacity=0.008).encode(x="left:Q", x2="right:Q"),
         base.mark_area(color=CATEGORY[0], opacity=0.45).encode(
             x=x, y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)), y2="high:Q",
             tooltip=[alt.Tooltip("ratio:Q", format=".3g"), alt.Tooltip("low:Q", format=".3f"), alt.Tooltip("high:Q", format=".3f")]),

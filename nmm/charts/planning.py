@@ -19,11 +19,13 @@ def optimal_losses(table: pd.DataFrame) -> alt.LayerChart:
     """
     table = table.assign(part=np.where(table["inside"], WITHIN, BEYOND))
     # the two parts of a line meet: the last point within is the first beyond
-    joints = table[table["inside"]].sort_values("C").groupby("law", sort=False).tail(1).assign(part=BEYOND)
-    colour = alt.Color("law:N", title=None, sort=None, legend=alt.Legend(orient="top"))
+    ending = table[table["law"].isin(table.loc[~table["inside"], "law"])]
+    joints = ending[ending["inside"]].sort_values("C").groupby("law", sort=False).tail(1).assign(part=BEYOND)
+    names = alt.Scale(domain=table["law"].unique().tolist())
+    colour = alt.Color("law:N", title=None, scale=names, legend=alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3))
     y = alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))
     return alt.layer(
-        alt.Chart(table.dropna(subset=["low"])).mark_area(opacity=0.18).encode(x=flop_axis(), y=alt.Y("low:Q", title=LOSS), y2="high:Q", color=colour),
+        alt.Chart(table.dropna(subset=["low"])).mark_area(opacity=0.18).encode(x=flop_axis(), y=alt.Y("low:Q", title=LOSS), y2="high:Q", color=alt.Color("law:N", scale=names, legend=None)),
         alt.Chart(pd.concat([table, joints])).mark_line().encode(
             x=flop_axis(), y=y, color=colour, strokeDash=_DASH,
             tooltip=["law", "part", alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("L:Q", format=".3f")]),
@@ -82,7 +84,7 @@ def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float, rati
         tooltip=["part:N", alt.Tooltip("N:Q", format=".3s"), alt.Tooltip("D:Q", format=".3s"), alt.Tooltip("L:Q", format=".4f")],
     )  # fmt: skip
     middle = chart.transform_filter("abs(log(datum.factor)) < 1e-6").transform_calculate(
-        words="'N* ' + format(datum.N, '.3s') + ', D* ' + format(datum.D, '.3s') + ', L* ' + format(datum.L, '.3f')"
+        words="'N* ' + replace(format(datum.N, '.3s'), 'G', 'B') + ', D* ' + replace(format(datum.D, '.3s'), 'G', 'B') + ', L* ' + format(datum.L, '.3f')"
         " + ', D*/N* ' + format(datum.D / datum.N, '.3~r')"
         f" + (datum.part == '{BEYOND}' ? ', ' + format(datum.C / datum.largest, '.2~r') + ' x the largest run' : '')"
     )

@@ -64,10 +64,9 @@ def budgets(arch: str, most_tokens: float) -> dict[str, np.ndarray]:
 @cache
 def encoder() -> tuple[float, float]:
     """N_v = slope N + intercept through the six late-fusion models of Table 6, whose encoders are recounted here."""
-    from nmm.architectures.flops import count
     from nmm.studies.presets import PAPER_LATE
 
-    counts = [count(preset.model) for preset in PAPER_LATE.values()]
+    counts = [preset.model.counts for preset in PAPER_LATE.values()]
     return encoder_line(np.array([c.n_active for c in counts]), np.array([c.N_v for c in counts]))
 
 

@@ -133,10 +133,9 @@ def _reach(name: str, cost: Cost) -> Reach:
 @cache
 def _moe_counts() -> tuple[np.ndarray, np.ndarray]:
     """Active and all parameters of the six mixtures of Table 6, recounted."""
-    from nmm.architectures.flops import count
     from nmm.studies.presets import PAPER_MOE
 
-    counts = [count(preset.model) for preset in PAPER_MOE.values()]
+    counts = [preset.model.counts for preset in PAPER_MOE.values()]
     return np.array([c.n_active for c in counts], dtype=float), np.array([c.n_total for c in counts], dtype=float)
 
 
