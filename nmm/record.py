@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nmm.config import KINDS, MODALITIES, TASKS, RunConfig, from_dict, to_dict
+from nmm.data.files import whole
 
 SCHEMA = 2
 STATUSES = ("finished", "failed")
@@ -149,16 +149,10 @@ def write(record: RunRecord, folder: str | Path) -> Path:
     path = folder / f"{record.config.id}.json"
     plain = {"schema": SCHEMA, "id": record.config.id, **asdict(record), "config": to_dict(record.config)}
     text = json.dumps(plain, indent=1, allow_nan=False)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with whole(path, shared=True) as partial:
+            partial.write_text(text + "\n")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OSError(f"cannot write the record {path}: {error}. Free space or choose another folder, then run again") from error
     return path
 

@@ -24,9 +24,10 @@ from nmm.book import prose
 from nmm.book.chapters import Chapter
 from nmm.book.keys import chapter_key
 from nmm.book.labels import glued_values
-from nmm.book.layout import Layout, write_atomic
+from nmm.book.layout import Layout
 from nmm.book.present import place_of, say_again
 from nmm.book.readable import Readable
+from nmm.data.files import write_text
 
 _STORED = ("key", "values", "seconds")  # what an executed chapter's metadata `nmm` has beside the chapter's own
 _KEEPS = ("executed", "unchanged", "new prose")  # statuses after which the stored output is good
@@ -181,7 +182,7 @@ def _run(
     executed = reading.read_notebook(partial)
     executed.metadata["nmm"] = {"key": key, "values": values, "seconds": round(time.perf_counter() - start, 2)}
     try:
-        write_atomic(path, nbformat.writes(_merge(chapter, executed, readable)))
+        write_text(path, nbformat.writes(_merge(chapter, executed, readable)))
     except ValueError as error:
         os.replace(partial, failed)
         return "failed", f"{error} (see {failed})"
@@ -212,7 +213,7 @@ def _merge_prose(chapter: Chapter, path: Path, readable: Readable) -> tuple[str,
         return "failed", str(error)
     if text == path.read_text(encoding="utf-8"):
         return "unchanged", ""
-    write_atomic(path, text)
+    write_text(path, text)
     return "new prose", ""
 
 

@@ -1,8 +1,6 @@
 """Where things lie: one place for the folders that the driver, the site and the reports share."""
 
 import dataclasses
-import os
-import tempfile
 from pathlib import Path
 
 from nmm.book import chapter
@@ -38,17 +36,3 @@ class Layout:
     def failed(self, edition: str) -> Path:
         """Chapters whose last execution stopped, up to the cell that did."""
         return self.executed(edition) / "failed"
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, never meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

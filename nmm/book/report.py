@@ -11,10 +11,11 @@ from nmm.book.chapters import is_tagged, read_notebook
 from nmm.book.citations import Bibliography
 from nmm.book.execute import describe_failure
 from nmm.book.labels import Label, figure_of
-from nmm.book.layout import Layout, write_atomic
+from nmm.book.layout import Layout
 from nmm.book.myst import Prose
 from nmm.book.present import carries, place_of, present
 from nmm.charts.theme import MIME
+from nmm.data.files import write_text
 
 
 def report(executed: Path, out: Path, layout: Layout) -> None:
@@ -48,7 +49,7 @@ def report(executed: Path, out: Path, layout: Layout) -> None:
             if is_tagged(cell, "remove-output"):
                 cell.outputs = []
     notebook.cells = [cell for cell in notebook.cells if not is_tagged(cell, "remove-cell")]
-    write_atomic(out, _export(notebook, prose.contents.title, bibliography.references(), layout))
+    write_text(out, _export(notebook, prose.contents.title, bibliography.references(), layout))
 
 
 def _export(notebook: nbformat.NotebookNode, title: str, references: str, layout: Layout) -> str:

@@ -7,7 +7,6 @@ starts, lengths  lists of int32   first position and number of positions of each
 formats, images  lists of strings and bytes, one per span
 """
 
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from nmm.data.corpus.formats import known
 from nmm.data.corpus.sequence import Sequence, content_hash
-from nmm.data.files import naming
+from nmm.data.files import naming, whole
 from nmm.data.geometry import Geometry
 
 ROWS_PER_SHARD = 16_384
@@ -85,11 +84,9 @@ class Writer:
             pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), images),
         ], schema=schema(self.context))
         path = self.folder / f"{len(self.shards):05d}.arrow"
-        partial = path.with_suffix(".partial")
-        with naming(path):
-            with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as out:
+        with naming(path), whole(path) as partial, pa.OSFile(str(partial), "wb") as sink:
+            with pa.ipc.new_file(sink, batch.schema) as out:
                 out.write_batch(batch)
-            os.replace(partial, path)
         self.shards.append({"rows": len(rows), "hash": content_hash(rows)})
 
 

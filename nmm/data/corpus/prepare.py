@@ -13,9 +13,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nmm.data.corpus import mds, store
-from nmm.data.corpus.jobs import Job, run
+from nmm.data.corpus.parts import Part, make
+from nmm.data.corpus.shape import Shape
 from nmm.data.corpus.tokenizer import Tokenizer
-from nmm.data.corpus.write import Layout, assemble, begin, locked, parts_folder
+from nmm.data.corpus.write import assemble, begin, locked, parts_folder
 from nmm.data.documents import Text
 from nmm.data.files import write_text
 from nmm.data.readers import READERS, ImageRoot, files_of, read
@@ -80,21 +81,21 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         raise ValueError("give a vocabulary size or a tokenizer file, not both")
     if processes is not None and processes < 1:
         raise ValueError(f"processes is {processes}: at least 1")
-    plan = Plan(
+    recipe = Recipe(
         sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
         image_root=Path(image_root) if image_root is not None else None,
-        layout=Layout(context=context, image_size=image_size, patch=patch, validation=validation),
+        shape=Shape(context=context, image_size=image_size, patch=patch, validation=validation),
         vocab_size=vocab_size or VOCABULARY, tokenizer=Tokenizer.load(tokenizer) if tokenizer is not None else None,
         max_images=max_images, max_rejects=max_rejects, part_bytes=part_bytes,
     )
     processes = processes or len(os.sched_getaffinity(0))
     with locked(out):
         if store_kind == "arrow":
-            _make(plan, out, processes, progress)
-        elif begin(out, plan.identity, "mds") is None:
+            _make(recipe, out, processes, progress)
+        elif begin(out, recipe.identity, "mds") is None:
             staging = out / ".parts" / "arrow"
             staging.mkdir(parents=True, exist_ok=True)
-            mds.export(_make(plan, staging, processes, progress), out)
+            mds.export(_make(recipe, staging, processes, progress), out)
             shutil.rmtree(out / ".parts")
     if upload:
         mds.upload(out, upload)
@@ -102,12 +103,12 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Recipe:
     """All that decides a corpus, checked before any work."""
 
     sources: tuple[tuple[str, str, Path], ...]  # kind, name, path
     image_root: Path | None
-    layout: Layout
+    shape: Shape
     vocab_size: int
     tokenizer: Tokenizer | None
     max_images: int
@@ -118,8 +119,8 @@ class Plan:
         names = [name for _, name, _ in self.sources]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"sources need different names, and there must be one at least: got {names}")
-        if not 0 < self.layout.validation < 1:
-            raise ValueError(f"validation is {self.layout.validation}: a share between 0 and 1")
+        if not 0 < self.shape.validation < 1:
+            raise ValueError(f"validation is {self.shape.validation}: a share between 0 and 1")
         if not 0 <= self.max_rejects <= 1:
             raise ValueError(f"max_rejects is {self.max_rejects}: a share between 0 and 1")
         if self.max_images < 1:
@@ -148,31 +149,31 @@ class Plan:
 
     @cached_property
     def identity(self) -> str:
-        """A hash of the plan. Files count by name and size, so that a moved folder is the same data."""
+        """A hash of the recipe. Files count by name and size, so that a moved folder is the same data."""
         listed = [(kind, name, [(str(f.relative_to(path)) if f != path else f.name, f.stat().st_size)
                                 for f in self.files[name]]) for kind, name, path in self.sources]
         tokenizer = self.tokenizer.hash if self.tokenizer else self.vocab_size
-        text = json.dumps([CLEANING, listed, self.layout.settings, self.max_images, self.part_bytes, tokenizer])
+        text = json.dumps([CLEANING, listed, self.shape.settings, self.max_images, self.part_bytes, tokenizer])
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def jobs(self, out: Path) -> list[Job]:
-        """One job for each part of each source."""
-        return [Job(source=name, kind=kind, files=tuple(part), image_root=self.roots[name],
-                    folder=parts_folder(out, name) / f"{number:05d}", tokenizer=out / "tokenizer.json", layout=self.layout,
+    def parts(self, out: Path) -> list[Part]:
+        """The parts of every source."""
+        return [Part(source=name, kind=kind, files=tuple(part), image_root=self.roots[name],
+                    folder=parts_folder(out, name) / f"{number:05d}", tokenizer=out / "tokenizer.json", shape=self.shape,
                     max_images=self.max_images)
                 for name, kind in self.kinds.items() for number, part in enumerate(_parts(self.files[name], self.part_bytes))]
 
 
-def _make(plan: Plan, out: Path, processes: int, progress: bool) -> store.Corpus:
-    """The finished Arrow corpus of a plan, opened; only what is missing is made."""
-    corpus = begin(out, plan.identity, "arrow")
+def _make(recipe: Recipe, out: Path, processes: int, progress: bool) -> store.Corpus:
+    """The finished Arrow corpus of a recipe, opened; only what is missing is made."""
+    corpus = begin(out, recipe.identity, "arrow")
     if corpus is None:
-        tokenizer = plan.tokenizer or _train_tokenizer(out, plan, progress)
+        tokenizer = recipe.tokenizer or _train_tokenizer(out, recipe, progress)
         write_text(out / "tokenizer.json", tokenizer.to_json())
-        jobs = plan.jobs(out)
-        done = run(jobs, processes, progress)
-        parts = {name: [part for job, part in zip(jobs, done) if job.source == name] for name in plan.kinds}
-        corpus = assemble(out, plan.kinds, parts, tokenizer, plan.layout, plan.identity, plan.max_rejects)
+        parts = recipe.parts(out)
+        made = make(parts, processes, progress)
+        counts = {name: [own for part, own in zip(parts, made) if part.source == name] for name in recipe.kinds}
+        corpus = assemble(out, recipe.kinds, counts, tokenizer, recipe.shape, recipe.identity, recipe.max_rejects)
     return corpus
 
 
@@ -189,23 +190,23 @@ def _parts(files: list[Path], part_bytes: int) -> Iterator[list[Path]]:
     yield part
 
 
-def _train_tokenizer(out: Path, plan: Plan, progress: bool) -> Tokenizer:
+def _train_tokenizer(out: Path, recipe: Recipe, progress: bool) -> Tokenizer:
     """The tokenizer that a killed call has trained, or a new one from the first training text of every source."""
     path = out / ".parts" / "tokenizer.json"
     if path.exists():
         return Tokenizer.load(path)
-    texts = (text for name in plan.kinds for text in _training_texts(plan, name))
-    trained = Tokenizer.train(tqdm(texts, "tokenizer", unit=" texts", disable=not progress), plan.vocab_size)
+    texts = (text for name in recipe.kinds for text in _training_texts(recipe, name))
+    trained = Tokenizer.train(tqdm(texts, "tokenizer", unit=" texts", disable=not progress), recipe.vocab_size)
     write_text(path, trained.to_json())
     return trained
 
 
-def _training_texts(plan: Plan, name: str) -> Iterator[str]:
-    size, root = 0, plan.roots[name]
+def _training_texts(recipe: Recipe, name: str) -> Iterator[str]:
+    size, root = 0, recipe.roots[name]
     images = ImageRoot(root) if root else None
-    documents = (d for file in plan.files[name] for d in read(file, plan.kinds[name], Rejects(), images))
+    documents = (d for file in recipe.files[name] for d in read(file, recipe.kinds[name], Rejects(), images))
     for document in itertools.islice(documents, TOKENIZER_DOCUMENTS):
-        if plan.layout.split_of(document, 0) == "train":
+        if recipe.shape.split_of(document, 0) == "train":
             for segment in document.segments:
                 if isinstance(segment, Text):
                     text = segment.text.encode("utf-8", "ignore").decode("utf-8")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nmm.config import content_hash
 from nmm.data.corpus import store
-from nmm.data.corpus.jobs import good_documents
-from nmm.data.corpus.prepare import PART_BYTES, Plan, parse_source
-from nmm.data.corpus.write import Layout, write_corpus
+from nmm.data.corpus.parts import good_documents
+from nmm.data.corpus.prepare import PART_BYTES, Recipe, parse_source
+from nmm.data.corpus.shape import Shape
+from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document
 from nmm.data.readers.rejects import Rejects
 
@@ -19,7 +20,7 @@ def subset(
 ) -> store.Corpus:
     """Write, or open if it is there, the corpus of a share of another's training documents.
 
-    Tokenizer, layout and held-out documents are the other corpus's. A document is kept by its content hash, so that a
+    Tokenizer, shape and held-out documents are the other corpus's. A document is kept by its content hash, so that a
     smaller share is part of a larger one.
 
     Args:
@@ -35,16 +36,16 @@ def subset(
     if not 0 < share <= 1:
         raise ValueError(f"share of the training documents is {share}: above 0 and up to 1, for example 0.5")
     held_out = corpus.report["validation"]
-    layout = Layout(context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch, validation=held_out)
-    plan = Plan(
+    shape = Shape(context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch, validation=held_out)
+    recipe = Recipe(
         sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
-        image_root=Path(image_root) if image_root is not None else None, layout=layout, vocab_size=corpus.vocab_size,
+        image_root=Path(image_root) if image_root is not None else None, shape=shape, vocab_size=corpus.vocab_size,
         tokenizer=corpus.tokenizer, max_images=max_images, max_rejects=1.0, part_bytes=PART_BYTES,
     )
-    documents = {name: (kind, _kept(plan, name, share)) for name, kind in plan.kinds.items()}
+    documents = {name: (kind, _kept(recipe, name, share)) for name, kind in recipe.kinds.items()}
     return write_corpus(
         documents, out, corpus.tokenizer, context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch,
-        validation=held_out, identity=content_hash({"part of": plan.identity, "share": share}),
+        validation=held_out, identity=content_hash({"part of": recipe.identity, "share": share}),
     )
 
 
@@ -72,10 +73,10 @@ def save_description(corpus: store.Corpus, folder: str | Path) -> None:
         shutil.copyfile(corpus.folder / name, Path(folder) / name)
 
 
-def _kept(plan: Plan, name: str, share: float) -> Iterator[Document]:
+def _kept(recipe: Recipe, name: str, share: float) -> Iterator[Document]:
     """The good documents of a source, those for training thinned out."""
-    for document in good_documents(plan.files[name], plan.kinds[name], plan.roots[name], plan.layout, plan.max_images, Rejects()):
+    for document in good_documents(recipe.files[name], recipe.kinds[name], recipe.roots[name], recipe.shape, recipe.max_images, Rejects()):
         # the first half of the digest decides what is held out, the second what is kept
         drawn = int.from_bytes(document.digest()[8:16], "big")
-        if plan.layout.split_of(document, 0) == "validation" or drawn < share * 2.0**64:
+        if recipe.shape.split_of(document, 0) == "validation" or drawn < share * 2.0**64:
             yield document

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceABC
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nmm.config import KINDS
 from nmm.data.corpus.formats import known
-from nmm.data.corpus.packing import Encoded, better_context, encode, packer
+from nmm.data.corpus.packing import Encoded, encode, packer
+from nmm.data.corpus.report import accept, source_report
 from nmm.data.corpus.sequence import to_sequence
+from nmm.data.corpus.shape import Shape
 from nmm.data.corpus.store import FORMAT_VERSION, SPLITS, Corpus, Writer
 from nmm.data.corpus.store import open as open_corpus
 from nmm.data.corpus.tokenizer import Tokenizer
@@ -30,78 +31,33 @@ from nmm.data.geometry import Geometry
 from nmm.data.readers.rejects import Rejects
 
 BATCH = 256         # documents tokenised in one call
-MAX_WASTE = 0.05    # above this share of empty positions the report says what to change
-COUNTS = ("documents", "images", "text_tokens", "image_tokens", "sequences", "text_bytes", "image_bytes", "pixel_bytes")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """The shape of a corpus's sequences and its held-out part."""
-
-    context: int               # positions of a sequence [tokens]
-    image_size: int | tuple[int, ...]  # several: see `Geometry` [pixels]
-    patch: int                 # [pixels]
-    validation: float          # held out: below 1 a share by content hash, else the first so many documents
-    audio_dim: int = 0         # numbers at one position of audio; 0: there is none
-    video_dim: int = 0         # and of video
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", self.geometry.image_size)
-        if self.geometry.patches_per_image + 2 > self.context:
-            raise ValueError(
-                f"an image of {self.geometry.patches_per_image} patches (size {self.geometry.sizes[-1]}, patch {self.patch}) does "
-                f"not fit the context of {self.context} positions: raise the context or lower the image size"
-            )
-        if not self.validation > 0 or (self.validation >= 1 and int(self.validation) != self.validation):
-            raise ValueError(f"validation is {self.validation}: a share between 0 and 1, or a whole number of documents")
-
-    @property
-    def geometry(self) -> Geometry:
-        return Geometry(image_size=self.image_size, patch=self.patch, audio_dim=self.audio_dim, video_dim=self.video_dim)
-
-    @property
-    def settings(self) -> dict:
-        """As JSON values, for reports and hashes; without modalities that there are none of."""
-        return {name: value for name, value in asdict(self).items() if name not in ("audio_dim", "video_dim") or value}
-
-    @property
-    def counts(self) -> tuple[str, ...]:
-        """What is counted of each split."""
-        return *COUNTS, *(f"{modality}_{what}" for modality in self.geometry.modalities[1:] for what in ("spans", "tokens", "raw_bytes"))
-
-    def split_of(self, document: Document, number: int) -> str:
-        """The split of document `number` of a source. By content hash, equal documents never part."""
-        if self.validation >= 1:
-            return "validation" if number < self.validation else "train"
-        held = int.from_bytes(document.digest()[:8], "big") < self.validation * 2.0**64
-        return "validation" if held else "train"
-
-
-def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer: Tokenizer, layout: Layout,
+def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer: Tokenizer, shape: Shape,
                rejects: Rejects) -> dict:
     """Encode, split and pack documents into shards under `folder`; gives and writes the part's counts."""
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    writers = {split: Writer(partial / split, layout.context) for split in SPLITS}
-    packers = {split: packer(kind, layout.context) for split in SPLITS}
-    counts = {split: dict.fromkeys(layout.counts, 0) for split in SPLITS}
+    writers = {split: Writer(partial / split, shape.context) for split in SPLITS}
+    packers = {split: packer(kind, shape.context) for split in SPLITS}
+    counts = {split: dict.fromkeys(shape.counts, 0) for split in SPLITS}
 
     def write(split: str, sequences: Iterable[list[Encoded]]) -> None:
         for pieces in sequences:
-            writers[split].add(to_sequence(pieces, layout.context, tokenizer.pad, layout.geometry))
+            writers[split].add(to_sequence(pieces, shape.context, tokenizer.pad, shape.geometry))
             counts[split]["sequences"] += 1
 
     number = 0
-    same_size = layout.geometry.patches_per_image if len(layout.geometry.sizes) == 1 else None
+    same_size = shape.geometry.patches_per_image if len(shape.geometry.sizes) == 1 else None
     lengths = Counter()  # positions of a whole document -> how many there are
     for batch in _batches(documents, BATCH):
         for document, encoded in zip(batch, encode(batch, tokenizer, same_size)):
-            split = layout.split_of(document, number)
+            split = shape.split_of(document, number)
             number += 1
-            if kind in WHOLE and len(encoded) > layout.context:
+            if kind in WHOLE and len(encoded) > shape.context:
                 rejects.add("longer than the context", document.name)
                 continue
             lengths[len(encoded)] += 1
-            _count(counts[split], document, encoded, tokenizer, layout.geometry)
+            _count(counts[split], document, encoded, tokenizer, shape.geometry)
             write(split, packers[split].add(encoded))
     for split in SPLITS:
         write(split, packers[split].finish())
@@ -145,7 +101,7 @@ def parts_folder(out: Path, source: str) -> Path:
     return out / ".parts" / source
 
 
-def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]], tokenizer: Tokenizer, layout: Layout,
+def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]], tokenizer: Tokenizer, shape: Shape,
              identity: str, max_rejects: float) -> Corpus:
     """Number the shards of finished parts through, and write the reports. A killed call can be repeated.
 
@@ -156,14 +112,14 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
     for name, kind in kinds.items():
         sources[name] = {"kind": kind}
         for split in SPLITS:
-            total = {count: sum(part[split][count] for part in parts[name]) for count in layout.counts}
+            total = {count: sum(part[split][count] for part in parts[name]) for count in shape.counts}
             sources[name][split] = {**total, "shards": [s for part in parts[name] for s in part[split]["shards"]]}
         rejects = Rejects.merge(part["rejects"] for part in parts[name])
         lengths = [length for part in parts[name] for length, count in part["lengths"] for _ in range(count)]
-        reports[name] = source_report(sources[name], layout, rejects, sorted(lengths))
-    write_json(out / "report.json", {**layout.settings, "vocab_size": tokenizer.vocab_size, "sources": reports})
+        reports[name] = source_report(sources[name], shape, rejects, sorted(lengths))
+    write_json(out / "report.json", {**shape.settings, "vocab_size": tokenizer.vocab_size, "sources": reports})
     for name, report in reports.items():
-        _accept(name, report, out, max_rejects)
+        accept(name, report, out, max_rejects)
     for name in kinds:
         for split in SPLITS:
             target = out / name / split
@@ -177,76 +133,15 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
                             os.replace(source, target / f"{number:05d}.arrow")
                     number += 1
     description = {
-        "format": FORMAT_VERSION, "context": layout.context, "image_size": layout.image_size, "patch": layout.patch,
-        "patches_per_image": layout.geometry.patches_per_image, "patch_dim": layout.geometry.patch_dim,
-        **{f"{modality}_dim": layout.geometry.width(modality) for modality in layout.geometry.modalities[1:]},
+        "format": FORMAT_VERSION, "context": shape.context, "image_size": shape.image_size, "patch": shape.patch,
+        "patches_per_image": shape.geometry.patches_per_image, "patch_dim": shape.geometry.patch_dim,
+        **{f"{modality}_dim": shape.geometry.width(modality) for modality in shape.geometry.modalities[1:]},
         "vocab_size": tokenizer.vocab_size, "tokenizer_hash": tokenizer.hash, "sources": sources,
     }
     description["hash"] = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
     write_json(out / "corpus.json", {**description, "identity": identity})
     shutil.rmtree(out / ".parts")
     return open_corpus(out)
-
-
-def source_report(source: dict, layout: Layout, rejects: Rejects, lengths: list[int]) -> dict:
-    """The report of one source: counts of both splits together, waste and compression, and what was rejected.
-
-    `lengths` are the positions of each document that is packed whole (captions), sorted.
-    """
-    total = {count: sum(source[split][count] for split in SPLITS) for count in layout.counts}
-    others = [modality for modality in layout.geometry.modalities[1:] if total[f"{modality}_spans"]]
-    by_modality = {modality: total[f"{modality}_tokens"] for modality in ("text", "image", *others)}
-    tokens, positions = sum(by_modality.values()), total["sequences"] * layout.context
-    seen = total["documents"] + rejects.documents
-    waste = 1 - tokens / positions if positions else None
-    return {
-        "kind": source["kind"], "documents": total["documents"], "images": total["images"], "sequences": total["sequences"],
-        "tokens": {**by_modality, "total": tokens},
-        "packing_waste": waste, "notes": _waste_notes(waste, lengths, layout.context),
-        # Sun & Guo 2024: raw bytes that one token stands for. Images: RGB pixels as the model sees them, and as stored;
-        # audio: 16-bit PCM samples; video: RGB pixels.
-        "bytes_per_token": {
-            "text": _ratio(total["text_bytes"], total["text_tokens"]),
-            "image": _ratio(total["pixel_bytes"], total["image_tokens"]),
-            "image_stored": _ratio(total["image_bytes"], total["image_tokens"]),
-            **{modality: _ratio(total[f"{modality}_raw_bytes"], total[f"{modality}_tokens"]) for modality in others},
-        },
-        **{f"tokens_per_{modality}": _ratio(total[f"{modality}_tokens"], total[f"{modality}_spans"]) for modality in others},
-        "tokens_per_image": _ratio(total["image_tokens"], total["images"]),
-        "validation_documents": source["validation"]["documents"],
-        "validation_sequences": source["validation"]["sequences"],
-        "rejected": rejects.reasons,
-        "rejected_share": {"documents": rejects.documents / seen if seen else 0.0,
-                           "images": _ratio(rejects.images, total["images"] + rejects.images) or 0.0},
-    }
-
-
-def _waste_notes(waste: float | None, lengths: list[int], context: int) -> list[str]:
-    if not lengths or waste <= MAX_WASTE:
-        return []
-    mean = sum(lengths) / len(lengths)
-    note = (f"{waste:.1%} of the positions are empty: these documents are kept whole, and about {context // mean:.0f} of {mean:.0f} "
-            f"positions fit into a context of {context}")
-    better = better_context(lengths, context, MAX_WASTE)
-    return [note + (f"; a context of {better[0]} would waste {better[1]:.1%}" if better else "")]
-
-
-def _ratio(amount: float, by: float) -> float | None:
-    return amount / by if by else None
-
-
-def _accept(name: str, report: dict, out: Path, max_rejects: float) -> None:
-    reasons = ", ".join(f"{r['count']} x {reason}" for reason, r in report["rejected"].items())
-    for what, share in report["rejected_share"].items():
-        if share > max_rejects:
-            raise ValueError(f"source {name!r}: {share:.1%} of its {what} were rejected, more than the {max_rejects:.1%} "
-                             f"allowed ({reasons}). See {out / 'report.json'}; mend the data or raise --max-rejects")
-    if not report["documents"]:
-        raise ValueError(f"source {name!r} has no documents" + (f" left ({reasons})" if reasons else ""))
-    if not report["validation_documents"]:
-        raise ValueError(f"source {name!r} has no validation documents among {report['documents']}: raise --validation")
-    if report["validation_documents"] == report["documents"]:
-        raise ValueError(f"all {report['documents']} documents of source {name!r} are validation: lower --validation")
 
 
 @contextmanager
@@ -304,7 +199,7 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
         ValueError: an unknown kind, a caption longer than the context, no validation documents, or another corpus in `out`.
     """
     out = Path(out)
-    layout = Layout(context=context, image_size=image_size, patch=patch, validation=validation, audio_dim=audio_dim,
+    shape = Shape(context=context, image_size=image_size, patch=patch, validation=validation, audio_dim=audio_dim,
                     video_dim=video_dim)
     for name, (kind, _) in documents.items():
         if kind not in KINDS:
@@ -319,5 +214,5 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
             folder = parts_folder(out, name)
             folder.mkdir(parents=True, exist_ok=True)
             parts[name] = [finished_part(folder / "00000")
-                           or write_part(items, kind, folder / "00000", tokenizer, layout, Rejects())]
-        return assemble(out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, layout, identity, 0.0)
+                           or write_part(items, kind, folder / "00000", tokenizer, shape, Rejects())]
+        return assemble(out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, shape, identity, 0.0)

@@ -31,7 +31,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from nmm.architectures import MODELS, ModelConfig
 from nmm.config import INPUTS, InitConfig
-from nmm.data.files import naming
+from nmm.data.files import naming, whole
 from nmm.models.io import layouts
 from nmm.models.layers import NORM_EPS
 
@@ -61,11 +61,8 @@ def save(model: nn.Module, path: str | Path, config: ModelConfig) -> str:
         return ""
     path = Path(path)
     metadata = {_KEY: json.dumps({"arch": config.arch, **asdict(config)})}      # one key: safetensors shuffles several
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+    with naming(path), whole(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        partial.replace(path)
     return file_hash(path)
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nmm.data.corpus.shape import Shape
 from nmm.data.corpus.tokenizer import Tokenizer
-from nmm.data.corpus.write import Layout, finished_part, write_part
+from nmm.data.corpus.write import finished_part, write_part
 from nmm.data.documents import Document
 from nmm.data.readers import ImageRoot, read
 from nmm.data.readers.clean import clean
@@ -23,7 +24,7 @@ from nmm.data.readers.rejects import Rejects
 
 
 @dataclass(frozen=True)
-class Job:
+class Part:
     """One part of one source: what a worker process needs."""
 
     source: str
@@ -32,7 +33,7 @@ class Job:
     image_root: Path | None
     folder: Path
     tokenizer: Path
-    layout: Layout
+    shape: Shape
     max_images: int
 
 
@@ -53,19 +54,19 @@ def _tokenizer(path: Path, written: int) -> Tokenizer:
     return Tokenizer.load(path)
 
 
-def good_documents(files: Iterable[Path], kind: str, image_root: Path | None, layout: Layout, max_images: int, rejects: Rejects,
+def good_documents(files: Iterable[Path], kind: str, image_root: Path | None, shape: Shape, max_images: int, rejects: Rejects,
                    found: Callable[[], None] = lambda: None) -> Iterator[Document]:
     """The documents of some files, cleaned; the bad ones are counted in `rejects`. `found` is called for each, good or bad."""
     images = ImageRoot(image_root) if image_root else None
     for file in files:
         for document in read(file, kind, rejects, images):
             found()
-            document = clean(document, kind, layout.geometry, max_images, rejects)
+            document = clean(document, kind, shape.geometry, max_images, rejects)
             if document is not None:
                 yield document
 
 
-def _run_job(job: Job) -> dict:
+def _make_part(part: Part) -> dict:
     rejects = Rejects()
 
     def count() -> None:
@@ -73,27 +74,27 @@ def _run_job(job: Job) -> dict:
             with _counter.get_lock():
                 _counter.value += 1
 
-    documents = good_documents(job.files, job.kind, job.image_root, job.layout, job.max_images, rejects, count)
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in job.folder.parent.glob(f"{job.folder.name}.partial-*"):
+    documents = good_documents(part.files, part.kind, part.image_root, part.shape, part.max_images, rejects, count)
+    part.folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in part.folder.parent.glob(f"{part.folder.name}.partial-*"):
         shutil.rmtree(left)
-    return write_part(documents, job.kind, job.folder, _tokenizer(job.tokenizer, job.tokenizer.stat().st_mtime_ns), job.layout, rejects)
+    return write_part(documents, part.kind, part.folder, _tokenizer(part.tokenizer, part.tokenizer.stat().st_mtime_ns), part.shape, rejects)
 
 
-def run(jobs: list[Job], processes: int, progress: bool) -> list[dict]:
+def make(parts: list[Part], processes: int, progress: bool) -> list[dict]:
     """The counts of every part, in order; finished ones are read, the others made."""
-    done = [finished_part(job.folder) for job in jobs]
+    done = [finished_part(part.folder) for part in parts]
     todo = [number for number, part in enumerate(done) if part is None]
-    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="prepare", unit=" parts", disable=not progress) as bar:
+    with tqdm(total=len(parts), initial=len(parts) - len(todo), desc="prepare", unit=" parts", disable=not progress) as bar:
         if min(processes, len(todo)) <= 1:
             for number in todo:
-                done[number] = _run_job(jobs[number])
+                done[number] = _make_part(parts[number])
                 bar.update()
             return done
         context = multiprocessing.get_context("spawn")
         counter = context.Value("q", 0)
         with ProcessPoolExecutor(min(processes, len(todo)), context, _start, (counter,)) as pool:
-            futures = {pool.submit(_run_job, jobs[number]): number for number in todo}
+            futures = {pool.submit(_make_part, parts[number]): number for number in todo}
             try:
                 for future in _as_completed(futures, lambda: bar.set_postfix(documents=counter.value)):
                     done[futures[future]] = future.result()
