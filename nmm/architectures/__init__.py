@@ -1,4 +1,5 @@
-"""The architectures of the study as frozen configurations, and whatever other file stands in this folder. No torch here.
+"""The architectures of the study as frozen configurations, and whatever other file stands in this folder. No torch
+here.
 
 A file is one architecture: its configuration, its parameters by group and its FLOPs by part.
 """

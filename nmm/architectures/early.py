@@ -31,8 +31,8 @@ def norm_gains(width: int, head_dim: int, layers: int, qk_norm: str) -> int:
 def even_heads(width_name: str, width: int, heads_name: str, heads: int) -> None:
     if width % heads or (width // heads) % 2:
         raise ValueError(
-            f"{heads_name} must divide {width_name} into heads of even width (RoPE turns pairs): got {width_name}={width}, "
-            f"{heads_name}={heads}"
+            f"{heads_name} must divide {width_name} into heads of even width (RoPE turns pairs): got "
+            f"{width_name}={width}, {heads_name}={heads}"
         )
 
 
@@ -53,7 +53,8 @@ class EarlyFusionConfig:
     rope_base: float = 10_000.0
     audio_dim: int = 0          # numbers in one audio frame; 0: no audio
     video_dim: int = 0          # numbers in one video tubelet; 0: no video
-    qk_norm: str = "head"       # queries and keys are normalised head by head; "width": all together (OpenLM); "none" (Llama)
+    # queries and keys are normalised head by head; "width": all together (OpenLM); "none" (Llama)
+    qk_norm: str = "head"
 
     def __post_init__(self) -> None:
         positive(self, "d_model", "n_layers", "n_heads", "vocab_size", "ffn_multiple", "rope_base")
@@ -65,7 +66,9 @@ class EarlyFusionConfig:
 
     @classmethod
     def beside(cls, early: "EarlyFusionConfig", **settings: Any) -> Self:
-        """The architecture's model that a study sets beside an early-fusion model: the same decoder, with settings of its own."""
+        """The architecture's model that a study sets beside an early-fusion model: the same decoder, with settings of
+        its own.
+        """
         return cls(**{item.name: getattr(early, item.name) for item in fields(early)}, **settings)
 
     @property

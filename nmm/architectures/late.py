@@ -31,11 +31,12 @@ class LateFusionConfig(EarlyFusionConfig):
 
     @classmethod
     def beside(cls, early: EarlyFusionConfig, *, vision_share: float = 1.0, **settings: Any) -> Self:
-        """An encoder as deep as the decoder and `vision_share` as wide, with heads as wide as the decoder's; the paper's pairs
-        have about half.
+        """An encoder as deep as the decoder and `vision_share` as wide, with heads as wide as the decoder's; the
+        paper's pairs have about half.
         """
         d_vision = int(vision_share * early.d_model)
-        encoder = {"d_vision": d_vision, "n_vision_layers": early.n_layers, "n_vision_heads": max(1, d_vision // early.head_dim)}
+        heads = max(1, d_vision // early.head_dim)
+        encoder = {"d_vision": d_vision, "n_vision_layers": early.n_layers, "n_vision_heads": heads}
         return super().beside(early, **encoder, **settings)
 
     @property

@@ -28,13 +28,17 @@ class MoEConfig(EarlyFusionConfig):
         positive(self, "n_experts", "top_k")
         one_of(self, "routing", ("learned", "modality"))
         if self.top_k > self.n_experts:
-            raise ValueError(f"top_k must not exceed n_experts: a token cannot take {self.top_k} of {self.n_experts} experts")
+            raise ValueError(
+                f"top_k must not exceed n_experts: a token cannot take {self.top_k} of {self.n_experts} experts"
+            )
         if self.d_expert < 0 or not (math.isfinite(self.load_balance) and self.load_balance >= 0):
-            raise ValueError(f"d_expert and load_balance must not be negative: got {self.d_expert} and {self.load_balance}")
+            raise ValueError(
+                f"d_expert and load_balance must not be negative: got {self.d_expert} and {self.load_balance}"
+            )
         if self.routing == "modality" and (self.n_experts, self.top_k) != (2, 1):
             raise ValueError(
-                f"routing by modality has one expert for text and one for the rest: n_experts must be 2 and top_k 1, got "
-                f"{self.n_experts} and {self.top_k}"
+                "routing by modality has one expert for text and one for the rest: n_experts must be 2 and top_k 1, "
+                f"got {self.n_experts} and {self.top_k}"
             )
 
     @property

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
 def presets() -> pd.DataFrame:
     """Every model preset, a row each.
 
-    Columns: arch, study, size; d_model, d_hidden, d_vision [features], n_layers, n_heads; n_experts, top_k; N, N_v, n_active,
-    n_total [parameters]; lr; flops_per_text_token, of one with a target, and flops_per_image_token,
+    Columns: arch, study, size; d_model, d_hidden, d_vision [features], n_layers, n_heads; n_experts, top_k; N, N_v,
+    n_active, n_total [parameters]; lr; flops_per_text_token, of one with a target, and flops_per_image_token,
     forward and backward [FLOPs]. What an architecture has not is missing.
     """
     rows = [("paper", preset.name, preset.model, preset.lr, PAPER_CONTEXT, PAPER_PATCHES)
@@ -45,7 +45,9 @@ def presets() -> pd.DataFrame:
         for arm in study.arms:
             for width in study.widths:
                 model = study.model(width, vocab_size=vocab_size, patch_dim=PATCH_DIM, arm=arm)
-                rows.append((study.name, model.size, model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE))
+                rows.append(
+                    (study.name, model.size, model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE)
+                )
     table = []
     for study_name, size, model, lr, context, patches in rows:
         counts = model.counts

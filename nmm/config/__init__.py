@@ -15,6 +15,7 @@ from nmm.config.run import (
 )
 
 __all__ = [
-    "INPUTS", "KINDS", "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "Modality", "OptimConfig", "Origin",
+    "INPUTS", "KINDS", "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "Modality", "OptimConfig",
+    "Origin",
     "RunConfig", "content_hash", "flat", "from_dict", "to_dict",
 ]

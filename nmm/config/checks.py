@@ -14,7 +14,9 @@ def numbers(config: Any) -> None:
     """
     for field in fields(config):
         if field.type is bool and not isinstance(getattr(config, field.name), bool):
-            raise ValueError(f"{type(config).__name__}.{field.name} must be true or false: got {getattr(config, field.name)!r}")
+            raise ValueError(
+                f"{type(config).__name__}.{field.name} must be true or false: got {getattr(config, field.name)!r}"
+            )
         if field.type in (int, float):
             value = getattr(config, field.name)
             try:

@@ -1,4 +1,6 @@
-"""What a position of a sequence can hold, and which data types documents are of: each once, for data, models and records."""
+"""What a position of a sequence can hold, and which data types documents are of: each once, for data, models and
+records.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +15,7 @@ class Modality:
     name: str               # in records, tables and the names of storage formats
     number: int             # of its positions in `batch["modality"]`; its colour's place in the palette of all charts
     words: str              # many of it, in sentences
-    width: str = ""         # numbers at one position: the field of a model, a corpus and its geometry; 0 there: none of it
+    width: str = ""  # numbers at one position: the field of a model, a corpus and its geometry; 0 there: none of it
     tensor: str = ""        # name of its vectors in a batch
     projection: str = ""    # name of the layer
 

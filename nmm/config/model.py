@@ -9,9 +9,9 @@ from typing import ClassVar, Protocol, TypeVar
 class Counts:
     """Parameters of one model by group [parameters].
 
-    The paper counts both embeddings and the blocks, and leaves out the norms and the patch projection: with that, its sizes come
-    out to the digits printed (Table 6). `N` follows it; routers and the connector, which are smaller still and not mentioned
-    there, are left out too.
+    The paper counts both embeddings and the blocks, and leaves out the norms and the patch projection: with that, its
+    sizes come out to the digits printed (Table 6). `N` follows it; routers and the connector, which are smaller still
+    and not mentioned there, are left out too.
     """
 
     embedding: int              # input embedding, vocab_size * d_model
@@ -77,11 +77,13 @@ class ModelConfig(Protocol):
         self, *, context: float, tokens: Mapping[str, float], targets: float, patches_per_image: float = 0.0,
         frozen_encoder: bool = False,
     ) -> dict[str, float]:
-        """FLOPs of every matrix product in training, forward and backward (twice the forward), by the part of the model.
+        """FLOPs of every matrix product in training, forward and backward (twice the forward), by the part of the
+        model.
 
-        Their sum differs from C = 6 (N_v D_v + N D): the input embedding is a lookup and costs nothing; logits are computed where
-        there is a target only; patches are projected, connected and routed; scores and values over the whole context are
-        counted, masked pairs too, as in Chowdhery et al. 2022 (PaLM, App. B); in the encoder, over one image.
+        Their sum differs from C = 6 (N_v D_v + N D): the input embedding is a lookup and costs nothing; logits are
+        computed where there is a target only; patches are projected, connected and routed; scores and values over the
+        whole context are counted, masked pairs too, as in Chowdhery et al. 2022 (PaLM, App. B); in the encoder, over
+        one image.
 
         Args:
             context: positions each attention row spans [tokens].

@@ -16,9 +16,13 @@ from nmm.config.model import MODELS, ModelConfig
 
 def _weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Nested weights with every number a float: 1 and 1.0 must not name two runs."""
-    plain = {name: _weights(weight) if isinstance(weight, Mapping) else float(weight) for name, weight in weights.items()}
+    plain = {
+        name: _weights(weight) if isinstance(weight, Mapping) else float(weight) for name, weight in weights.items()
+    }
     if bad := [weight for weight in plain.values() if not isinstance(weight, dict) and not 0 <= weight < math.inf]:
-        raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {bad[0]!r} among {weights!r}")
+        raise ValueError(
+            f"mixture weights must be finite and non-negative with a positive sum: got {bad[0]!r} among {weights!r}"
+        )
     return plain
 
 
@@ -32,7 +36,7 @@ class DataConfig:
 
     corpus_id: str                          # content hash of the prepared corpus
     mixture: str                            # name of the mixture, for tables
-    weights: dict[str, Any]                 # share of tokens by source, or by group: {"caption": {"dfn": 27, ..}, "text": 10}
+    weights: dict[str, Any]  # share of tokens by source, or by group: {"caption": {"dfn": 27, ..}, "text": 10}
     context: int                            # sequence length [tokens]
     batch_sequences: int                    # sequences in a step
     validation_sequences: int               # held-out sequences read per data type
@@ -42,7 +46,9 @@ class DataConfig:
         positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")
         weights = _weights(self.weights)
         if not _total(weights) > 0:
-            raise ValueError(f"mixture weights must be finite and non-negative with a positive sum: got {self.weights!r}")
+            raise ValueError(
+                f"mixture weights must be finite and non-negative with a positive sum: got {self.weights!r}"
+            )
         object.__setattr__(self, "weights", weights)
 
     @property
@@ -62,7 +68,7 @@ class OptimConfig:
     beta2: float = 0.95
     weight_decay: float = 1e-4              # decoupled, scaled with lr / peak lr
     clip: float = 1.0                       # gradient norm
-    encoder_lr_scale: float = 1.0           # late fusion's encoder learns at this multiple; 0: it is frozen (Tables 7 and 8)
+    encoder_lr_scale: float = 1.0  # late fusion's encoder learns at this multiple; 0: it is frozen (Tables 7 and 8)
     expert_lr_scale: float = 1.0            # the experts of a mixture learn at this multiple
 
     def __post_init__(self) -> None:
@@ -77,7 +83,8 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InitConfig:
-    """Trained weights that a run starts from, by the hash of their file (`nmm.models.io.weights.file_hash`); empty: none.
+    """Trained weights that a run starts from, by the hash of their file (`nmm.models.io.weights.file_hash`); empty:
+    none.
 
     Source: Sec. 3.3 and App. B.7.
     """
@@ -88,13 +95,18 @@ class InitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """How a run is carried out on its machine. Only the precision decides its result, so only it is in the run's name."""
+    """How a run is carried out on its machine. Only the precision decides its result, so only it is in the run's
+    name.
+    """
 
     precision: str = "fp32"                 # or "bf16": matrix products in bfloat16, weights and sums in float32
-    sharding: str = field(default="none", metadata={"names": False})    # "full": FSDP2 over all ranks; "hybrid": within nodes
+    # "full": FSDP2 over all ranks; "hybrid": within nodes
+    sharding: str = field(default="none", metadata={"names": False})
     compile: bool = field(default=False, metadata={"names": False})     # torch.compile of every block
-    checkpoint_activations: bool = field(default=False, metadata={"names": False})  # recompute blocks in the backward pass
-    microbatch_sequences: int = field(default=0, metadata={"names": False})     # per device; 0: what fits on a GPU, all on a CPU
+    # recompute blocks in the backward pass
+    checkpoint_activations: bool = field(default=False, metadata={"names": False})
+    # per device; 0: what fits on a GPU, all on a CPU
+    microbatch_sequences: int = field(default=0, metadata={"names": False})
     workers: int = field(default=0, metadata={"names": False})          # data-loading processes of each rank
     attention: str = field(default="auto", metadata={"names": False})   # backend: "flex" (CUDA) or "sdpa"
     experts: str = field(default="auto", metadata={"names": False})     # backend: "grouped" matrix products or a "loop"
@@ -117,7 +129,8 @@ class Origin:
     study: str = ""
     arm: str = ""                           # in the words of tables and charts
     grows: list[str] = field(default_factory=list)          # settings that follow from the width, by ..
-    rules: dict[str, Any] = field(default_factory=dict)     # .. what is the same at every width: {"lr": peak at d = 32, ..}
+    # .. what is the same at every width: {"lr": peak at d = 32, ..}
+    rules: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grows", list(self.grows))
@@ -158,13 +171,15 @@ class RunConfig:
 
     @property
     def design(self) -> dict[str, Any]:
-        """What runs that one law L(N, D) describes have in common: every setting but the budget and the seed, and for those
-        that follow from the width the rule of the study. Empty without such rules: then nobody knows.
+        """What runs that one law L(N, D) describes have in common: every setting but the budget and the seed, and for
+        those that follow from the width the rule of the study. Empty without such rules: then nobody knows.
         """
         if not self.origin.rules:
             return {}
         settings = flat(self)
-        return {name: value for name, value in settings.items() if name not in (*self.origin.grows, "tokens", "seed")} | self.origin.rules
+        return {
+            name: value for name, value in settings.items() if name not in (*self.origin.grows, "tokens", "seed")
+        } | self.origin.rules
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -214,7 +229,9 @@ def from_dict(plain: dict[str, Any]) -> RunConfig:
     if arch not in MODELS:
         raise ValueError(f"unknown architecture {arch!r}: known are {', '.join(MODELS)}")
     parts = {"model": _build(MODELS[arch], model)}
-    for name, kind in (("data", DataConfig), ("optim", OptimConfig), ("init", InitConfig), ("execution", ExecutionConfig), ("origin", Origin)):
+    kinds = {"data": DataConfig, "optim": OptimConfig, "init": InitConfig, "execution": ExecutionConfig,
+             "origin": Origin}
+    for name, kind in kinds.items():
         parts[name] = _build(kind, plain.pop(name, {}))
     return _build(RunConfig, {**parts, **plain})
 

@@ -24,7 +24,8 @@ class Text:
 class Span:
     """An image, a clip of audio or a video, as bytes.
 
-    `format` names the decoder that turns them into what the model sees, and so the modality (`nmm.data.corpus.formats`).
+    `format` names the decoder that turns them into what the model sees, and so the modality
+    (`nmm.data.corpus.formats`).
     """
 
     data: bytes

@@ -7,7 +7,8 @@ from nmm.config import INPUTS, MODALITIES
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Square images cut into square patches of `patch * patch` pixels with 3 channels; frames of audio, tubelets of video.
+    """Square images cut into square patches of `patch * patch` pixels with 3 channels; frames of audio, tubelets of
+    video.
 
     With several image sizes each image gets the largest that is not above its own short side, or else the smallest.
     """
@@ -21,8 +22,10 @@ class Geometry:
         given = (self.image_size,) if isinstance(self.image_size, int) else tuple(sorted(set(self.image_size)))
         bad = [size for size in given if size < 1 or self.patch < 1 or size % self.patch]
         if bad or not given:
-            raise ValueError(f"image size {', '.join(map(str, bad)) or 'missing'} is not a multiple of patch {self.patch}: "
-                             "choose, for example, 224 and 14")
+            raise ValueError(
+                f"image size {', '.join(map(str, bad)) or 'missing'} is not a multiple of patch {self.patch}: "
+                "choose, for example, 224 and 14"
+            )
         object.__setattr__(self, "image_size", given[0] if len(given) == 1 else given)
 
     @property

@@ -96,8 +96,9 @@ def to_rgb(image: Pillow.Image) -> Pillow.Image:
 def decode(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
     """Normalised patches of encoded images one after the other, float32 (sum of positions, patch_dim).
 
-    An image of `positions` patches is seen with a side of sqrt(positions) * patch pixels. Its patches are in row-major order; a patch is its pixels row by row, channels last. An item with a draw is augmented
-    (random resized crop, horizontal flip; a function of the draw alone); one without is resized and centre-cropped.
+    An image of `positions` patches is seen with a side of sqrt(positions) * patch pixels. Its patches are in row-major
+    order; a patch is its pixels row by row, channels last. An item with a draw is augmented (random resized crop,
+    horizontal flip; a function of the draw alone); one without is resized and centre-cropped.
     Source: Shukor et al. 2025, App. A.
     """
     patch = geometry.patch

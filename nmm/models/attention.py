@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]     # queries, keys, values, each (B, H, L, K), to values of that shape
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values, each (B, H, L, K), to values of that shape
 
 BACKENDS = ("auto", "flex", "sdpa")
 FLEX_WIDTH = 16         # FlexAttention's kernels take no narrower heads: those are filled up with zeros
@@ -71,8 +71,8 @@ def sdpa(mask: PackedMask) -> Attend:
 def _flex_functions(compiled: bool) -> tuple[Callable, Callable]:
     """`create_block_mask` and `flex_attention`; their import takes seconds, so it waits for the first use.
 
-    Compiled once: masks of the same shape share a kernel, and from the second shape on its batch and length are variables.
-    Within a compiled block the block's compilation takes them in.
+    Compiled once: masks of the same shape share a kernel, and from the second shape on its batch and length are
+    variables. Within a compiled block the block's compilation takes them in.
     """
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -120,5 +120,7 @@ def attention(mask: PackedMask, backend: str = "auto") -> Attend:
     if backend not in BACKENDS:
         raise ValueError(f"attention must be one of {', '.join(BACKENDS)}: got {backend!r}")
     if backend == "flex" and device.type != "cuda":
-        raise ValueError(f'attention="flex" needs a CUDA device, and the batch is on {device.type}: take "auto" or "sdpa"')
+        raise ValueError(
+            f'attention="flex" needs a CUDA device, and the batch is on {device.type}: take "auto" or "sdpa"'
+        )
     return flex(mask) if device.type == "cuda" and backend != "sdpa" else sdpa(mask)

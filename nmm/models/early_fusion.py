@@ -1,6 +1,7 @@
 """Early fusion: one decoder reads text embeddings and linearly projected image patches (Fig. 1, Sec. 2.1).
 
-Shape suffixes: B batch, L sequence, D width, S patch slots of a sequence, P numbers in a patch, T targets, V vocabulary.
+Shape suffixes: B batch, L sequence, D width, S patch slots of a sequence, P numbers in a patch, T targets, V
+vocabulary.
 """
 
 import torch
@@ -22,7 +23,7 @@ class EarlyFusion(nn.Module):
         config: widths and depth; its `counts` are the parameter groups.
     """
 
-    attention_backend = "auto"      # or "flex" or "sdpa", of whoever runs the model: see `nmm.models.attention.attention`
+    attention_backend = "auto"  # or "flex" or "sdpa", of whoever runs the model: see `nmm.models.attention.attention`
 
     def __init__(self, config: EarlyFusionConfig) -> None:
         super().__init__()
@@ -64,8 +65,8 @@ class EarlyFusion(nn.Module):
                 continue
             if not getattr(self.config, entry.width):
                 raise ValueError(
-                    f"the batch has {entry.words}, and the model has {entry.width} = 0: give {entry.width}, or drop the sources "
-                    f"of {entry.words}"
+                    f"the batch has {entry.words}, and the model has {entry.width} = 0: give {entry.width}, or drop "
+                    f"the sources of {entry.words}"
                 )
             mine_BL = batch["modality"] == entry.number
             slot_BL = (mine_BL.cumsum(1) - 1).clamp(min=0)
@@ -94,6 +95,7 @@ class EarlyFusion(nn.Module):
 
         Args:
             batch: `input_ids`, `labels`, `document_ids`, `span_ids`, `modality`, all (B, L) int64, and `patches`,
-                (B, S, P) float, likewise `audio` and `video` where there are any; see `nmm.data.batches.loader.collate`.
+                (B, S, P) float, likewise `audio` and `video` where there are any; see
+                `nmm.data.batches.loader.collate`.
         """
         return self.unembedding(self.hidden(batch)[batch["labels"] != IGNORE])

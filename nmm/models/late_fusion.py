@@ -1,7 +1,7 @@
 """Late fusion: an encoder reads each image on its own, a connector hands what it saw to the decoder (Fig. 1, Sec. 2.1).
 
-Shape suffixes: B batch, L sequence, S patch slots of a sequence, P numbers in a patch, I images of a batch, J patches of
-the longest image, D the decoder's width, W the encoder's width.
+Shape suffixes: B batch, L sequence, S patch slots of a sequence, P numbers in a patch, I images of a batch, J patches
+of the longest image, D the decoder's width, W the encoder's width.
 """
 
 import torch
@@ -18,8 +18,8 @@ from nmm.models.registry import model_of
 class VisionEncoder(nn.Module):
     """Blocks as the decoder's over the patches of an image, in both directions; nothing passes from image to image.
 
-    Positions count from 0 in every image, in the order of its patches. There is no norm after the last block: it would make an
-    empty patch as loud as any other, and at laptop size the decoder then often fails to find the objects.
+    Positions count from 0 in every image, in the order of its patches. There is no norm after the last block: it would
+    make an empty patch as loud as any other, and at laptop size the decoder then often fails to find the objects.
     """
 
     attention_backend = "auto"      # as the model's
@@ -78,11 +78,12 @@ class LateFusion(EarlyFusion):
     def project(self, entry: Modality, batch: dict[str, Tensor]) -> Tensor:
         """Encoded patches of all slots in the decoder's width, (B, S, D).
 
-        Images are encoded a row each: slots that a sequence with fewer images leaves empty cost nothing. Where there is no
-        image, one blank patch is encoded that nobody reads: processes that share the encoder must all run it, or they wait for
-        ever; and a step is the same for one process as for several.
+        Images are encoded a row each: slots that a sequence with fewer images leaves empty cost nothing. Where there is
+        no image, one blank patch is encoded that nobody reads: processes that share the encoder must all run it, or
+        they wait for ever; and a step is the same for one process as for several.
         """
-        patches_BSP, is_image_BL = batch[entry.tensor].to(self.connector.weight.dtype), batch["modality"] == entry.number
+        patches_BSP = batch[entry.tensor].to(self.connector.weight.dtype)
+        is_image_BL = batch["modality"] == entry.number
         row_BS, place_BS, images, longest = _places(batch["span_ids"], is_image_BL, patches_BSP.shape[1])
         rows_IJP = patches_BSP.new_zeros(images + 1, longest, patches_BSP.shape[2])
         rows_IJP[row_BS, place_BS] = patches_BSP                # empty slots go to the row after the last image
@@ -97,8 +98,8 @@ def _places(span_BL: Tensor, is_image_BL: Tensor, slots: int) -> tuple[Tensor, T
     """Where the slots of packed sequences stand when every image has a row of its own.
 
     Returns:
-        (B, S) row of each slot, images counted through the batch, empty slots in a row after all; (B, S) place of each slot
-        in its row; the number of images and the patches of the longest, both at least 1.
+        (B, S) row of each slot, images counted through the batch, empty slots in a row after all; (B, S) place of each
+        slot in its row; the number of images and the patches of the longest, both at least 1.
     """
     slot_BL = torch.where(is_image_BL, is_image_BL.cumsum(1) - 1, slots)
     image_BS = span_BL.new_full((len(span_BL), slots + 1), -1).scatter_(1, slot_BL, span_BL)[:, :slots]

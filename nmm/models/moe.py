@@ -1,7 +1,7 @@
 """Sparse early fusion: a mixture of experts for the feed-forward layer of every block (Sec. 4.1).
 
-Shape suffixes: B batch, L sequence, D width, T = B * L tokens, E experts, K experts of one token, R = T * K routed rows,
-M kinds of tokens: text, and all else.
+Shape suffixes: B batch, L sequence, D width, T = B * L tokens, E experts, K experts of one token, R = T * K routed
+rows, M kinds of tokens: text, and all else.
 """
 
 import torch
@@ -28,8 +28,8 @@ class Router(nn.Linear):
     def forward(self, x_TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The experts of each token, most probable first, (T, K); their weights, (T, K); all probabilities, (T, E).
 
-        Weights are the probabilities of the chosen experts, not scaled to sum to 1: with one expert a token that would leave
-        the router without a gradient. Source: Gale et al. 2023 (dropless); Fedus et al. 2021, Eq. 2.
+        Weights are the probabilities of the chosen experts, not scaled to sum to 1: with one expert a token that would
+        leave the router without a gradient. Source: Gale et al. 2023 (dropless); Fedus et al. 2021, Eq. 2.
         """
         wide = torch.promote_types(x_TD.dtype, torch.float32)
         share_TE = F.linear(x_TD.to(wide), self.weight.to(wide)).softmax(dim=-1)
@@ -66,7 +66,7 @@ class MixtureOfExperts(nn.Module):
             kind_TM = torch.stack((modality_T == 0, modality_T > 0), dim=1).float()
             counts_EM = chosen_TE.T @ kind_TM
             balance = chosen_TE.new_zeros(()) if share_TE is None else balancing_loss(counts_EM, share_TE, kind_TM)
-        order_R = expert_TK.flatten().argsort(stable=True)      # row r of the sorted ones is choice r % K of token r // K
+        order_R = expert_TK.flatten().argsort(stable=True)  # row r of the sorted ones is choice r % K of token r // K
         x_RD = x_TD.index_select(0, order_R // expert_TK.shape[1])
         y_RD = self.experts(x_RD, chosen_TE.sum(0, dtype=torch.int64))
         y_TKD = torch.empty_like(y_RD).index_copy(0, order_R, y_RD).unflatten(0, expert_TK.shape)
@@ -75,11 +75,12 @@ class MixtureOfExperts(nn.Module):
 
 
 def balancing_loss(counts_EM: Tensor, share_TE: Tensor, kind_TM: Tensor) -> Tensor:
-    """E sum_i f_i P_i: f_i the share of choices that fell on expert i, P_i its mean probability. 1 where both are uniform.
+    """E sum_i f_i P_i: f_i the share of choices that fell on expert i, P_i its mean probability. 1 where both are
+    uniform.
 
-    The gradient flows through P alone. Padding is left out. Source: Fedus et al. 2021, Eq. 4, and in this form for several
-    experts a token the code of Gale et al. 2023; the study names Shazeer et al. 2017, where the loss was a coefficient of
-    variation.
+    The gradient flows through P alone. Padding is left out. Source: Fedus et al. 2021, Eq. 4, and in this form for
+    several experts a token the code of Gale et al. 2023; the study names Shazeer et al. 2017, where the loss was a
+    coefficient of variation.
 
     Args:
         counts_EM: tokens by expert and kind.
@@ -102,7 +103,9 @@ class MixtureBlock(nn.Module):
         self.ffn_norm = RMSNorm(config.d_model)
         self.ffn = MixtureOfExperts(config)
 
-    def forward(self, x_BLD: Tensor, rotary: Rotary, attend: Attend, modality_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x_BLD: Tensor, rotary: Rotary, attend: Attend, modality_BL: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) in and out, with the mixture's balancing loss and its counts by expert and kind, (E, M)."""
         x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend)
         y_BLD, balance, counts_EM = self.ffn(self.ffn_norm(x_BLD), modality_BL)
@@ -116,10 +119,10 @@ class SparseEarlyFusion(EarlyFusion):
     In training `config.load_balance` times `balance_loss` is to be added to the loss; held-out losses are without it.
 
     Attributes:
-        balance_loss: balancing loss of the last forward pass, the mean over layers, a scalar with its gradient; it is of the
-            tokens of that pass, so of one microbatch where gradients are accumulated. 0 for routing by modality.
-        routed: (n_layers, E, M) int64, how many tokens of each kind went to each expert in the last forward pass; a token
-            counts for each of its K experts, padding does not count.
+        balance_loss: balancing loss of the last forward pass, the mean over layers, a scalar with its gradient; it is
+            of the tokens of that pass, so of one microbatch where gradients are accumulated. 0 for routing by modality.
+        routed: (n_layers, E, M) int64, how many tokens of each kind went to each expert in the last forward pass; a
+            token counts for each of its K experts, padding does not count.
     """
 
     config: MoEConfig

@@ -20,7 +20,9 @@ def model_of(config: type[ModelConfig]) -> Callable[[Model], Model]:
     """
     def enter(model: Model) -> Model:
         if BUILT.setdefault(config.arch, model) is not model:
-            raise ValueError(f"two models of architecture {config.arch!r}: {BUILT[config.arch].__name__} and {model.__name__}")
+            raise ValueError(
+                f"two models of architecture {config.arch!r}: {BUILT[config.arch].__name__} and {model.__name__}"
+            )
         return model
 
     return enter

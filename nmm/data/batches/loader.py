@@ -49,8 +49,8 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
         for numbers, sequence in zip(modality, sequences):
             for name, start, length in zip(sequence.formats, sequence.starts.tolist(), sequence.lengths.tolist()):
                 numbers[start:start + length] = MODALITIES[known(name).modality].number
-    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids, "modality": modality,
-              **{MODALITIES[name].tensor: _slots(sequences, name) for name in spans}}
+    arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids,
+              "modality": modality, **{MODALITIES[name].tensor: _slots(sequences, name) for name in spans}}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -138,8 +138,8 @@ class _Steps(Sampler):
 class _Loader(DataLoader):
     """A DataLoader of whole batches. Without workers it reads a few small ones in a row, directly.
 
-    At laptop sizes that costs a third of torch's way: no machinery, and code and tables that stay in the processor's caches
-    instead of being read anew after every training step.
+    At laptop sizes that costs a third of torch's way: no machinery, and code and tables that stay in the processor's
+    caches instead of being read anew after every training step.
     """
 
     def __init__(self, dataset: Dataset, sampler: Sampler, num_workers: int) -> None:
@@ -195,7 +195,8 @@ def validation_batches(held_out: SequenceABC[Sequence], batch_size: int, limit: 
     """The first `limit` held-out sequences of a data type (None: all), in order and without randomness.
 
     Args:
-        held_out: the sequences of a data type in `nmm.data.batches.plan.validation_sources`, or the validation split of one source.
+        held_out: the sequences of a data type in `nmm.data.batches.plan.validation_sources`, or the validation split of
+            one source.
     Raises:
         ValueError: there are none.
     """

@@ -11,7 +11,8 @@ import numpy as np
 from nmm.config import KINDS, TASKS
 from nmm.data.corpus.store import Corpus
 
-# Image-caption, interleaved, text; the study's four mixtures (Shukor et al. 2025, Sec. 3.3 and Table 2) [share of tokens].
+# Image-caption, interleaved, text; the study's four mixtures (Shukor et al. 2025, Sec. 3.3 and Table 2) [share of
+# tokens].
 MIXTURES: dict[str, dict[str, float]] = {
     name: {kind: int(percent) / 100 for kind, percent in zip(TASKS, name.split("-"), strict=True)}
     for name in ("45-45-10", "40-20-40", "30-30-40", "20-40-40")
@@ -31,8 +32,8 @@ def resolve(weights: Weights | str, corpus: Corpus) -> dict[str, float]:
     `{"caption": {"dfn": 27, "coyo": 11.25, "hqitp": 6.75}, "interleaved": 45, "text": 10}`.
 
     Raises:
-        ValueError: an unknown preset or name, a name given twice or under another kind than its own, an empty group, a weight
-            that is negative, or all weights zero.
+        ValueError: an unknown preset or name, a name given twice or under another kind than its own, an empty group, a
+            weight that is negative, or all weights zero.
     """
     if isinstance(weights, str):
         if weights not in MIXTURES:
@@ -46,7 +47,9 @@ def resolve(weights: Weights | str, corpus: Corpus) -> dict[str, float]:
                 raise ValueError(f"the mixture's group {name!r} is empty: list its sources with their weights")
             for inner, value in weight.items():
                 if name in KINDS and inner in corpus.sources and corpus.sources[inner].kind != name:
-                    raise ValueError(f"the mixture lists source {inner!r} under {name!r}: it is {corpus.sources[inner].kind}")
+                    raise ValueError(
+                        f"the mixture lists source {inner!r} under {name!r}: it is {corpus.sources[inner].kind}"
+                    )
                 add(inner, value)
             return
         if not (np.isfinite(weight) and weight >= 0):
@@ -80,16 +83,18 @@ def shuffled(n: int, random: np.random.Generator) -> np.ndarray:
     blocks = random.permutation(-(-n // BLOCK))
     per_window = WINDOW // BLOCK
     windows = (blocks[k:k + per_window] for k in range(0, len(blocks), per_window))
-    return np.concatenate([random.permutation(np.concatenate([np.arange(b * BLOCK, min(n, (b + 1) * BLOCK)) for b in window]))
-                           for window in windows])
+    return np.concatenate([
+        random.permutation(np.concatenate([np.arange(b * BLOCK, min(n, (b + 1) * BLOCK)) for b in window]))
+        for window in windows
+    ])
 
 
 class Mixture:
     """The deterministic order of a corpus's training sequences under weights that count tokens.
 
-    Each source is read in a seeded permutation (see `shuffled`), another one every epoch. Sources take turns so that after every
-    sequence each one's share of tokens (padding left out) is as near its weight as whole sequences allow: sequence k of
-    source i has its turn at (tokens of i before it + half its own) / weight of i.
+    Each source is read in a seeded permutation (see `shuffled`), another one every epoch. Sources take turns so that
+    after every sequence each one's share of tokens (padding left out) is as near its weight as whole sequences allow:
+    sequence k of source i has its turn at (tokens of i before it + half its own) / weight of i.
 
     Args:
         corpus: an opened corpus.

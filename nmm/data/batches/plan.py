@@ -17,20 +17,26 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
     Padding does not count.
 
     Raises:
-        ValueError: the corpus is not the configuration's, lacks a source of the mixture, holds what the model cannot read, or is
-            too small.
+        ValueError: the corpus is not the configuration's, lacks a source of the mixture, holds what the model cannot
+            read, or is too small.
     """
     if corpus.hash != config.data.corpus_id:
-        raise ValueError(f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}")
+        raise ValueError(
+            f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}"
+        )
     mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs)
     if config.model.vocab_size != corpus.vocab_size:
-        raise ValueError(f"the model has vocab_size = {config.model.vocab_size}, and the corpus {corpus.folder} {corpus.vocab_size}")
+        raise ValueError(
+            f"the model has vocab_size = {config.model.vocab_size}, and the corpus {corpus.folder} {corpus.vocab_size}"
+        )
     for name, split in zip(mixture.names, mixture.splits):
         if unread := _unread(config.model, corpus, split):
             width = unread[0].width
             raise ValueError(
-                f"source {name!r} has {unread[0].name} tokens of {getattr(corpus, width)} numbers, and the model has {width} = "
-                f"{getattr(config.model, width)}: give {width} = {getattr(corpus, width)}, or a mixture without this source"
+                f"source {name!r} has {unread[0].name} tokens of {getattr(corpus, width)} numbers, and the model has "
+                f"{width} = "
+                f"{getattr(config.model, width)}: give {width} = {getattr(corpus, width)}, or a mixture without this "
+                "source"
             )
     sequences = mixture.require(config.tokens)
     while True:
@@ -47,10 +53,12 @@ def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
 
 
 class HeldOut(SequenceABC):
-    """The held-out sequences of several sources, in one order whose every beginning has them in proportion to their tokens.
+    """The held-out sequences of several sources, in one order whose every beginning has them in proportion to their
+    tokens.
 
-    As in `Mixture`, sequence k of a source has its turn at (tokens of the source before it + half its own) / all tokens of
-    the source. The order depends on the corpus alone, so it is the same for every run of a study, whatever its mixture.
+    As in `Mixture`, sequence k of a source has its turn at (tokens of the source before it + half its own) / all tokens
+    of the source. The order depends on the corpus alone, so it is the same for every run of a study, whatever its
+    mixture.
     """
 
     def __init__(self, sources: SequenceABC[Source]) -> None:
@@ -71,15 +79,21 @@ class HeldOut(SequenceABC):
 
 
 def validation_sources(corpus: Corpus, model: ModelConfig | None = None) -> dict[str, SequenceABC[Sequence]]:
-    """The held-out sequences that measure the loss of each data type the corpus has, and the model, if one is given, can read.
+    """The held-out sequences that measure the loss of each data type the corpus has, and the model, if one is given,
+    can read.
 
-    A data type with several sources is measured on all of them: a run that reads the first n sequences has them spread over
-    the sources, see `HeldOut`. A model without images (patch_dim = 0) is measured on text alone.
+    A data type with several sources is measured on all of them: a run that reads the first n sequences has them spread
+    over the sources, see `HeldOut`. A model without images (patch_dim = 0) is measured on text alone.
     """
     kinds = {kind: corpus.of_kind(kind) for kind in KINDS}
-    readable = {kind: sources for kind, sources in kinds.items()
-                if sources and (model is None or not any(_unread(model, corpus, source.validation) for source in sources))}
-    return {kind: sources[0].validation if len(sources) == 1 else HeldOut(sources) for kind, sources in readable.items()}
+    readable = {
+        kind: sources
+        for kind, sources in kinds.items()
+        if sources and (model is None or not any(_unread(model, corpus, source.validation) for source in sources))
+    }
+    return {
+        kind: sources[0].validation if len(sources) == 1 else HeldOut(sources) for kind, sources in readable.items()
+    }
 
 
 def _unread(model: ModelConfig, corpus: Corpus, split: Split) -> list[Modality]:

@@ -113,9 +113,11 @@ class Shard:
         except pa.ArrowInvalid as error:
             raise ValueError(f"{self.path} is not a whole Arrow IPC file ({error}): prepare the corpus again") from None
         if batch.num_rows != self.rows or not batch.schema.equals(schema(self.context)):
-            raise ValueError(f"{self.path} has {batch.num_rows} rows of columns {batch.schema.names}; corpus.json lists "
-                             f"{self.rows} rows of {schema(self.context).names}, context {self.context}: "
-                             "prepare the corpus again")
+            raise ValueError(
+                f"{self.path} has {batch.num_rows} rows of columns {batch.schema.names}; corpus.json lists "
+                f"{self.rows} rows of {schema(self.context).names}, context {self.context}: "
+                "prepare the corpus again"
+            )
         formats = batch["formats"].values
         names, codes = formats.dictionary.to_pylist(), formats.indices.to_numpy()
         images = batch["images"].values

@@ -18,8 +18,8 @@ VALIDATION_DOCUMENTS = 1024     # held out from each source: 256 packed sequence
 VERSION = 2                     # raise when the same seed gives other documents
 
 
-def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], seed: int = 0, kinds: Sequence[str] = TASKS,
-                    grids: Sequence[int] = (generated.GRID,)) -> Corpus:
+def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], seed: int = 0,
+                    kinds: Sequence[str] = TASKS, grids: Sequence[int] = (generated.GRID,)) -> Corpus:
     """Write, or open if it is there, the generated corpus for a training budget.
 
     Args:
@@ -35,11 +35,16 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
     world = generated.World(seed, tuple(grids))
     kinds = _known(kinds)
     if any(not weights.get(kind, -1) >= 0 for kind in kinds) or not sum(weights[kind] for kind in kinds) > 0:
-        raise ValueError(f"weights {weights}: each of the data types {', '.join(kinds)} needs one, and their sum must be positive")
+        raise ValueError(
+            f"weights {weights}: each of the data types {', '.join(kinds)} needs one, and their sum must be positive"
+        )
     share = {kind: weights[kind] / sum(weights[each] for each in kinds) for kind in kinds}
     margin = 64 * world.context         # turns of the sources are whole sequences
     held_out = {kind: int(VALIDATION_DOCUMENTS * _length(world, kind)) for kind in kinds}
-    documents = {kind: (kind, _documents(world, kind, int(tokens * share[kind]) + margin + held_out[kind], seed)) for kind in kinds}
+    documents = {
+        kind: (kind, _documents(world, kind, int(tokens * share[kind]) + margin + held_out[kind], seed))
+        for kind in kinds
+    }
     more = generated_audio.WORDS + generated_video.WORDS if set(kinds) - set(TASKS) else ()
     changed = {} if tuple(grids) == (generated.GRID,) else {"grids": list(grids)}
     corpus = write_corpus(
@@ -70,7 +75,9 @@ def entropy(seed: int = 0, kinds: Sequence[str] = TASKS) -> dict[str, float]:
 def _known(kinds: Sequence[str]) -> list[str]:
     """The data types in their own order."""
     if not kinds or set(kinds) - set(KINDS):
-        raise ValueError(f"the generated corpus has the data types {', '.join(KINDS)}: asked for {', '.join(kinds) or 'none'}")
+        raise ValueError(
+            f"the generated corpus has the data types {', '.join(KINDS)}: asked for {', '.join(kinds) or 'none'}"
+        )
     return [kind for kind in KINDS if kind in kinds]
 
 

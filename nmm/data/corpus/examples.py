@@ -14,14 +14,16 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 SIDE = 96  # of a picture [pixels]
-COLOURS = {"red": "#d1495b", "blue": "#2e6fba", "green": "#3f9b5f", "yellow": "#edae49", "violet": "#8d5fb0", "black": "#22252a"}
+COLOURS = {"red": "#d1495b", "blue": "#2e6fba", "green": "#3f9b5f",
+           "yellow": "#edae49", "violet": "#8d5fb0", "black": "#22252a"}
 SHAPES = ("disc", "square", "triangle", "cross")
 PLACES = ("left of", "right of", "above", "below")
 CAPTIONS, STORIES, TEXTS = 150, 60, 90  # good documents of each data type
 
 
 def write_examples(folder: str | Path, seed: int = 0) -> list[tuple[str, Path]]:
-    """Write the example files: `caption` (a WebDataset tar), `interleaved` (parquet beside `images`), `text` (jsonl.zst).
+    """Write the example files: `caption` (a WebDataset tar), `interleaved` (parquet beside `images`), `text`
+    (jsonl.zst).
 
     Among the good samples of each data type are a few broken ones of different sorts, under 5 %.
 
@@ -77,7 +79,9 @@ def _interleaved(folder: Path, random: np.random.Generator) -> None:
 def _text(folder: Path, random: np.random.Generator) -> None:
     lines = []
     for number in range(TEXTS):
-        sentences = [f"Note {number + 1}."] + [f"I remember {_scene(random)[1]}" for _ in range(int(random.integers(3, 9)))]
+        sentences = [f"Note {number + 1}."] + [
+            f"I remember {_scene(random)[1]}" for _ in range(int(random.integers(3, 9)))
+        ]
         lines.append(json.dumps({"text": " ".join(sentences), "url": f"https://example.org/{number}"}))
     lines += ['{"text": null}', "this line is no JSON"]
     with pa.output_stream(str(folder / "00000.jsonl.zst"), compression="zstd") as file:
@@ -96,7 +100,8 @@ def _picture(random: np.random.Generator) -> tuple[bytes, str]:
     shapes, words = _scene(random)
     image = Image.new("RGB", (SIDE, SIDE), "#e9e6df")
     pen, half, size = ImageDraw.Draw(image), SIDE // 2, SIDE * 0.36
-    corners = {"left of": ((0, 0.5), (1, 0.5)), "right of": ((1, 0.5), (0, 0.5)), "above": ((0.5, 0), (0.5, 1)), "below": ((0.5, 1), (0.5, 0))}
+    corners = {"left of": ((0, 0.5), (1, 0.5)), "right of": ((1, 0.5), (0, 0.5)),
+               "above": ((0.5, 0), (0.5, 1)), "below": ((0.5, 1), (0.5, 0))}
     place = next(place for place in PLACES if f" {place} " in words)
     for (colour, shape), (x, y) in zip(shapes, corners[place]):
         left, top = 6 + x * (half - 4), 6 + y * (half - 4)

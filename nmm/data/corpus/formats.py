@@ -52,7 +52,8 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     **{name: Format("image", images.decode) for name in ("jpeg", "png", "webp")},
-    "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=audio.RAW_BYTES), "film": Format("video", _film),
+    "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=audio.RAW_BYTES),
+    "film": Format("video", _film),
 }
 
 

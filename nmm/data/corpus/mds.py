@@ -1,8 +1,8 @@
 """MDS shards, the store for object storage, through mosaicml-streaming (the extra `streaming`).
 
 The library writes, uploads, fetches, checks and decodes the shards. Its `StreamingDataset` is not used: the order of
-samples is `nmm.data.batches.mixture`'s for both stores, and several runs on one machine share one cache folder. Credentials are
-the storage libraries' own affair (environment, profiles, instance roles).
+samples is `nmm.data.batches.mixture`'s for both stores, and several runs on one machine share one cache folder.
+Credentials are the storage libraries' own affair (environment, profiles, instance roles).
 """
 
 import json
@@ -23,7 +23,8 @@ SCHEMES = {"s3": "s3", "gs": "gs", "az": "azure"}  # of a URL -> the library's n
 CACHE = Path("~/.cache/nmm")
 SHARD_BYTES = 64 << 20
 CHECKSUM = "xxh3_64"
-ROWS = "rows.npy"  # (n, 4) int32 beside the shards: tokens of each row, then of each modality but text; so mixing fetches none
+# (n, 4) int32 beside the shards: tokens of each row, then of each modality but text; so mixing fetches none
+ROWS = "rows.npy"
 
 
 def is_url(path: str | Path) -> bool:
@@ -99,9 +100,10 @@ def upload(folder: Path, url: str) -> None:
 
 
 def _to_sample(sequence: Sequence) -> dict:
-    slots = {"starts": sequence.starts.tolist(), "lengths": sequence.lengths.tolist(), "formats": list(sequence.formats),
-             "sizes": [len(data) for data in sequence.data]}
-    return {"tokens": sequence.tokens, "documents": sequence.documents, "slots": slots, "images": b"".join(sequence.data)}
+    slots = {"starts": sequence.starts.tolist(), "lengths": sequence.lengths.tolist(),
+             "formats": list(sequence.formats), "sizes": [len(data) for data in sequence.data]}
+    return {"tokens": sequence.tokens, "documents": sequence.documents, "slots": slots,
+            "images": b"".join(sequence.data)}
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -188,7 +190,9 @@ class MdsFolder:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """Tokens of each row, all and by modality, (n, 4); (n, 2) where the corpus is of a time when there were images only."""
+        """Tokens of each row, all and by modality, (n, 4); (n, 2) where the corpus is of a time when there were images
+        only.
+        """
         return np.load(self.file(ROWS))
 
     def shards(self, rows: list[int]) -> list["MdsShard"]:
@@ -221,8 +225,10 @@ class MdsShard:
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: prepare the corpus again")
         if path.stat().st_size != raw["bytes"]:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes, its index says {raw['bytes']}: delete it, or prepare "
-                             "the corpus again")
+            raise ValueError(
+                f"{path} has {path.stat().st_size} bytes, its index says {raw['bytes']}: delete it, or prepare "
+                "the corpus again"
+            )
         reader = MDSReader.from_json(str(self.folder.folder), None, information)
         reader.validate(allow_unsafe_types=False)
         return reader
@@ -243,4 +249,5 @@ class MdsShard:
     def tokens_of(self, modality: str) -> np.ndarray:
         """Positions of one modality other than text in each row, (rows,)."""
         column, table = MODALITIES[modality].number, self.folder.table
-        return table[self.first:self.first + self.rows, column] if column < table.shape[1] else np.zeros(self.rows, np.int32)
+        rows = table[self.first:self.first + self.rows]
+        return rows[:, column] if column < table.shape[1] else np.zeros(self.rows, np.int32)

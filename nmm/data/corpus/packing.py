@@ -1,8 +1,8 @@
 """From documents to sequences of exactly `context` positions.
 
-Captions are packed whole, by best-fit decreasing over a bounded window (Johnson et al. 1974; for language models Ding et
-al. 2024, "Fewer Truncations Improve Language Modeling"). Interleaved and text documents are concatenated and cut at the
-context, never inside an image; what an image leaves free is filled with the text of later documents.
+Captions are packed whole, by best-fit decreasing over a bounded window (Johnson et al. 1974; for language models Ding
+et al. 2024, "Fewer Truncations Improve Language Modeling"). Interleaved and text documents are concatenated and cut at
+the context, never inside an image; what an image leaves free is filled with the text of later documents.
 """
 
 import bisect
@@ -66,8 +66,10 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
             if isinstance(segment, Span):
                 length = segment.positions or patches_per_image
                 if length is None:
-                    raise ValueError(f"document {document.name}: an image without its number of patches, in a corpus with "
-                                     "images of several sizes")
+                    raise ValueError(
+                        f"document {document.name}: an image without its number of patches, in a corpus with "
+                        "images of several sizes"
+                    )
                 part = np.zeros(1 + length, np.int32)
                 part[0] = tokenizer.marker(known(segment.format).modality)
                 starts.append(position + 1)
@@ -83,7 +85,9 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
             parts.append(part)
             position += len(part)
         parts.append(end)
-        result.append(Encoded(np.concatenate(parts), np.array(starts, np.int64), np.array(lengths, np.int64), tuple(spans)))
+        result.append(
+            Encoded(np.concatenate(parts), np.array(starts, np.int64), np.array(lengths, np.int64), tuple(spans))
+        )
     return result
 
 

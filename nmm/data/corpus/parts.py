@@ -41,12 +41,16 @@ _counter = None  # documents read by all workers, for the progress bar
 
 
 def _start(counter) -> None:
-    """A worker begins: one thread for the tokenizer, and an end when the parent has died (a killed call leaves none)."""
+    """A worker begins: one thread for the tokenizer, and an end when the parent has died (a killed call leaves
+    none).
+    """
     global _counter
     _counter = counter
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    threading.Thread(
+        target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True
+    ).start()
 
 
 @lru_cache(maxsize=1)
@@ -54,9 +58,11 @@ def _tokenizer(path: Path, written: int) -> Tokenizer:
     return Tokenizer.load(path)
 
 
-def good_documents(files: Iterable[Path], kind: str, image_root: Path | None, shape: Shape, max_images: int, rejects: Rejects,
-                   found: Callable[[], None] = lambda: None) -> Iterator[Document]:
-    """The documents of some files, cleaned; the bad ones are counted in `rejects`. `found` is called for each, good or bad."""
+def good_documents(files: Iterable[Path], kind: str, image_root: Path | None, shape: Shape, max_images: int,
+                   rejects: Rejects, found: Callable[[], None] = lambda: None) -> Iterator[Document]:
+    """The documents of some files, cleaned; the bad ones are counted in `rejects`. `found` is called for each, good or
+    bad.
+    """
     images = ImageRoot(image_root) if image_root else None
     for file in files:
         for document in read(file, kind, rejects, images):
@@ -78,14 +84,17 @@ def _make_part(part: Part) -> dict:
     part.folder.parent.mkdir(parents=True, exist_ok=True)
     for left in part.folder.parent.glob(f"{part.folder.name}.partial-*"):
         shutil.rmtree(left)
-    return write_part(documents, part.kind, part.folder, _tokenizer(part.tokenizer, part.tokenizer.stat().st_mtime_ns), part.shape, rejects)
+    tokenizer = _tokenizer(part.tokenizer, part.tokenizer.stat().st_mtime_ns)
+    return write_part(documents, part.kind, part.folder, tokenizer, part.shape, rejects)
 
 
 def make(parts: list[Part], processes: int, progress: bool) -> list[dict]:
     """The counts of every part, in order; finished ones are read, the others made."""
     done = [finished_part(part.folder) for part in parts]
     todo = [number for number, part in enumerate(done) if part is None]
-    with tqdm(total=len(parts), initial=len(parts) - len(todo), desc="prepare", unit=" parts", disable=not progress) as bar:
+    with tqdm(
+        total=len(parts), initial=len(parts) - len(todo), desc="prepare", unit=" parts", disable=not progress
+    ) as bar:
         if min(processes, len(todo)) <= 1:
             for number in todo:
                 done[number] = _make_part(parts[number])

@@ -26,7 +26,7 @@ PART_BYTES = 64 << 20         # input of one part [bytes]
 TOKENIZER_TEXT = 32 << 20     # text of each source that a new tokenizer is trained on [bytes]
 TOKENIZER_DOCUMENTS = 100_000  # and documents, so that a source of short captions is not read to its end
 VOCABULARY = 8192             # of a new tokenizer
-CLEANING = 1                  # raise when cleaning or reading changes, so that parts of an older version are not mixed in
+CLEANING = 1  # raise when cleaning or reading changes, so that parts of an older version are not mixed in
 
 
 def parse_source(text: str) -> tuple[str, str, Path]:
@@ -66,8 +66,8 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         max_images: images kept in a document.
         max_rejects: largest share of bad documents, and of bad images, that is accepted.
         processes: default: one per core.
-        part_bytes: files of a source are worked on together up to this size; a killed call repeats at most its unfinished
-            parts [bytes].
+        part_bytes: files of a source are worked on together up to this size; a killed call repeats at most its
+            unfinished parts [bytes].
         store_kind: arrow (memory-mapped, for local disks) or mds (for object storage; needs the extra `streaming`).
         upload: URL in object storage to copy a finished MDS corpus to (s3://, gs://, az://).
     Raises:
@@ -159,9 +159,10 @@ class Recipe:
     def parts(self, out: Path) -> list[Part]:
         """The parts of every source."""
         return [Part(source=name, kind=kind, files=tuple(part), image_root=self.roots[name],
-                    folder=parts_folder(out, name) / f"{number:05d}", tokenizer=out / "tokenizer.json", shape=self.shape,
-                    max_images=self.max_images)
-                for name, kind in self.kinds.items() for number, part in enumerate(_parts(self.files[name], self.part_bytes))]
+                     folder=parts_folder(out, name) / f"{number:05d}", tokenizer=out / "tokenizer.json",
+                     shape=self.shape, max_images=self.max_images)
+                for name, kind in self.kinds.items()
+                for number, part in enumerate(_parts(self.files[name], self.part_bytes))]
 
 
 def _make(recipe: Recipe, out: Path, processes: int, progress: bool) -> store.Corpus:

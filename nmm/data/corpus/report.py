@@ -22,7 +22,8 @@ def source_report(source: dict, shape: Shape, rejects: Rejects, lengths: list[in
     seen = total["documents"] + rejects.documents
     waste = 1 - tokens / positions if positions else None
     return {
-        "kind": source["kind"], "documents": total["documents"], "images": total["images"], "sequences": total["sequences"],
+        "kind": source["kind"], "documents": total["documents"], "images": total["images"],
+        "sequences": total["sequences"],
         "tokens": {**by_modality, "total": tokens},
         "packing_waste": waste, "notes": _waste_notes(waste, lengths, shape.context),
         # Sun & Guo 2024: raw bytes that one token stands for. Images: RGB pixels as the model sees them, and as stored;
@@ -33,7 +34,8 @@ def source_report(source: dict, shape: Shape, rejects: Rejects, lengths: list[in
             "image_stored": _ratio(total["image_bytes"], total["image_tokens"]),
             **{modality: _ratio(total[f"{modality}_raw_bytes"], total[f"{modality}_tokens"]) for modality in others},
         },
-        **{f"tokens_per_{modality}": _ratio(total[f"{modality}_tokens"], total[f"{modality}_spans"]) for modality in others},
+        **{f"tokens_per_{modality}": _ratio(total[f"{modality}_tokens"], total[f"{modality}_spans"])
+           for modality in others},
         "tokens_per_image": _ratio(total["image_tokens"], total["images"]),
         "validation_documents": source["validation"]["documents"],
         "validation_sequences": source["validation"]["sequences"],
@@ -47,8 +49,10 @@ def _waste_notes(waste: float | None, lengths: list[int], context: int) -> list[
     if not lengths or waste <= MAX_WASTE:
         return []
     mean = sum(lengths) / len(lengths)
-    note = (f"{waste:.1%} of the positions are empty: these documents are kept whole, and about {context // mean:.0f} of {mean:.0f} "
-            f"positions fit into a context of {context}")
+    note = (
+        f"{waste:.1%} of the positions are empty: these documents are kept whole, and about {context // mean:.0f} of "
+        f"{mean:.0f} positions fit into a context of {context}"
+    )
     better = better_context(lengths, context, MAX_WASTE)
     return [note + (f"; a context of {better[0]} would waste {better[1]:.1%}" if better else "")]
 
@@ -66,8 +70,10 @@ def accept(name: str, report: dict, out: Path, max_rejects: float) -> None:
     reasons = ", ".join(f"{r['count']} x {reason}" for reason, r in report["rejected"].items())
     for what, share in report["rejected_share"].items():
         if share > max_rejects:
-            raise ValueError(f"source {name!r}: {share:.1%} of its {what} were rejected, more than the {max_rejects:.1%} "
-                             f"allowed ({reasons}). See {out / 'report.json'}; mend the data or raise --max-rejects")
+            raise ValueError(
+                f"source {name!r}: {share:.1%} of its {what} were rejected, more than the {max_rejects:.1%} "
+                f"allowed ({reasons}). See {out / 'report.json'}; mend the data or raise --max-rejects"
+            )
     if not report["documents"]:
         raise ValueError(f"source {name!r} has no documents" + (f" left ({reasons})" if reasons else ""))
     if not report["validation_documents"]:

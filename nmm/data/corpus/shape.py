@@ -1,4 +1,6 @@
-"""The shape of a corpus: how long its sequences are, what of each modality a position holds, which documents are held out."""
+"""The shape of a corpus: how long its sequences are, what of each modality a position holds, which documents are held
+out.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -23,15 +25,20 @@ class Shape:
         object.__setattr__(self, "image_size", self.geometry.image_size)
         if self.geometry.patches_per_image + 2 > self.context:
             raise ValueError(
-                f"an image of {self.geometry.patches_per_image} patches (size {self.geometry.sizes[-1]}, patch {self.patch}) does "
+                f"an image of {self.geometry.patches_per_image} patches (size {self.geometry.sizes[-1]}, patch "
+                f"{self.patch}) does "
                 f"not fit the context of {self.context} positions: raise the context or lower the image size"
             )
         if not self.validation > 0 or (self.validation >= 1 and int(self.validation) != self.validation):
-            raise ValueError(f"validation is {self.validation}: a share between 0 and 1, or a whole number of documents")
+            raise ValueError(
+                f"validation is {self.validation}: a share between 0 and 1, or a whole number of documents"
+            )
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry(image_size=self.image_size, patch=self.patch, audio_dim=self.audio_dim, video_dim=self.video_dim)
+        return Geometry(
+            image_size=self.image_size, patch=self.patch, audio_dim=self.audio_dim, video_dim=self.video_dim
+        )
 
     @property
     def settings(self) -> dict:
@@ -41,7 +48,8 @@ class Shape:
     @property
     def counts(self) -> tuple[str, ...]:
         """What is counted of each split."""
-        return *COUNTS, *(f"{modality}_{what}" for modality in self.geometry.modalities[1:] for what in ("spans", "tokens", "raw_bytes"))
+        more = ("spans", "tokens", "raw_bytes")
+        return *COUNTS, *(f"{modality}_{what}" for modality in self.geometry.modalities[1:] for what in more)
 
     def split_of(self, document: Document, number: int) -> str:
         """The split of document `number` of a source. By content hash, equal documents never part."""

@@ -38,8 +38,10 @@ def report_table(report: dict) -> str:
     lines = ["  ".join(cell.ljust(w) if n < 2 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths)))
              for row in rows]
     sizes = Geometry(image_size=report["image_size"], patch=report["patch"]).sizes
-    lines.append(f"context {report['context']}, images of {', '.join(map(str, sizes))} px in patches of {report['patch']} px, "
-                 f"vocabulary {report['vocab_size']:,}")
+    lines.append(
+        f"context {report['context']}, images of {', '.join(map(str, sizes))} px in patches of {report['patch']} px, "
+        f"vocabulary {report['vocab_size']:,}"
+    )
     for name, source in report["sources"].items():
         for reason, entry in source["rejected"].items():
             lines.append(f"{name}: {entry['count']:,} x {reason}: {', '.join(entry['first'])}")
@@ -73,7 +75,10 @@ def _document_html(corpus: Corpus, sequence: Sequence, number: int, characters: 
     for span, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
         if position <= start < end:
             drawn = picture(sequence.data[span], sequence.formats[span], corpus.geometry, length)
-            parts += [_text(corpus, sequence.tokens[position:start], characters), _img(drawn, known(sequence.formats[span]).modality)]
+            parts += [
+                _text(corpus, sequence.tokens[position:start], characters),
+                _img(drawn, known(sequence.formats[span]).modality),
+            ]
             position = start + length
     parts.append(_text(corpus, sequence.tokens[position:end], characters))
     return "".join(parts)
@@ -110,7 +115,9 @@ def _tiled(pixels: np.ndarray, patch: int) -> np.ndarray:
     gap = max(1, step // 12)
     sheet = np.full((n, step + gap, n, step + gap, 3), 136, np.uint8)
     sheet[:, gap:, :, gap:] = pixels.repeat(factor, 0).repeat(factor, 1).reshape(n, step, n, step, 3)
-    return np.pad(sheet.reshape(n * (step + gap), n * (step + gap), 3), ((0, gap), (0, gap), (0, 0)), constant_values=136)
+    return np.pad(
+        sheet.reshape(n * (step + gap), n * (step + gap), 3), ((0, gap), (0, gap), (0, 0)), constant_values=136
+    )
 
 
 def _img(pixels: np.ndarray, modality: str) -> str:

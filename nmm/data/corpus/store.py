@@ -1,7 +1,7 @@
 """A prepared corpus on disk or in object storage, opened: sources, their two splits, and their sequences.
 
-OUT/<source>/{train,validation}/ with the shards, OUT/tokenizer.json, OUT/corpus.json, OUT/report.json. Shards are Arrow IPC
-files (`nmm.data.corpus.arrow`) or MDS ones (`nmm.data.corpus.mds`); above them nothing knows which.
+OUT/<source>/{train,validation}/ with the shards, OUT/tokenizer.json, OUT/corpus.json, OUT/report.json. Shards are Arrow
+IPC files (`nmm.data.corpus.arrow`) or MDS ones (`nmm.data.corpus.mds`); above them nothing knows which.
 """
 
 import bisect
@@ -95,12 +95,14 @@ class Corpus:
         self.context: int = description["context"]
         self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"],
                                  audio_dim=description.get("audio_dim", 0), video_dim=description.get("video_dim", 0))
-        self.image_size, self.patch = self.geometry.sizes[-1], self.geometry.patch  # of the largest images, if sizes differ
+        self.image_size = self.geometry.sizes[-1]  # of the largest images, if sizes differ
+        self.patch = self.geometry.patch
         self.patches_per_image, self.patch_dim = self.geometry.patches_per_image, self.geometry.patch_dim
         self.audio_dim, self.video_dim = self.geometry.audio_dim, self.geometry.video_dim
         self.vocab_size: int = description["vocab_size"]
         self.hash: str = description["hash"]
-        # First id of each stretch of ids and the kind of its tokens; empty where the corpus names none. Not in the hash.
+        # First id of each stretch of ids and the kind of its tokens; empty where the corpus names none. Not in the
+        # hash.
         self.token_kinds: list[tuple[int, str]] = [(first, kind) for first, kind in description.get("token_kinds", [])]
         self.sources: dict[str, Source] = {}
         for number, (name, source) in enumerate(description["sources"].items()):
@@ -113,7 +115,9 @@ class Corpus:
         if self.description.get("store") == "mds":
             remote = f"{self.url.rstrip('/')}/{name}/{split}" if self.url else None
             return mds.MdsFolder(self.folder / name / split, remote).shards(rows)
-        return [Shard(self.folder / name / split / f"{n:05d}.arrow", count, self.context) for n, count in enumerate(rows)]
+        return [
+            Shard(self.folder / name / split / f"{n:05d}.arrow", count, self.context) for n, count in enumerate(rows)
+        ]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -144,8 +148,11 @@ def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
     folder = mds.fetch_corpus(url, cache) if url else Path(folder)
     path = folder / "corpus.json"
     if not path.is_file():
-        state = "preparing it did not finish; run the same `data prepare` command again" if (folder / ".parts").exists() \
+        state = (
+            "preparing it did not finish; run the same `data prepare` command again"
+            if (folder / ".parts").exists()
             else "prepare it with `python -m nmm data prepare`"
+        )
         raise ValueError(f"{folder} is not a prepared corpus (no corpus.json): {state}")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))

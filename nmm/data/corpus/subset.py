@@ -1,4 +1,6 @@
-"""A part of a corpus: fewer training documents, the same held-out ones. What the worth of repeated data is measured with."""
+"""A part of a corpus: fewer training documents, the same held-out ones. What the worth of repeated data is measured
+with.
+"""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -36,7 +38,9 @@ def subset(
     if not 0 < share <= 1:
         raise ValueError(f"share of the training documents is {share}: above 0 and up to 1, for example 0.5")
     held_out = corpus.report["validation"]
-    shape = Shape(context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch, validation=held_out)
+    shape = Shape(
+        context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch, validation=held_out
+    )
     recipe = Recipe(
         sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
         image_root=Path(image_root) if image_root is not None else None, shape=shape, vocab_size=corpus.vocab_size,
@@ -44,7 +48,8 @@ def subset(
     )
     documents = {name: (kind, _kept(recipe, name, share)) for name, kind in recipe.kinds.items()}
     return write_corpus(
-        documents, out, corpus.tokenizer, context=corpus.context, image_size=corpus.geometry.image_size, patch=corpus.patch,
+        documents, out, corpus.tokenizer, context=corpus.context, image_size=corpus.geometry.image_size,
+        patch=corpus.patch,
         validation=held_out, identity=content_hash({"part of": recipe.identity, "share": share}),
     )
 
@@ -58,7 +63,9 @@ def training_tokens(corpus: store.Corpus) -> dict[str, int]:
 
 
 def part_folder(folder: str | Path, share: float) -> Path:
-    """Where the records of runs on a share of a data set are kept: in `folder` itself for all of it, else in a part of it."""
+    """Where the records of runs on a share of a data set are kept: in `folder` itself for all of it, else in a part of
+    it.
+    """
     return Path(folder) if share == 1 else Path(folder) / f"part-{share:g}"
 
 
@@ -75,7 +82,9 @@ def save_description(corpus: store.Corpus, folder: str | Path) -> None:
 
 def _kept(recipe: Recipe, name: str, share: float) -> Iterator[Document]:
     """The good documents of a source, those for training thinned out."""
-    for document in good_documents(recipe.files[name], recipe.kinds[name], recipe.roots[name], recipe.shape, recipe.max_images, Rejects()):
+    for document in good_documents(
+        recipe.files[name], recipe.kinds[name], recipe.roots[name], recipe.shape, recipe.max_images, Rejects()
+    ):
         # the first half of the digest decides what is held out, the second what is kept
         drawn = int.from_bytes(document.digest()[8:16], "big")
         if recipe.shape.split_of(document, 0) == "validation" or drawn < share * 2.0**64:

@@ -43,7 +43,9 @@ class Tokenizer:
             ValueError: the vocabulary has none.
         """
         if self.markers[modality] is None:
-            raise ValueError(f"the tokenizer has no {MARKERS[modality]}, which stands before {modality}: add it to the vocabulary")
+            raise ValueError(
+                f"the tokenizer has no {MARKERS[modality]}, which stands before {modality}: add it to the vocabulary"
+            )
         return self.markers[modality]
 
     @classmethod

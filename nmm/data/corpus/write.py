@@ -69,14 +69,18 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
     return part
 
 
-def _count(counts: dict[str, int], document: Document, encoded: Encoded, tokenizer: Tokenizer, geometry: Geometry) -> None:
+def _count(
+    counts: dict[str, int], document: Document, encoded: Encoded, tokenizer: Tokenizer, geometry: Geometry
+) -> None:
     counts["documents"] += 1
     counts["text_tokens"] += len(encoded) - int(encoded.lengths.sum())
     for span, length in zip(encoded.spans, encoded.lengths.tolist()):
         form = known(span.format)
         if not geometry.width(form.modality):
-            raise ValueError(f"document {document.name} has {form.modality}, and the corpus is written without it: give "
-                             f"{form.modality}_dim")
+            raise ValueError(
+                f"document {document.name} has {form.modality}, and the corpus is written without it: give "
+                f"{form.modality}_dim"
+            )
         raw = length * (form.raw_bytes or geometry.width(form.modality))
         if form.modality == "image":
             added = {"images": 1, "image_tokens": length, "image_bytes": len(span.data), "pixel_bytes": raw}
@@ -164,14 +168,18 @@ def begin(out: Path, identity: str, store: str = "arrow") -> Corpus | None:
     if (out / "corpus.json").exists():
         corpus = open_corpus(out)
         if (corpus.description["identity"], corpus.description.get("store", "arrow")) != (identity, store):
-            raise ValueError(f"{out} already holds a corpus made from other data or settings: choose another folder, or "
-                             "delete this one")
+            raise ValueError(
+                f"{out} already holds a corpus made from other data or settings: choose another folder, or "
+                "delete this one"
+            )
         shutil.rmtree(out / ".parts", ignore_errors=True)  # left by a call that was killed in its last moment
         return corpus
     started = out / ".parts" / "identity.json"
     if started.exists() and json.loads(started.read_text())["identity"] != identity:
-        raise ValueError(f"{out} holds the beginning of a corpus from other data or settings: choose another folder, or "
-                         "delete this one")
+        raise ValueError(
+            f"{out} holds the beginning of a corpus from other data or settings: choose another folder, or "
+            "delete this one"
+        )
     started.parent.mkdir(exist_ok=True)
     write_json(started, {"identity": identity})
     return None
@@ -188,7 +196,8 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
                  audio_dim: int = 0, video_dim: int = 0) -> Corpus:
     """Write documents held in memory or generated, `{source name: (kind, documents)}`, as a corpus; and open it.
 
-    A finished corpus of the same identity is opened and no document is read; finished sources of a killed call are kept.
+    A finished corpus of the same identity is opened and no document is read; finished sources of a killed call are
+    kept.
 
     Args:
         out: the corpus folder.
@@ -196,7 +205,8 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
         validation: below 1 a share of documents, by content hash; else the first so many documents of each source.
         identity: a hash of all that decides the documents, as seeds and sizes.
     Raises:
-        ValueError: an unknown kind, a caption longer than the context, no validation documents, or another corpus in `out`.
+        ValueError: an unknown kind, a caption longer than the context, no validation documents, or another corpus in
+            `out`.
     """
     out = Path(out)
     shape = Shape(context=context, image_size=image_size, patch=patch, validation=validation, audio_dim=audio_dim,
@@ -215,4 +225,6 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
             folder.mkdir(parents=True, exist_ok=True)
             parts[name] = [finished_part(folder / "00000")
                            or write_part(items, kind, folder / "00000", tokenizer, shape, Rejects())]
-        return assemble(out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, shape, identity, 0.0)
+        return assemble(
+            out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, shape, identity, 0.0
+        )

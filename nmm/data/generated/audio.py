@@ -1,12 +1,12 @@
 """Audio of the generated corpus: four notes, heard as log-mel frames, and a transcript that says what they are.
 
-A note has a pitch, an instrument and a touch, which of its seven beats are soft; the three name its kind, and the 12,288 kinds
-are as heavy-tailed as those of objects, and named from the same list. A document is the clip, then place, pitch, instrument and
-name of every note. All of it can be heard, so the entropy is zero.
+A note has a pitch, an instrument and a touch, which of its seven beats are soft; the three name its kind, and the
+12,288 kinds are as heavy-tailed as those of objects, and named from the same list. A document is the clip, then place,
+pitch, instrument and name of every note. All of it can be heard, so the entropy is zero.
 
-The sound is real: notes are synthesised as waves of 16-bit range and pass through a short-time Fourier transform and a mel
-filter bank. Every note begins with a rest as long as two windows overlap, so the frames of a note do not depend on the notes
-beside it: those of every kind are computed once and looked up.
+The sound is real: notes are synthesised as waves of 16-bit range and pass through a short-time Fourier transform and a
+mel filter bank. Every note begins with a rest as long as two windows overlap, so the frames of a note do not depend on
+the notes beside it: those of every kind are computed once and looked up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,8 @@ LEVEL, SPREAD = -7.08, 2.185    # mean and standard deviation of the logarithm o
 
 PITCHES = ("a3", "b3", "cis4", "dis4", "f4", "g4", "a4", "b4", "cis5", "dis5", "f5", "g5")    # whole tones from 220 Hz
 INSTRUMENTS = {                 # amplitudes of the fundamental and its overtones
-    "flute": (10, 1, 0, 0, 0, 0, 0, 0), "clarinet": (10, 0, 6, 0, 4, 0, 2, 0), "violin": (10, 5, 3, 2.5, 2, 1.7, 1.4, 1.2),
+    "flute": (10, 1, 0, 0, 0, 0, 0, 0), "clarinet": (10, 0, 6, 0, 4, 0, 2, 0),
+    "violin": (10, 5, 3, 2.5, 2, 1.7, 1.4, 1.2),
     "trumpet": (2, 6, 10, 6, 2, 1, 0, 0), "organ": (10, 10, 0, 10, 0, 0, 0, 10), "oboe": (2, 10, 2, 1, 4, 1, 2, 1),
     "horn": (10, 10, 4, 0, 0, 0, 0, 0), "reed": (10, 10, 10, 10, 10, 10, 10, 10),
 }
@@ -65,7 +66,7 @@ def synthesise(notes: np.ndarray) -> np.ndarray:
 def _tones() -> tuple[np.ndarray, np.ndarray]:
     """Waves of unit power, (pitch, instrument, samples), and what a touch multiplies them with, (touch, samples)."""
     frequency = 220 * 2 ** (np.arange(len(PITCHES)) / 6)[:, None, None] * np.arange(1, 9)          # pitch, -, overtone
-    amplitude = np.array(list(INSTRUMENTS.values())) * (frequency < RATE / 2)                       # pitch, instrument, overtone
+    amplitude = np.array(list(INSTRUMENTS.values())) * (frequency < RATE / 2)  # pitch, instrument, overtone
     amplitude /= np.sqrt((amplitude**2).sum(-1, keepdims=True) / 2)
     time = np.arange(BEATS * HOP) / RATE
     beats = np.where(np.arange(TOUCHES)[:, None] >> np.arange(BEATS) & 1, SOFT, 1.0)
@@ -104,7 +105,10 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
 def templates() -> np.ndarray:
     """What the model hears of every note, (pitch, instrument, touch, POSITIONS_PER_NOTE, AUDIO_DIM) float32."""
     instrument, touch = np.meshgrid(np.arange(NOTES[1]), np.arange(NOTES[2]), indexing="ij")
-    frames = [log_mel(synthesise(np.stack([np.full_like(touch, pitch), instrument, touch], axis=-1))) for pitch in range(NOTES[0])]
+    frames = [
+        log_mel(synthesise(np.stack([np.full_like(touch, pitch), instrument, touch], axis=-1)))
+        for pitch in range(NOTES[0])
+    ]
     return np.stack(frames).astype(np.float32).reshape(*NOTES, POSITIONS_PER_NOTE, AUDIO_DIM)
 
 
@@ -149,7 +153,9 @@ class Melodies:
         return 0.0
 
     def documents(self, tokens: int, seed: int) -> Iterator[Document]:
-        """Clips with their transcripts, at least `tokens` tokens in all; a longer corpus begins with the shorter one."""
+        """Clips with their transcripts, at least `tokens` tokens in all; a longer corpus begins with the shorter
+        one.
+        """
         yield from stream(self._clips, tokens, (self.world.seed, 4, seed, 3))
 
     def _clips(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
@@ -157,7 +163,8 @@ class Melodies:
         clips = np.stack([pitch, instrument, touch], axis=-1).astype(np.uint8)
         place = np.broadcast_to(self.world.first_id("place") + np.arange(GRID), pitch.shape)
         said = np.stack([place, FIRST + 1 + pitch, FIRST + 1 + len(PITCHES) + instrument,
-                         self.world.first_id("name") + self.kind_name[pitch, instrument, touch]], axis=-1).reshape(n, -1)
+                         self.world.first_id("name") + self.kind_name[pitch, instrument, touch]], axis=-1)
+        said = said.reshape(n, -1)
         for number, (clip, ids) in enumerate(zip(clips, said), first):
             span = Span(clip.tobytes(), "notes", GRID * POSITIONS_PER_NOTE)
             yield Document(segments=(span, Text(ids=ids)), name=f"audio-{number}")

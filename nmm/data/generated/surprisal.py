@@ -11,8 +11,8 @@ from nmm.data.generated.world import N_WORDS, World
 def surprisal(world: World, documents: Iterable[Document]) -> np.ndarray:
     """Mean of -ln p over the targets of each generated document, p being the generator's own probability.
 
-    What an image, a clip or a film shows has p = 1, and so have the token before it and the one at the end. Averaged over many
-    documents of a data type, this estimates `World.entropy` from the text alone.
+    What an image, a clip or a film shows has p = 1, and so have the token before it and the one at the end. Averaged
+    over many documents of a data type, this estimates `World.entropy` from the text alone.
 
     Args:
         world: the generator of the documents.
@@ -32,7 +32,9 @@ def surprisal(world: World, documents: Iterable[Document]) -> np.ndarray:
         last, before = words[:-1], np.concatenate([[0], words])[:max(len(words) - 1, 0)]
         is_next = successors[last[:, None], orders[order_of[before, last]]] == words[1:, None]
         if not is_next.any(1).all():
-            raise ValueError(f"document {document.name} has a word that cannot follow the two before it: is it of another world?")
+            raise ValueError(
+                f"document {document.name} has a word that cannot follow the two before it: is it of another world?"
+            )
         # every text position but the first is a target: ids, one token before each span, one at the end
         means.append(-log_p[is_next.argmax(1)].sum() / (len(ids) + spans))
     if not means:

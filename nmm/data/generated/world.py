@@ -1,7 +1,7 @@
 """The embedded corpus: a seeded little world whose captions, stories and text have a known entropy.
 
-Four objects stand in an image of 4 x 4 patches, one in each column; an image of another resolution shows them in so many
-times more patches, one in each quarter of the columns. An object is a colour, a shape and a
+Four objects stand in an image of 4 x 4 patches, one in each column; an image of another resolution shows them in so
+many times more patches, one in each quarter of the columns. An object is a colour, a shape and a
 texture; the three name its kind, and each of the 12,288 kinds has a name, drawn once from a fixed list. Kinds
 are heavy-tailed, so that rare names keep the loss falling over decades of compute. Three data types:
 
@@ -106,8 +106,9 @@ def render(scenes: Sequence[bytes], grid: int = GRID) -> np.ndarray:
     """Draw scenes as patches in column-major order.
 
     Args:
-        scenes: 16 bytes each: cell, colour, shape and texture of every object. An object's cells are the patches of its quarter
-            of the columns in reading order; at the lowest resolution a quarter is one column and the cell is the row.
+        scenes: 16 bytes each: cell, colour, shape and texture of every object. An object's cells are the patches of its
+            quarter of the columns in reading order; at the lowest resolution a quarter is one column and the cell is
+            the row.
         grid: resolution, one of `GRIDS` [patches along a side].
     Returns:
         (n, grid * grid, 192) float32; empty places are zero.
@@ -117,7 +118,8 @@ def render(scenes: Sequence[bytes], grid: int = GRID) -> np.ndarray:
     if grid not in GRIDS:
         raise ValueError(f"no scene has a resolution of {grid} patches: it is one of {', '.join(map(str, GRIDS))}")
     cells = grid * grid // GRID
-    limits = {"row" if grid == GRID else "cell": cells, "colour": len(COLOURS), "shape": len(SHAPES), "texture": TEXTURES}
+    limits = {"row" if grid == GRID else "cell": cells,
+              "colour": len(COLOURS), "shape": len(SHAPES), "texture": TEXTURES}
     cell, colour, shape, texture = fields(scenes, "scene", limits)
     patches = np.zeros((len(scenes), grid * grid, PATCH_DIM), np.float32)
     patches[np.arange(len(scenes))[:, None], np.arange(GRID) * cells + cell] = draw_objects(colour, shape, texture)
@@ -152,7 +154,9 @@ def draw_kinds(probability: np.ndarray, rng: np.random.Generator, n: int) -> tup
     return np.unravel_index(np.minimum(kind, cumulative.size - 1), probability.shape)
 
 
-def stream(make: Callable[[np.random.Generator, int, int], Iterator[Document]], tokens: int, seed: tuple[int, ...]) -> Iterator[Document]:
+def stream(
+    make: Callable[[np.random.Generator, int, int], Iterator[Document]], tokens: int, seed: tuple[int, ...]
+) -> Iterator[Document]:
     """Documents until they hold `tokens` tokens; the first do not depend on `tokens`.
 
     Args:
@@ -164,7 +168,10 @@ def stream(make: Callable[[np.random.Generator, int, int], Iterator[Document]], 
             if held >= tokens:
                 return
             made += 1
-            held += 1 + sum(1 + segment.positions if isinstance(segment, Span) else len(segment.ids) for segment in document.segments)
+            held += 1 + sum(
+                1 + segment.positions if isinstance(segment, Span) else len(segment.ids)
+                for segment in document.segments
+            )
             yield document
 
 
@@ -174,7 +181,8 @@ def _words(rng: np.random.Generator, consonants: str, n: int) -> list[str]:
     return [syllables[p // len(syllables)] + syllables[p % len(syllables)] for p in pairs]
 
 
-IDS = {"special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "name": N_NAMES, "word": N_WORDS}   # of ids
+# How many ids there are of each kind
+IDS = {"special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "name": N_NAMES, "word": N_WORDS}
 
 
 def token_kinds() -> list[tuple[int, str]]:
@@ -228,7 +236,7 @@ class World:
         rng = np.random.default_rng((self.seed, 3))
         unigram = 1 / (np.arange(N_WORDS) + 3.0)
         unigram /= unigram.sum()
-        keys = rng.random((N_WORDS, N_WORDS)) ** (1 / unigram)          # the largest keys: a weighted draw without replacement
+        keys = rng.random((N_WORDS, N_WORDS)) ** (1 / unigram)  # the largest keys: a weighted draw without replacement
         successors = np.argsort(-keys, axis=1, kind="stable")[:, :SUCCESSORS]
         orders = np.argsort(rng.random((ORDERS, SUCCESSORS)), axis=1, kind="stable")
         return unigram, successors, rng.integers(0, ORDERS, (N_WORDS, N_WORDS)), orders
@@ -248,7 +256,8 @@ class World:
         """The lowest possible loss of each data type [nats per target token].
 
         A target is a text token whose predecessor is in the same document. Only words are uncertain: the first
-        word of a document is no target, the second is drawn by the order of a fixed first pair, the rest by the last two.
+        word of a document is no target, the second is drawn by the order of a fixed first pair, the rest by the last
+        two.
         """
         words = {"caption": 0, "interleaved": WORDS_PER_STORY - 1, "text": WORDS_PER_TEXT - 1}
         targets = {"caption": 17, "interleaved": WORDS_PER_STORY + SECTIONS * 9, "text": WORDS_PER_TEXT}
@@ -266,7 +275,9 @@ class World:
         return LENGTHS[kind] + images * (sum(grid * grid for grid in self.grids) / len(self.grids) - PATCHES_PER_IMAGE)
 
     def tokenizer(self, more: tuple[str, ...] = ()) -> Tokenizer:
-        """A word-level tokenizer of the vocabulary and of more words, for showing samples and for text typed by hand."""
+        """A word-level tokenizer of the vocabulary and of more words, for showing samples and for text typed by
+        hand.
+        """
         vocabulary = {word: i for i, word in enumerate((*self.vocabulary, *more))}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -286,14 +297,18 @@ class World:
         yield from stream(makers[kind], tokens, (self.seed, 4, seed, list(makers).index(kind)))
 
     def _scenes(self, rng: np.random.Generator, n: int, first: int) -> tuple[list[Span], np.ndarray]:
-        """Images first, first + 1, ..., each with cell, colour, shape and texture of its objects; and what they show."""
+        """Images first, first + 1, ..., each with cell, colour, shape and texture of its objects; and what they
+        show.
+        """
         kinds = draw_kinds(self.kind_probability, rng, n)
         cell = rng.integers(0, GRID, (n, GRID))
         patches = np.array(self.grids)[np.arange(first, first + n) % len(self.grids)] ** 2
         if self.grids != (GRID,):
             cell = (cell + rng.random((n, GRID))) * patches[:, None] // PATCHES_PER_IMAGE
         values = np.stack([cell, *kinds], axis=-1).astype(np.uint8)
-        return [Span(scene.tobytes(), "scene", length) for scene, length in zip(values, patches.tolist())], self.describe(*kinds)
+        return [
+            Span(scene.tobytes(), "scene", length) for scene, length in zip(values, patches.tolist())
+        ], self.describe(*kinds)
 
     def describe(self, colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
         """Token ids (n, 4, 4) that say place, colour, shape and name of four objects, given as (n, 4) each."""

@@ -103,8 +103,8 @@ def _is_text(head: bytes) -> bool:
 def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
     """The data files of a source, sorted by name, and those that were passed over.
 
-    Images, and whatever else lies beside the data (statistics, licences), are passed over. Where there are tars, parquet
-    files beside them are img2dataset's metadata.
+    Images, and whatever else lies beside the data (statistics, licences), are passed over. Where there are tars,
+    parquet files beside them are img2dataset's metadata.
 
     Raises:
         OSError: the path does not exist.
@@ -148,4 +148,5 @@ def _preference(kind: str) -> list[tuple[str, ...]]:
 
 def _article(found: str) -> str:
     return {"empty": "empty", "unknown": "of an unknown format", "image": "an image", "plain": "plain text",
-            "jsonl": "JSON lines", "compressed tar": "a compressed tar (decompress it first)"}.get(found, f"a {found} file")
+            "jsonl": "JSON lines", "compressed tar": "a compressed tar (decompress it first)"}.get(
+                found, f"a {found} file")

@@ -33,7 +33,10 @@ def read_caption_table(path: Path, rejects: Rejects, images: ImageRoot | None = 
                 f"{', '.join(CAPTION_COLUMNS)}")
 
     def choose(schema: pa.Schema) -> dict[str, str | None]:
-        return {"image": _choose(schema, IMAGE_COLUMNS, _is_image), "caption": _choose(schema, CAPTION_COLUMNS, _is_string)}
+        return {
+            "image": _choose(schema, IMAGE_COLUMNS, _is_image),
+            "caption": _choose(schema, CAPTION_COLUMNS, _is_string),
+        }
 
     for number, row in _rows(path, choose, expected):
         name = f"{path.name}:row {number}"

@@ -15,15 +15,15 @@
 
 Theirs is always `.weight`; ours too, but `.gain` of a norm. Besides the names these differ, and are converted exactly:
 
-- rotary pairs: ours and Hugging Face's are (k, k + K/2), Meta's (OpenLM's `llama_rotary`) are (2k, 2k + 1): the rows of queries
-  and keys are put in another order;
+- rotary pairs: ours and Hugging Face's are (k, k + K/2), Meta's (OpenLM's `llama_rotary`) are (2k, 2k + 1): the rows of
+  queries and keys are put in another order;
 - fewer keys and values than queries (grouped-query attention): each is repeated for its queries;
 - LayerNorm with a gain alone (OpenLM) is RMSNorm of vectors with mean zero: what writes into the residual is centred
   (Ashkboos et al. 2024, "SliceGPT", Sec. 3.1);
 - tied embeddings: the output embedding becomes a copy of the input embedding.
 
-How queries and keys are normalised is a setting of ours, `qk_norm`, and must agree: "width" for OpenLM and DCLM, "none" for Llama
-and Mistral, "head" for Qwen3.
+How queries and keys are normalised is a setting of ours, `qk_norm`, and must agree: "width" for OpenLM and DCLM, "none"
+for Llama and Mistral, "head" for Qwen3.
 
 Sources: open_lm/model.py (OpenLM, Gururangan et al. 2023; DCLM, Li et al. 2024) and modeling_llama.py (transformers).
 """
@@ -95,12 +95,15 @@ def layout_of(names: Iterable[str]) -> str:
         return OPENLM
     if any(name.startswith(_CLIP) for name in names):
         raise ValueError(
-            "these are a CLIP vision transformer's tensors. It has learned positions, a class token, LayerNorms and linear "
-            "layers with biases, and GELU, where the encoder of late fusion has rotary positions, RMSNorm and SwiGLU: no weights "
+            "these are a CLIP vision transformer's tensors. It has learned positions, a class token, LayerNorms and "
+            "linear "
+            "layers with biases, and GELU, where the encoder of late fusion has rotary positions, RMSNorm and SwiGLU: "
+            "no weights "
             "make the one compute what the other does. Train late fusion and start from the file of that model"
         )
     raise ValueError(
-        f"the tensors are of no known layout (own files, {LLAMA}, {OPENLM}); the first are {', '.join(sorted(names)[:3])}"
+        f"the tensors are of no known layout (own files, {LLAMA}, {OPENLM}); the first are "
+        f"{', '.join(sorted(names)[:3])}"
     )
 
 
@@ -131,7 +134,8 @@ def _llama(settings: dict[str, Any]) -> Traits:
     _need(settings, "model_type")
     # Other families share the names and not the meaning: Gemma's gains are 1 + weight, Cohere's blocks are parallel
     _refuse(settings, {
-        "model_type": ("llama", "mistral", "qwen3"), "hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,),
+        "model_type": ("llama", "mistral", "qwen3"), "hidden_act": ("silu",), "attention_bias": (False,),
+        "mlp_bias": (False,),
     })
     rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
     _refuse({"rope_type": rope.get("rope_type", rope.get("type", "default"))}, {"rope_type": ("default",)})
@@ -168,8 +172,8 @@ def convert(layout: str, theirs: dict[str, Tensor], traits: Traits) -> tuple[dic
     """A decoder in our names.
 
     Returns:
-        What it is as `nmm.models.io.weights` compares it, `d_model` and the like; and its tensors, float32. A tensor without a counterpart
-        keeps its name.
+        What it is as `nmm.models.io.weights` compares it, `d_model` and the like; and its tensors, float32. A tensor
+        without a counterpart keeps its name.
     Raises:
         ValueError: a part of one of our tensors is missing, or the heads do not divide queries, keys and values.
     """
@@ -189,7 +193,8 @@ def convert(layout: str, theirs: dict[str, Tensor], traits: Traits) -> tuple[dic
         ours.setdefault("unembedding.weight", ours["embedding.weight"].clone())
     if traits.centred:
         _centre(ours, {"head": traits.n_heads, "width": 1, "none": 0}[qk_norm])
-    settings = {"n_heads": traits.n_heads, "rope_base": traits.rope_base, "norm_eps": traits.norm_eps, "qk_norm": qk_norm}
+    settings = {"n_heads": traits.n_heads, "rope_base": traits.rope_base, "norm_eps": traits.norm_eps,
+                "qk_norm": qk_norm}
     settings["n_layers"] = sum(name.endswith("qkv.weight") for name in ours)
     for name, tensor, axis in (("vocab_size", "embedding.weight", 0), ("d_model", "embedding.weight", 1),
                                ("d_hidden", "blocks.0.ffn.out.weight", 1)):
@@ -199,7 +204,9 @@ def convert(layout: str, theirs: dict[str, Tensor], traits: Traits) -> tuple[dic
 
 
 def _bare(names: Iterable[str]) -> dict[str, str]:
-    """Names without what wrappers put before all of them, such as "module." or OpenLM's "model.", to the names as they are."""
+    """Names without what wrappers put before all of them, such as "module." or OpenLM's "model.", to the names as they
+    are.
+    """
     names = list(names)
     first = next((name for name in names if name.endswith(("model.embed_tokens.weight", "tok_embeddings.weight"))), "")
     prefix = first.removesuffix("model.embed_tokens.weight").removesuffix("tok_embeddings.weight")
@@ -227,8 +234,10 @@ def _queries_keys_values(parts: list[Tensor], traits: Traits) -> list[Tensor]:
     """Three matrices of as many heads, rotary pairs in halves."""
     q, k, v = parts if len(parts) == 3 else parts[0].chunk(3)
     if len(q) % traits.n_heads or len(k) * traits.n_heads != len(q) * traits.n_kv_heads or len(v) != len(k):
-        raise ValueError(f"{traits.n_heads} heads of queries and {traits.n_kv_heads} of keys and values do not fit matrices of "
-                         f"{len(q)}, {len(k)} and {len(v)} rows: are the settings those of these weights?")
+        raise ValueError(
+            f"{traits.n_heads} heads of queries and {traits.n_kv_heads} of keys and values do not fit matrices of "
+            f"{len(q)}, {len(k)} and {len(v)} rows: are the settings those of these weights?"
+        )
     shape = -1, len(q) // traits.n_heads, q.shape[1]
     repeats = traits.n_heads // traits.n_kv_heads
     q, k, v = q.view(shape), *(part.view(shape).repeat_interleave(repeats, 0) for part in (k, v))
@@ -244,7 +253,9 @@ def _half(interleaved: Tensor) -> Tensor:
 
 
 def _centre(ours: dict[str, Tensor], groups: int) -> None:
-    """Make the mean zero of all that a LayerNorm reads: the residual, and queries and keys in the groups normalised together."""
+    """Make the mean zero of all that a LayerNorm reads: the residual, and queries and keys in the groups normalised
+    together.
+    """
     for name, tensor in ours.items():
         if name == "embedding.weight":
             tensor -= tensor.mean(1, keepdim=True)

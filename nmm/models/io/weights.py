@@ -1,18 +1,19 @@
 """Trained weights as files of tensors and nothing else, and models that start from them (Sec. 3.3, App. B.7).
 
-Files are safetensors: nothing is unpickled. Own ones carry the model's configuration. A decoder may also come from a model in
-OpenLM's (DCLM's) or Llama's layout, in one file or several with an index; `nmm.models.io.layouts` has the table of names.
+Files are safetensors: nothing is unpickled. Own ones carry the model's configuration. A decoder may also come from a
+model in OpenLM's (DCLM's) or Llama's layout, in one file or several with an index; `nmm.models.io.layouts` has the
+table of names.
 
 A run starts from files whose hashes its configuration names (`InitConfig`). What can start from what:
 
-| part    | of                                          | from                                                            |
-|---------|---------------------------------------------|-----------------------------------------------------------------|
-| decoder | early and late fusion                       | own early or late fusion, with or without images; OpenLM; Llama |
-| decoder | mixture of experts                          | own mixture of experts of the same experts                      |
-| encoder | late fusion                                 | own late fusion                                                 |
+| part    | of                                          | from                                                   |
+|---------|---------------------------------------------|--------------------------------------------------------|
+| decoder | early and late fusion                       | own early or late fusion, images or not; OpenLM; Llama |
+| decoder | mixture of experts                          | own mixture of experts of the same experts             |
+| encoder | late fusion                                 | own late fusion                                        |
 
-The decoder is the embeddings, the blocks and the last norm; the encoder is all under `vision`, its patch projection too.
-Patch projections of early fusion and connectors start at random.
+The decoder is the embeddings, the blocks and the last norm; the encoder is all under `vision`, its patch projection
+too. Patch projections of early fusion and connectors start at random.
 """
 
 import hashlib
@@ -39,9 +40,10 @@ PARTS = ("decoder", "encoder")
 _KEY = "nmm"                        # of the metadata that holds the configuration
 _NOT_DECODER = ("vision.", "connector.", *(f"{entry.projection}." for entry in INPUTS))
 _SETTINGS = {                       # what must agree; what is missing on one side is not compared
-    "decoder": ("d_model", "n_layers", "n_heads", "vocab_size", "d_hidden", "rope_base", "qk_norm", "n_experts", "top_k",
-                "expert_hidden", "routing"),
-    "encoder": ("d_vision", "n_vision_layers", "n_vision_heads", "patch_dim", "d_vision_hidden", "rope_base", "qk_norm"),
+    "decoder": ("d_model", "n_layers", "n_heads", "vocab_size", "d_hidden", "rope_base", "qk_norm", "n_experts",
+                "top_k", "expert_hidden", "routing"),
+    "encoder": ("d_vision", "n_vision_layers", "n_vision_heads", "patch_dim", "d_vision_hidden", "rope_base",
+                "qk_norm"),
 }
 _OF_EVERY_MODEL = {"norm_eps": NORM_EPS}
 
@@ -76,8 +78,10 @@ def load(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     files = _files(path)
     metadata, tensors = _read(files)
     if _KEY not in metadata:
-        raise ValueError(f"{path} was not written by nmm: it has no configuration. A decoder in another layout can start a "
-                         "model, but is none by itself")
+        raise ValueError(
+            f"{path} was not written by nmm: it has no configuration. A decoder in another layout can start a "
+            "model, but is none by itself"
+        )
     plain = json.loads(metadata[_KEY])
     arch = plain.pop("arch", None)
     if arch not in MODELS:
@@ -122,8 +126,10 @@ def start(model: nn.Module, init: InitConfig, paths: dict[str, str | Path] | Non
         if named and path is None:
             raise ValueError(f"the run starts from {part} weights {named}: give their file")
         if path is not None and (found := file_hash(path)) != named:
-            expected = f"the run's configuration names {named}" if named else f"the run's configuration names no {part} weights"
-            raise ValueError(f"{path} has the hash {found}, but {expected}: give that file, or set init.{part} to {found}")
+            expected = f"the run's configuration names {named or f'no {part} weights'}"
+            raise ValueError(
+                f"{path} has the hash {found}, but {expected}: give that file, or set init.{part} to {found}"
+            )
     initialise_from(model, decoder=paths.get("decoder"), encoder=paths.get("encoder"))
 
 
@@ -156,7 +162,9 @@ def _is_of(part: str, name: str) -> bool:
 def _part(part: str, path: str | Path, model: ModelConfig) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and tensors of one part of the model in a file, in our names."""
     if part == "encoder" and not model.encodes:
-        raise ValueError(f"a model of arch {model.arch!r} has no encoder to start: take late fusion, or give a decoder alone")
+        raise ValueError(
+            f"a model of arch {model.arch!r} has no encoder to start: take late fusion, or give a decoder alone"
+        )
     files = _files(path)
     metadata, tensors = _read(files)
     if _KEY not in metadata:
@@ -177,7 +185,9 @@ def _part(part: str, path: str | Path, model: ModelConfig) -> tuple[dict[str, An
 def _settings_beside(file: Path) -> dict[str, Any]:
     path = file.parent / "config.json"
     if not path.is_file():
-        raise ValueError(f"heads and rotary base are not in the tensors: put the model's config.json beside them, as {path}")
+        raise ValueError(
+            f"heads and rotary base are not in the tensors: put the model's config.json beside them, as {path}"
+        )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -225,11 +235,15 @@ def _files(path: str | Path) -> list[Path]:
             raise ValueError(f"{path} is no index of safetensors files: it needs a weight_map") from error
         files = [path.parent / shard for shard in shards]
         if missing := [file.name for file in files if not file.is_file()]:
-            raise ValueError(f"{path} names {', '.join(missing)}, which is not in {path.parent}: fetch all of the files")
+            raise ValueError(
+                f"{path} names {', '.join(missing)}, which is not in {path.parent}: fetch all of the files"
+            )
         return files
     if path.suffix != ".safetensors":
-        raise ValueError(f"{path} is no .safetensors file: others are pickles, which can run any code when read; convert it with "
-                         "safetensors.torch.save_file")
+        raise ValueError(
+            f"{path} is no .safetensors file: others are pickles, which can run any code when read; convert it with "
+            "safetensors.torch.save_file"
+        )
     return [path]
 
 
