@@ -15,7 +15,7 @@ import torch
 from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.config import ExecutionConfig, to_dict
 from nmm.data.batches.loader import train_batches, validation_batches
-from nmm.data.batches.plan import plan, validation_sources
+from nmm.data.batches.reading import reading, validation_sources
 from nmm.models import build, experts
 from nmm.models.io.weights import load
 from nmm.training import execution
@@ -156,7 +156,7 @@ def test_without_targets_the_loss_is_zero_and_has_a_gradient():
 
 
 def test_a_batch_without_images_uses_the_same_layers(models, corpus):
-    mixture, _ = plan(models["early"], corpus)
+    mixture, _ = reading(models["early"], corpus)
     batch = next(iter(train_batches(mixture, batch_size=4, steps=1)))
     text = {**batch, "span_ids": torch.full_like(batch["span_ids"], -1), "modality": torch.zeros_like(batch["modality"]),
             "patches": batch["patches"][:, :0]}

@@ -115,7 +115,7 @@ def test_import_is_cheap(module):
 
 def test_no_torch_without_training():
     """Reading runs, planning a sweep and starting its workers need no torch."""
-    names = ("config", "architectures", "training.schedule", "record", "runs", "sweep", "studies", "data.batches.plan", "cli")
+    names = ("config", "architectures", "training.schedule", "record", "runs", "sweep", "studies", "data.batches.reading", "cli")
     loaded = cost(", ".join(f"nmm.{name}" for name in names))["modules"]
     assert not TORCH & {name.split(".")[0] for name in loaded}
 

@@ -89,7 +89,7 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
 
     from nmm.architectures import MoEConfig
     from nmm.data.batches.loader import validation_batches
-    from nmm.data.batches.plan import validation_sources
+    from nmm.data.batches.reading import validation_sources
     from nmm.models import build
     from nmm.training.model import LanguageModel
     from nmm.training.objectives import objective

@@ -17,7 +17,7 @@ from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.config import TASKS, InitConfig
 from nmm.config.flops import exact_train_flops
 from nmm.data.batches.loader import train_batches
-from nmm.data.batches.plan import plan
+from nmm.data.batches.reading import reading
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import World
 from nmm.models import build
@@ -51,7 +51,7 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
     assert record.status == "finished"
     assert record.config == longer
     tokens = record.tokens
-    steps = len(plan(longer, corpus)[1])
+    steps = len(reading(longer, corpus)[1])
     positions = steps * longer.data.batch_tokens
     assert record.D == tokens["text"] + tokens["image"] == positions - tokens["padding"]
     assert longer.tokens <= record.D < longer.tokens + longer.data.batch_tokens
@@ -77,7 +77,7 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
 
 
 def test_tokens_are_those_of_the_batches(record, longer, corpus):
-    mixture, seen = plan(longer, corpus)
+    mixture, seen = reading(longer, corpus)
     batches = list(train_batches(mixture, batch_size=4, steps=len(seen)))
     image = sum(int((batch["span_ids"] >= 0).sum()) for batch in batches)
     padding = sum(int((batch["document_ids"] < 0).sum()) for batch in batches)
@@ -125,7 +125,7 @@ def test_rates_follow_the_schedule(run, corpus):
     rates = []
     parts.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     make_trainer(parts).fit()
-    before = np.concatenate([[0], plan(run, corpus)[1]])[:-1]
+    before = np.concatenate([[0], reading(run, corpus)[1]])[:-1]
     expected = [run.optim.lr * lr_factor(n, run.data.batch_tokens, total=10_000, warmup=2_000, cooldown=0.2) for n in before]
     assert rates == pytest.approx(expected, rel=1e-12)
 
@@ -182,7 +182,7 @@ def interrupted(config, corpus, scratch, after: int) -> None:
 
 
 def test_a_resumed_run_is_the_undisturbed_one(record, longer, corpus, tmp_path):
-    steps = len(plan(longer, corpus)[1])
+    steps = len(reading(longer, corpus)[1])
     interrupted(longer, corpus, tmp_path, after=20)
     interrupted(longer, corpus, tmp_path, after=9)          # the first tells of the 20 before: it went on, not back
     checkpoint = (tmp_path / "latest-rank0.pt").resolve()
@@ -268,7 +268,7 @@ def test_a_corpus_too_small_is_refused_with_the_remedy(run, corpus):
     with pytest.raises(ValueError, match=r"max_epochs"):
         train(hungry, corpus)
     patient = replace(hungry, tokens=60_000, data=replace(run.data, max_epochs=4))
-    assert plan(patient, corpus)[1][-1] >= 60_000
+    assert reading(patient, corpus)[1][-1] >= 60_000
 
 
 def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
@@ -290,7 +290,7 @@ def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
 @pytest.mark.parametrize("tokens", [1_000, 12_000, 20_000])
 def test_the_step_where_a_cooldown_begins(longer, corpus, tokens):
     """Up to it all budgets have the same rates; from it on they differ."""
-    _, seen = plan(longer, corpus)
+    _, seen = reading(longer, corpus)
     before = np.concatenate([[0], seen])
     settings = {"warmup": 2_000, "cooldown": 0.2}
     step = cooldown_step(seen, tokens, 0.2)

@@ -48,7 +48,7 @@ class Experts(nn.Module):
         dtype = (
             torch.get_autocast_dtype(x_RD.device.type) if torch.is_autocast_enabled(x_RD.device.type) else x_RD.dtype
         )
-        x_RD, gate_up, out = (tensor.to(dtype) for tensor in (x_RD, self.gate_up, self.out))  # grouped_mm has no autocast
+        x_RD, gate_up, out = (tensor.to(dtype) for tensor in (x_RD, self.gate_up, self.out))  # no autocast there
         multiply = product(self.backend, x_RD.device, dtype, widths=self.out.shape[1:])
         gate_RF, up_RF = multiply(x_RD, gate_up, rows_E).chunk(2, dim=-1)
         return multiply(F.silu(gate_RF) * up_RF, out, rows_E)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from nmm import record as records
 from nmm.config import RunConfig, content_hash
-from nmm.data.batches.plan import plan
+from nmm.data.batches.reading import reading
 from nmm.data.corpus import store
 from nmm.sweep.executors import EXECUTORS, Executor
 from nmm.sweep.job import Family, Report, families
@@ -195,7 +195,7 @@ def _check(todo: list[RunConfig], corpus_folder: Path) -> None:
     corpus = store.open(corpus_folder)
     largest = {(content_hash(asdict(config.data)), config.seed): config for config in sorted(todo, key=lambda config: config.tokens)}
     for config in largest.values():
-        plan(config, corpus)
+        reading(config, corpus)
 
 
 def _own_tokens(config: RunConfig, trunk: bool) -> int:

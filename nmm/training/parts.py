@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from nmm.config import RunConfig
 from nmm.data.batches.loader import train_batches, validation_batches
 from nmm.data.batches.mixture import Mixture
-from nmm.data.batches.plan import plan, validation_sources
+from nmm.data.batches.reading import reading, validation_sources
 from nmm.data.corpus.store import Corpus
 from nmm.models import build
 from nmm.models.io import weights as weight_files
@@ -56,7 +56,7 @@ def assemble(
         branch: it goes on from a longer run's checkpoint, at the step where its cooldown begins.
     """
     compat.forget_models()
-    mixture, seen = plan(config, corpus)
+    mixture, seen = reading(config, corpus)
     goal, place, optim = objective(config.objective), execution.start(config), config.optim
     reproducibility.seed_all(config.seed)
     module = build(config.model)

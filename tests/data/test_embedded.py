@@ -6,7 +6,7 @@ import pytest
 from nmm.config import KINDS, TASKS
 from nmm.data.batches.loader import IGNORE, collate, train_batches
 from nmm.data.batches.mixture import Mixture
-from nmm.data.batches.plan import validation_sources
+from nmm.data.batches.reading import validation_sources
 from nmm.data.corpus import embedded
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.formats import FORMATS

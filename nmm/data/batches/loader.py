@@ -195,8 +195,8 @@ def validation_batches(held_out: SequenceABC[Sequence], batch_size: int, limit: 
     """The first `limit` held-out sequences of a data type (None: all), in order and without randomness.
 
     Args:
-        held_out: the sequences of a data type in `nmm.data.batches.plan.validation_sources`, or the validation split of
-            one source.
+        held_out: the sequences of a data type in `nmm.data.batches.reading.validation_sources`, or the validation
+            split of one source.
     Raises:
         ValueError: there are none.
     """

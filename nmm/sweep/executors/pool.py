@@ -116,7 +116,7 @@ def _work(pipe: Connection) -> None:
     try:
         import torch
 
-        import nmm.training.run     # noqa: F401  (so that it counts as starting)
+        import nmm.training.run  # noqa: F401  (so that it counts as starting)
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)        # importing Composer sets handlers of its own
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -8,7 +8,7 @@ import pytest
 from nmm.config import DataConfig
 from nmm.data.batches.loader import collate, validation_batches
 from nmm.data.batches.mixture import Mixture
-from nmm.data.batches.plan import HeldOut, plan, validation_sources
+from nmm.data.batches.reading import HeldOut, reading, validation_sources
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.corpus.write import write_corpus
 from nmm.data.generated.world import CONTEXT
@@ -56,7 +56,7 @@ def test_any_mixture_can_be_planned_and_is_measured_on_all_data_types(several, r
     assert list(validation_sources(several)) == ["caption", "interleaved", "text"]
     data = DataConfig(corpus_id=several.hash, mixture="x", weights=mixture.weights, context=CONTEXT, batch_sequences=4,
                       validation_sequences=8, max_epochs=4)
-    planned, seen = plan(replace(run, data=data), several)
+    planned, seen = reading(replace(run, data=data), several)
     assert planned.weights == pytest.approx(mixture.weights)
     assert seen[-2] < run.tokens <= seen[-1]
     realised = planned.realised(4 * len(seen))
@@ -69,10 +69,10 @@ def test_a_corpus_of_text_alone_is_trained_and_measured_on_text(world, run, tmp_
     corpus = write_corpus(documents, tmp_path, Tokenizer(world.tokenizer()), validation=20, **SETTINGS)
     assert list(validation_sources(corpus)) == ["text"]
     data = replace(run.data, corpus_id=corpus.hash, weights={"text": 1})
-    mixture, seen = plan(replace(run, data=data), corpus)
+    mixture, seen = reading(replace(run, data=data), corpus)
     assert seen[-1] >= run.tokens and mixture.names == ["text"]
     assert not collate([corpus.sources["text"].train[0]])["modality"].any()
     with pytest.raises(ValueError, match=r"names 'caption', but the corpus has the sources text \(text\)"):
-        plan(replace(run, data=replace(run.data, corpus_id=corpus.hash)), corpus)
+        reading(replace(run, data=replace(run.data, corpus_id=corpus.hash)), corpus)
     with pytest.raises(ValueError, match="the run was configured for corpus"):
-        plan(run, corpus)
+        reading(run, corpus)

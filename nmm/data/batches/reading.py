@@ -11,7 +11,7 @@ from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus.store import Corpus, Sequence, Source, Split
 
 
-def plan(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
+def reading(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
     """The order of training sequences, and the tokens seen after each step, (steps,); the last reaches `config.tokens`.
 
     Padding does not count.
