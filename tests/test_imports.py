@@ -77,6 +77,22 @@ def test_modules_form_no_cycle():
         done |= ready
 
 
+def test_laws_are_core_then_forms_then_use():
+    """Inside `nmm.laws` too nothing points to its right, and the packages form no cycle, functions counted."""
+    order = ("nmm.laws.core", "nmm.laws.forms", "nmm.laws.use")
+    inner = [module for module in MODULES if any(within(module, package) for package in order)]
+    edges = {module: {name for name in imported(module) if name in inner and name != module} for module in inner}
+    for module, names in edges.items():
+        here = next(place for place, package in enumerate(order) if within(module, package))
+        for name in names:
+            assert any(within(name, package) for package in order[: here + 1]), f"{module} imports {name}, which is to its right"
+    done: set[str] = set()
+    while len(done) < len(edges):
+        ready = {module for module, names in edges.items() if module not in done and names <= done}
+        assert ready, f"a cycle among {sorted(set(edges) - done)}"
+        done |= ready
+
+
 def test_composer_is_imported_for_training_alone():
     users = {module for module in MODULES if any(name.split(".")[0] == "composer" for name in imported(module))}
     assert "nmm.training.run" in users

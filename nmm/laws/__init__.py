@@ -8,7 +8,7 @@ from nmm.laws.core.checks import usable_rows
 from nmm.laws.forms.frontier import fit_frontier, local_slope, lower_hull
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
 from nmm.laws.use.audit import audit
-from nmm.laws.use.optimum import exponents, late_fusion_optimum, optimum, regression
+from nmm.laws.forms.optimum import exponents, late_fusion_optimum, optimum, regression
 
 __all__ = [
     "ParametricFit",

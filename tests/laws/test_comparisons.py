@@ -123,3 +123,39 @@ def test_approaches_bad_input():
         approach_1(N[:9], D[:9], L[:9])
     with pytest.raises(ValueError, match="width"):
         approach_2_bias((1.9, 1, 1, 0.3, 0.3), [1e20], width=1.0)
+
+
+def test_no_single_multiplier_where_exponents_differ():
+    runs = architectures([(1, 1), (1, 1)], exponents=[(1.9, 0.3, 0.34), (1.9, 0.6, 0.34)])
+    comparison = compare_architectures(*runs)
+    assert not comparison.single
+    with pytest.raises(ValueError, match="curve over C"):
+        comparison.multiplier("late")
+    C = np.geomspace(1e20, 1e22, 3)
+    curve = comparison.curve("late", C, n=60)
+    assert curve["multiplier"].to_numpy() == pytest.approx(comparison.multiplier_at("late", C), nan_ok=True)
+    known = curve.dropna()
+    assert (known["low"] <= known["multiplier"]).all() and (known["multiplier"] <= known["high"]).all()
+
+
+def test_equal_loss_agrees_with_the_optimum():
+    comparison = compare_architectures(*architectures([(1, 1), (2.0, 1.2)], noise=0.0))
+    reference, other = comparison.separate["early"], comparison.separate["late"]
+    budget = 1e21 * float(comparison.multiplier_at("late", 1e21))
+    assert reference.optimum(budget).L == pytest.approx(other.optimum(1e21).L, rel=1e-10)
+
+
+def test_identical_arms_with_trunks_are_seldom_called_different():
+    """Without labels the same arms are called different in most of such studies."""
+    rejected = {"labels": 0, "none": 0}
+    N, D = grid(6, 6)
+    values, size = surface(1.904, 0.301, 0.335), np.arange(6).repeat(6)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        trunk = np.concatenate([size + 6 * k for k in range(4)])  # two arms of two seeds each
+        noise = np.sqrt(0.8) * rng.normal(size=24)[trunk] + np.sqrt(0.2) * rng.normal(size=144)
+        N4, D4 = np.tile(N, 4), np.tile(D, 4)
+        runs = N4, D4, loss_of(values, N4, D4) * np.exp(0.0113 * noise), np.repeat(["early", "late"], 72)
+        rejected["labels"] += compare_architectures(*runs, cluster=trunk).p_value < 0.05
+        rejected["none"] += compare_architectures(*runs).p_value < 0.05
+    assert rejected["labels"] <= 1 and rejected["labels"] <= rejected["none"], rejected

@@ -7,9 +7,9 @@ from scipy.optimize import minimize_scalar
 
 from nmm import paper
 from nmm.laws import exponents, late_fusion_optimum, optimum, regression
+from nmm.laws.forms.eq1 import Eq1
+from nmm.laws.forms.optimum import encoder_line, grid_search, power_law
 from nmm.laws.use import procedure
-from nmm.laws.use.optimum import encoder_line, grid_search, power_law
-from nmm.laws.use.planner import Eq1
 from tests.laws.conftest import PAPER_ROWS, loss_of, surface
 
 

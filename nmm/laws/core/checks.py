@@ -9,6 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+LEAST_RATIO, MOST_RATIO = 0.05, 2e5  # tokens a parameter that studies have
+MOST_LOSS = 15.0  # nats/token: a uniform guess over three million symbols
+COMPUTE_FACTOR = 3.0  # between a table's C and 6 N D: attention, embeddings and rounding stay below
+
 
 def columns(**arrays: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays as equally long float vectors, all finite and positive.
@@ -19,6 +23,8 @@ def columns(**arrays: np.ndarray) -> dict[str, np.ndarray]:
     """
     checked = {}
     for name, array in arrays.items():
+        if np.ma.isMaskedArray(array) and np.ma.getmaskarray(array).any():
+            raise ValueError(f"{name} has {np.ma.getmaskarray(array).sum()} masked values: leave these runs out of every array")
         try:
             checked[name] = np.asarray(array, dtype=float)
         except (TypeError, ValueError) as error:
@@ -69,6 +75,29 @@ def usable_rows(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFra
     return table[keep].assign(**numbers[keep]), table[~keep].assign(reason=reason[~keep])
 
 
+def units(N: np.ndarray, D: np.ndarray, L: np.ndarray, C: np.ndarray | None = None) -> list[str]:
+    """Signs that a column is not in parameters, tokens, nats/token or FLOPs, in words.
+
+    Args:
+        C: the table's own compute, if it has any [FLOPs].
+    """
+    words, ratio = [], float(np.median(D / N))
+    natural = "natural units are parameters and tokens; A, B and the optimum change with units"
+    if N.max() < 3e4 and D.max() < 1e6:
+        words.append(f"N up to {N.max():g} and D up to {D.max():g} look like millions or billions; {natural}")
+    elif not LEAST_RATIO <= ratio <= MOST_RATIO:
+        words.append(f"half of the runs have D/N {'below' if ratio < 1 else 'above'} {ratio:.2g} tokens a parameter: one of them looks "
+                     f"like thousands, millions or billions; {natural}")
+    if np.median(L) > MOST_LOSS:
+        words.append(f"the median of L is {np.median(L):.4g}: that looks like a perplexity; L is in nats/token, the logarithm of it")
+    if C is not None:
+        apart = float(np.median(C / (6.0 * N * D)))
+        if not 1 / COMPUTE_FACTOR < apart < COMPUTE_FACTOR:
+            words.append(f"the table's own C is {apart:.2g} times 6 N D in half of the runs: N, D or C is in other units, or N leaves out "
+                         "what C counts")
+    return words
+
+
 def scan(checked: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
     """What Eq. 1 cannot know from these N, D and L: parameters not identified, and warnings.
 
@@ -83,11 +112,7 @@ def scan(checked: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
     copies = len(N) - len(np.unique(np.column_stack([N, D, L]), axis=0))
     if copies:
         warnings.append(f"{copies} rows repeat another row exactly: all are kept and count twice; drop true duplicates")
-    if N.max() < 1e4 and D.max() < 1e4:
-        warnings.append(
-            "N and D are all below 1e4: they look like millions or billions; natural units are parameters and tokens. "
-            "A, B and the optimum change with units"
-        )
+    warnings += units(N, D, L)
     x, y = np.log(N), np.log(D)
     spreads = {"N": np.ptp(x), "D": np.ptp(y), "D/N": np.ptp(y - x), "N*D": np.ptp(x + y)}
     flat = 1e-6 + 0.02  # rounding of N or D to two digits still counts as constant

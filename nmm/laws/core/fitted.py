@@ -31,6 +31,7 @@ class Fitted:
     bound: Bound
     phi: np.ndarray  # solution in the coordinates of `bound`
     alternatives: np.ndarray  # (k, p) where refits begin besides phi
+    unidentified: tuple[str, ...] = ()  # parameters that the runs do not determine
 
     # Derived quantities that are a monotone function of one other: name -> (the other, function of an array)
     functions_of: ClassVar[dict[str, tuple[str, Callable]]] = {}
@@ -65,9 +66,8 @@ class Fitted:
     @property
     def r2(self) -> float:
         """Share of the variance of the observed values that the law explains."""
-        return float(
-            1 - np.sum((self.predicted - self.observed) ** 2) / np.sum((self.observed - self.observed.mean()) ** 2)
-        )
+        spread = np.sum((self.observed - self.observed.mean()) ** 2)
+        return float(1 - np.sum((self.predicted - self.observed) ** 2) / spread) if spread > 0 else float("nan")
 
     def predict(self, **columns) -> np.ndarray:
         """The law at given inputs, one array each, named as in `law.inputs`."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nmm.laws.core import solver
+from nmm.laws.core import judgement, solver
 from nmm.laws.core.fitted import MANY, Fitted
 from nmm.laws.core.law import Bound, Law
 from nmm.laws.core.losses import Loss
 from nmm.laws.core.uncertainty import Bootstrap, Intervals, bootstrap
 
 AGREE = 1e-9  # relative excess below which two starts found the same minimum
+FEW_UNKNOWNS = 12  # laws of more get one round: it costs seconds
+ALONE = 1e-3  # relative excess of the next minimum above which a minimum that one start found is doubted
 RESTARTS, RESTART_ROUNDS = 24, 6  # resampled restarts in a round, and rounds, when starts disagree
 
 
@@ -32,13 +34,21 @@ class Starts:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(Fitted):
-    """A law fitted to runs. `status` is "ok", "weak" (usable, something is loose) or "unidentified"."""
+    """A law fitted to runs.
+
+    `status` is "ok"; "weak" (usable, something is loose); "misfit" (the law does not describe the runs, or failed on
+    runs held out); or "unidentified". `warnings` say why, `outliers` are positions of the runs far off.
+    """
 
     objective: float  # as the loss defines it, unscaled
     starts: Starts
     status: str
     warnings: tuple[str, ...]
-    unidentified: tuple[str, ...]
+    outliers: np.ndarray  # positions, the farthest first
+
+    def failed(self, words: str) -> Fit:
+        """The same fit with the status "misfit" and the reason, unless it is unidentified anyway."""
+        return replace(self, status=self.status if self.status == "unidentified" else "misfit", warnings=(*self.warnings, words))
 
     def profile(self, cluster: np.ndarray | None = None) -> Intervals:
         """Intervals by profile likelihood; `cluster` names, for each run, what it shares its luck with.
@@ -90,7 +100,7 @@ def restarted(
     start for the full data (bootstrap restarting, Wood 2001). Rounds go on while they find something lower.
     """
     rng, share = np.random.default_rng(0), np.full(bound.n, 1 / bound.n)
-    for _ in range(RESTART_ROUNDS):
+    for _ in range(RESTART_ROUNDS if solution.phi.shape[1] <= FEW_UNKNOWNS else 1):
         weights = rng.multinomial(bound.n, share, size=RESTARTS).astype(float)
         from_best = solution.phi[np.arange(RESTARTS) % min(4, len(solution.phi))]
         moved = solver.minimise(bound, loss, observed, from_best, weights, tolerance=1e-6)
@@ -170,9 +180,8 @@ def fit_law(
         rows = np.sort(np.random.default_rng(0).choice(bound.n, MANY, replace=False))
         part = (law.bind({name: column[rows] for name, column in columns.items()}), rows)
     solution, summary = solve_from(bound, loss, observed, begin, part)
-    # Not on noise-free data, whose minimum is rounding; nor for laws of many parameters, where it costs seconds.
-    noisy = solution.objective[0] > bound.n * 1e-12
-    if sample and part is None and noisy and 2 * summary.agree < summary.count:
+    noisy = solution.objective[0] > bound.n * 1e-12  # without noise the minimum is rounding
+    if part is None and noisy and 2 * summary.agree < summary.count:
         solution, summary = restarted(bound, loss, observed, solution)
     phi = solution.phi[0]
     unidentified, warnings = list(unidentified), list(warnings)
@@ -188,11 +197,12 @@ def fit_law(
             warnings.append(f"{parameter.name} goes to zero: the data does not show that term")
             unidentified.append(parameter.name)
     loose = [name for name in loose_parameters(bound, law, loss, observed, phi) if name not in unidentified]
+    if summary.count > 1 and summary.agree == 1 and noisy and summary.next_best > summary.best * (1 + ALONE):
+        warnings.append(f"one of {summary.count} starts found this minimum, and the next is {100 * (summary.next_best / summary.best - 1):.2g} % "
+                        "higher: a lower one may exist")
     if loose:
         warnings.append(f"loosely determined by these runs: {', '.join(loose)}; read the intervals, not the values")
-    unidentified = tuple(dict.fromkeys(unidentified))
-    status = "unidentified" if unidentified else "weak" if warnings else "ok"
-    return kind(
+    found = kind(
         law=law,
         columns=columns,
         observed=observed,
@@ -201,8 +211,21 @@ def fit_law(
         phi=phi,
         objective=float(loss.total(solution.objective[0], bound.n)),
         starts=summary,
-        status=status,
-        warnings=tuple(warnings),
-        unidentified=unidentified,
+        status="ok",
+        warnings=(),
+        outliers=np.array([], dtype=int),
         alternatives=begin if part is None else solution.phi[1:],
     )
+    return judged(found, unidentified, warnings)
+
+
+def judged(found: Fit, unidentified: list[str], warnings: list[str]) -> Fit:
+    """The fit with its status: the worst of what is known of it, with every reason in words."""
+    nothing = judgement.saturated(found)
+    far = np.array([], dtype=int) if nothing else judgement.outliers(found)
+    misfit = [] if nothing else judgement.misfit(found, far)
+    if nothing:
+        unidentified = [*found.law.names]
+    warnings = (*nothing, *warnings, *judgement.named(found, far), *misfit)
+    status = "unidentified" if unidentified else "misfit" if misfit else "weak" if warnings else "ok"
+    return replace(found, status=status, warnings=warnings, outliers=far, unidentified=tuple(dict.fromkeys(unidentified)))

@@ -166,10 +166,11 @@ def _huber_moments(standard: np.ndarray, size: np.ndarray, delta: float) -> tupl
     # P(|r| < delta) from a smooth density: counting the few runs inside the threshold would be all noise.
     width = max(_robust_deviation(standard), 1e-300) * (0.75 * len(standard)) ** -0.2  # Silverman's rule, Gaussian kernel
     some = standard if len(standard) <= 2000 else np.quantile(standard, (np.arange(2000) + 0.5) / 2000)
-    levels, which = np.unique(size.round(3), return_inverse=True)
-    inside = [np.mean(ndtr((delta / level - some) / width) - ndtr((-delta / level - some) / width)) for level in levels]
-    square = [np.mean(np.clip(level * some / delta, -1, 1) ** 2) for level in levels]
-    return np.array(inside)[which], np.array(square)[which]
+    levels = np.unique(size) if np.ptp(size) == 0 else np.geomspace(size.min(), size.max(), 32)
+    edge = delta / levels[:, None]
+    inside = np.mean(ndtr((edge - some) / width) - ndtr((-edge - some) / width), axis=1)
+    square = np.mean(np.clip(some / edge, -1, 1) ** 2, axis=1)
+    return np.interp(size, levels, inside), np.interp(size, levels, square)
 
 
 def _components(standard: np.ndarray, sensitivity: np.ndarray, labels: np.ndarray) -> Shared:

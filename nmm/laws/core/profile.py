@@ -10,6 +10,8 @@ Where runs share trunks the rise Q(true value) - Q is drawn instead: studies wit
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +23,9 @@ TOLERANCE = 2e-3  # on the root of the statistic: far below what the data resolv
 MAX_TRIALS = 40
 STIFFNESS = 30.0  # of the pull towards a value, in units of the curvature of the fit along it
 FARTHEST = 60.0  # beyond this many log units or natural units a side counts as not limited
-DRAWS = 399  # studies drawn for runs in clusters
+DRAWS = 199  # studies drawn for runs in clusters
+DRAWN_TOLERANCE = 1e-7  # of their minima, relative: a thousandth of what chance moves
+HYPOTHESIS_STIFFNESS, HYPOTHESIS_STEPS = 1e3, 2  # of the pull towards a value that is tested, and steps on the way
 
 Quantity = Callable[[np.ndarray], np.ndarray]  # theta (R, p) to (R,)
 
@@ -79,59 +83,105 @@ class Redrawn:
         self.fit = fit
         residual = noise.draws(DRAWS, np.random.default_rng(0))
         self.observed = fit.predicted * np.exp(-residual) if fit.loss.logarithmic else fit.predicted - residual
-        self.best = solver.minimise(fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0))
+        self.best = solver.minimise(fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0), tolerance=DRAWN_TOLERANCE)
 
     def rises(self, quantity: Quantity, curvature: float) -> np.ndarray:
         """Q(true value of the quantity) - Q of each study, sorted; the truth of a drawn study is this fit."""
         fit = self.fit
         target = float(quantity(fit.theta[None])[0])
         # A thousandth of the quantity's distance remains: nothing beside the chance of the draws.
-        pull = Pull(quantity, fit.bound.transform, target, 1e3 / curvature)
+        pull = Pull(quantity, fit.bound.transform, target, HYPOTHESIS_STIFFNESS / curvature)
         found = solver.minimise(
-            fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0), tolerance=1e-8, penalty=pull
+            fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0), tolerance=DRAWN_TOLERANCE, penalty=pull
         )
         return np.sort(np.maximum(found.objective - self.best.objective, 0.0))
 
 
-def profile_interval(
-    fit: Fitted, noise: Noise, quantity: Quantity, level: float, redrawn: Redrawn | None = None
-) -> tuple[float, float]:
-    """Interval of `quantity`, a smooth function of theta, by profile likelihood.
+class Profile:
+    """The profile of one quantity, a smooth function of theta: its interval, and the p-value of any value of it.
 
     Args:
         noise: of the fit.
         redrawn: studies drawn with that noise, where runs are in clusters.
-    Returns:
-        low, high. An end that the runs do not limit is minus or plus infinity.
     """
-    centre = float(quantity(fit.theta[None])[0])
-    if not np.isfinite(centre):
-        return np.nan, np.nan
-    if noise.free < 1:
-        return -np.inf, np.inf
-    if noise.exact:
-        return centre, centre
-    slope = Pull(quantity, fit.bound.transform, centre, 1.0).derivatives(fit.phi[None])[1][0]
-    curvature, scale = noise.scale(slope)
-    if not (np.isfinite(curvature) and curvature > 0):
-        return -np.inf, np.inf
-    if redrawn is None:
-        critical = np.sqrt(critical_value(level, noise.free))
-    else:
-        critical = np.sqrt(2.0 * scale * np.quantile(redrawn.rises(quantity, curvature), level))
-    width = min(critical * np.sqrt(curvature / scale), 4.0)
-    stiffness = STIFFNESS * critical**2 / (scale * width**2)
-    best = float(solver.objective_and_derivatives(fit.bound, fit.loss, fit.observed, fit.phi[None], None)[0][0])
 
-    def root_at(target: float, start: np.ndarray) -> tuple[float, float, np.ndarray]:
+    def __init__(self, fit: Fitted, noise: Noise, quantity: Quantity, redrawn: Redrawn | None = None):
+        self.fit, self.noise, self.quantity, self.redrawn = fit, noise, quantity, redrawn
+        self.centre = float(quantity(fit.theta[None])[0])
+        slope = Pull(quantity, fit.bound.transform, self.centre, 1.0).derivatives(fit.phi[None])[1][0]
+        self.curvature, self.scale = noise.scale(slope) if np.all(np.isfinite(slope)) else (np.nan, np.nan)
+        self.best = float(solver.objective_and_derivatives(fit.bound, fit.loss, fit.observed, fit.phi[None], None)[0][0])
+
+    @property
+    def known(self) -> bool:
+        """Whether there are runs to spare, noise in them, and a quantity that moves with the parameters."""
+        if self.noise.exact:
+            return False
+        return self.noise.free >= 1 and np.isfinite(self.curvature) and self.curvature > 0
+
+    @cached_property
+    def rises(self) -> np.ndarray:
+        """Rise of the objective at the truth in drawn studies, sorted."""
+        return self.redrawn.rises(self.quantity, self.curvature)
+
+    def critical(self, level: float) -> float:
+        """What the root of the statistic exceeds with probability 1 - level."""
+        if self.redrawn is None:
+            return float(np.sqrt(critical_value(level, self.noise.free)))
+        return float(np.sqrt(2.0 * self.scale * np.quantile(self.rises, level)))
+
+    def root_at(self, target: float, start: np.ndarray, stiffness: float) -> tuple[float, float, np.ndarray]:
         """Root of the statistic, value reached, and phi, pulled towards `target`."""
-        pull = Pull(quantity, fit.bound.transform, target, stiffness)
+        fit = self.fit
+        pull = Pull(self.quantity, fit.bound.transform, target, stiffness)
         found = solver.minimise(fit.bound, fit.loss, fit.observed, start[None], penalty=pull)
-        reached = float(quantity(found.phi @ fit.bound.transform.T)[0])
-        excess = found.objective[0] - 0.5 * stiffness * (reached - target) ** 2 - best
-        return float(np.sqrt(max(2.0 * scale * excess, 0.0))), reached, found.phi[0]
+        reached = float(self.quantity(found.phi @ fit.bound.transform.T)[0])
+        excess = found.objective[0] - 0.5 * stiffness * (reached - target) ** 2 - self.best
+        return float(np.sqrt(max(2.0 * self.scale * excess, 0.0))), reached, found.phi[0]
 
-    return tuple(_one_side(root_at, fit.phi, centre, width, critical, sign) for sign in (-1.0, 1.0))
+    def interval(self, level: float) -> tuple[float, float]:
+        """Low and high end; an end that the runs do not limit is minus or plus infinity."""
+        if not np.isfinite(self.centre):
+            return np.nan, np.nan
+        if self.noise.exact and self.noise.free >= 1 and not self.fit.unidentified:
+            return self.centre, self.centre
+        if not self.known:
+            return -np.inf, np.inf
+        critical = self.critical(level)
+        width = min(critical * np.sqrt(self.curvature / self.scale), 4.0)
+        stiffness = STIFFNESS * critical**2 / (self.scale * width**2)
+
+        def root_at(target: float, start: np.ndarray) -> tuple[float, float, np.ndarray]:
+            return self.root_at(target, start, stiffness)
+
+        return tuple(_one_side(root_at, self.fit.phi, self.centre, width, critical, sign) for sign in (-1.0, 1.0))
+
+    def test(self, value: float) -> Tested:
+        """The hypothesis that the quantity has a value: how far the statistic rises there, and how often by chance."""
+        if not self.known:
+            exact = self.noise.exact and not self.fit.unidentified
+            return Tested(self, 0.0, float(not exact or np.isclose(value, self.centre, rtol=1e-9, atol=1e-12)))
+        phi, root = self.fit.phi, 0.0
+        for target in np.linspace(self.centre, value, HYPOTHESIS_STEPS + 1)[1:]:
+            root, _, phi = self.root_at(target, phi, HYPOTHESIS_STIFFNESS / self.curvature)
+        return Tested(self, root, self.chance(root**2 / (2.0 * self.scale)))
+
+    def chance(self, rise: float) -> float:
+        """Probability that chance raises the objective at the truth by more."""
+        if self.redrawn is not None:
+            return float((1 + np.sum(self.rises >= rise)) / (1 + len(self.rises)))
+        from scipy.special import fdtrc
+
+        return float(fdtrc(1, self.noise.free, 2.0 * self.scale * rise))
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A tested value: the root of the statistic there, and the probability of a larger one by chance."""
+
+    profile: Profile
+    root: float
+    p_value: float
 
 
 def _one_side(root_at: Callable, phi: np.ndarray, centre: float, width: float, critical: float, sign: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nmm.laws.core.fitted import Fitted
 from nmm.laws.core.noise import Noise, checked_labels, measure
-from nmm.laws.core.profile import Redrawn, profile_interval
+from nmm.laws.core.profile import Profile, Redrawn, Tested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,11 @@ class Intervals:
         return {}
 
     @cached_property
+    def _profiles(self) -> dict[tuple[str | Callable, float | None], tuple[Profile, bool]]:
+        """Profiles by quantity and budget."""
+        return {}
+
+    @cached_property
     def estimate(self) -> dict[str, float]:
         """Parameters and derived quantities of the fit itself."""
         return {name: float(np.asarray(value)[0]) for name, value in self.fit.derived(self.fit.theta[None]).items()}
@@ -73,7 +78,7 @@ class Intervals:
             return ends[:, 0].reshape(np.shape(C)), ends[:, 1].reshape(np.shape(C))
         key = (name, level, C)
         if key not in self._profiled:
-            self._profiled[key] = self._profile(name, level, self._quantity(name, C))
+            self._profiled[key] = self._found(name, level, C)
         return self._profiled[key]
 
     def intervals(self, level: float = 0.95, names: Sequence[str] | None = None, **options) -> pd.DataFrame:
@@ -108,25 +113,49 @@ class Intervals:
 
         return quantity
 
-    def _profile(self, name: str | Callable, level: float, quantity: Callable) -> tuple[float, float]:
-        """Profile-likelihood interval of a quantity of the parameters theta (R, p)."""
+    def test(self, name: str | Callable, value: float, C: float | None = None) -> Tested:
+        """A hypothesis: its `p_value` is the probability of runs that speak at least as much against `value` as these do.
+
+        Args:
+            name, C: as in `interval`, whose 95 % interval holds the values with a p-value above 5 %.
+            value: the hypothesis, in natural units.
+        Raises:
+            ValueError: an unknown name, a missing budget, or a value that the quantity cannot take.
+        """
+        self._check(name, 0.95, C)
+        profile, logarithmic = self.profile_of(name, C)
+        if not np.isfinite(value) or (logarithmic and not value > 0):
+            raise ValueError(f"{name} must be {'positive and ' * logarithmic}finite to be tested: got {value}")
+        return profile.test(np.log(value) if logarithmic else value)
+
+    def profile_of(self, name: str | Callable, C: float | None) -> tuple[Profile, bool]:
+        """Profile of a quantity, and whether it is of the logarithm: of what is positive by nature, whose steps are then
+        even across its scales."""
+        key = (name, C)
+        if key not in self._profiles:
+            quantity = self._quantity(name, C)
+            logs = {q.name for q in self.fit.law.parameters if q.log} | {*self.fit.at_budgets}
+            logarithmic = not callable(name) and name in logs
+
+            def logarithm(theta: np.ndarray) -> np.ndarray:
+                return np.log(quantity(theta))
+
+            profile = Profile(self.fit, self.noise, logarithm if logarithmic else quantity, self._redrawn)
+            self._profiles[key] = profile, logarithmic
+        return self._profiles[key]
+
+    def _found(self, name: str | Callable, level: float, C: float | None) -> tuple[float, float]:
+        """Profile interval of a quantity, in natural units."""
         if name in self.fit.functions_of:
             # The likelihood does not care how a quantity is written: the ends are those of the other, transformed.
             other, function = self.fit.functions_of[name]
             with np.errstate(divide="ignore"):
                 low, high = np.sort(function(np.array(Intervals.interval(self, other, level))))
             return float(low), float(high)
-        # In logs where a quantity is positive by nature: its steps are then even across its scales.
-        logs = {q.name for q in self.fit.law.parameters if q.log} | {*self.fit.at_budgets}
-        if callable(name) or name not in logs:
-            return profile_interval(self.fit, self.noise, quantity, level, self._redrawn)
-
-        def logarithm(theta: np.ndarray) -> np.ndarray:
-            return np.log(quantity(theta))
-
-        low, high = profile_interval(self.fit, self.noise, logarithm, level, self._redrawn)
+        profile, logarithmic = self.profile_of(name, C)
+        low, high = profile.interval(level)
         with np.errstate(over="ignore"):
-            return float(np.exp(low)), float(np.exp(high))
+            return (float(np.exp(low)), float(np.exp(high))) if logarithmic else (low, high)
 
 
 @dataclass(frozen=True, kw_only=True)

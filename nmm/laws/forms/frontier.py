@@ -6,7 +6,21 @@ from functools import cached_property
 import numpy as np
 
 from nmm.laws.core.checks import columns
-from nmm.laws.use.optimum import power_law
+from nmm.laws.forms.optimum import optimum, power_law
+
+
+MANY = 20_000  # with more runs than this, resamples are taken of those near the hull
+BINS, LOWEST = 500, 20  # budgets, evenly spaced in log C, of each of which the lowest runs are kept: 1 in e^20 resamples lacks all
+
+
+def low_runs(C: np.ndarray, L: np.ndarray) -> np.ndarray:
+    """Indices of the lowest runs of each of many narrow ranges of C."""
+    x = np.log(C)
+    bins = np.minimum(((x - x.min()) / max(np.ptp(x), 1e-12) * BINS).astype(int), BINS - 1)
+    order = np.lexsort((L, bins))
+    first = np.searchsorted(bins[order], np.arange(BINS))
+    rank = np.arange(len(C)) - first[bins[order]]
+    return order[rank < LOWEST]
 
 
 def lower_hull(C: np.ndarray, L: np.ndarray) -> np.ndarray:
@@ -53,9 +67,15 @@ class FrontierFit:
     def bootstrap(self, n: int = 1000, seed: int = 0) -> "FrontierBootstrap":
         """Refit resamples of all runs, hull included. Resamples with fewer than three hull points are redrawn."""
         rng = np.random.default_rng(seed)
+        # Of very many runs only the lowest at each budget can be on the hull of a resample, and each is drawn at least
+        # once with the same probability, about independently of the others.
+        some = low_runs(self.C, self.L) if len(self.C) > MANY else None
         draws = []
         for _ in range(20 * n):
-            rows = rng.integers(0, len(self.C), len(self.C))
+            if some is None:
+                rows = rng.integers(0, len(self.C), len(self.C))
+            else:
+                rows = some[rng.random(len(some)) < 1 - np.exp(-1.0)]
             hull = lower_hull(self.C[rows], self.L[rows])
             if len(hull) >= 3:
                 draws.append(_through(self.C[rows][hull], self.L[rows][hull]))
@@ -113,6 +133,4 @@ def fit_frontier(C, L, C_min: float = 0.0) -> FrontierFit:
 
 def local_slope(E: float, A: float, B: float, alpha: float, beta: float, C) -> np.ndarray:
     """d ln L* / d ln C of Eq. 1 on its optimal path: the frontier's exponent at C, which tends to 0 as L* nears E."""
-    from nmm.laws.use.optimum import optimum
-
     return -(alpha * beta / (alpha + beta)) * (1 - E / optimum(E, A, B, alpha, beta, C).L)

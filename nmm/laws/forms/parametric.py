@@ -15,8 +15,8 @@ from nmm.laws.core.losses import Loss
 from nmm.laws.core.noise import measure
 from nmm.laws.core.profile import critical_value
 from nmm.laws.core.starts import paper_grid, projection_grid, spread_out
-from nmm.laws.use import optimum as optima
-from nmm.laws.use.planner import Eq1
+from nmm.laws.forms import optimum as optima
+from nmm.laws.forms.eq1 import Eq1
 
 GRID_STARTS = 8  # of the 256 grid points, these are refined
 
@@ -86,7 +86,7 @@ class ParametricFit(Fit):
         return self.E + self.A / N**self.alpha + self.B / D**self.beta
 
     def optimum(self, C) -> optima.Optimum:
-        """Compute-optimal N, D and L at C = 6 N D [FLOPs]; see `nmm.laws.use.optimum`."""
+        """Compute-optimal N, D and L at C = 6 N D [FLOPs]; see `nmm.laws.forms.optimum`."""
         return optima.optimum(self.E, self.A, self.B, self.alpha, self.beta, C)
 
     def regression(self, C=None, D=None) -> optima.Regression:

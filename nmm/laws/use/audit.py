@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmm import paper
-from nmm.laws.use.optimum import exponents
+from nmm.laws.forms.optimum import exponents
 from nmm.laws.use.procedure import EXPONENTS, tried
 
 if TYPE_CHECKING:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmm.laws.core import solver
 from nmm.laws.core.checks import columns as checked_columns
 from nmm.laws.core.fitting import Fit, fit_law
 from nmm.laws.core.law import Law, Parameter, PowerSum, Term, coefficient, exponent
 from nmm.laws.core.losses import Loss
-from nmm.laws.core.noise import measure
+from nmm.laws.core.noise import Noise, checked_labels, measure
+from nmm.laws.core.profile import Redrawn
 from nmm.laws.core.uncertainty import Bootstrap
+from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHARED = 0.05  # p-value below which shared exponents count as rejected
 
 
 class SharedLaw(Law):
@@ -66,8 +75,8 @@ class SharedFit(Fit):
 class Comparison:
     """Joint and separate fits of several architectures.
 
-    `p_value`: of shared against free exponents; small means that one set of exponents does not fit all, and then a
-    single multiplier does not describe the difference.
+    `p_value`: of shared against free exponents. Small means that one set of exponents does not fit all: then no single
+    multiplier describes the difference, and `curve` shows it budget by budget.
     """
 
     reference: str
@@ -75,26 +84,91 @@ class Comparison:
     separate: dict[str, ParametricFit]
     statistic: float
     p_value: float
+    cluster: np.ndarray | None
+    arch: np.ndarray  # of each run (n,)
+
+    @property
+    def single(self) -> bool:
+        """Whether one multiplier may be given: shared exponents are not rejected (5 %)."""
+        return self.p_value >= SHARED
 
     def bootstrap(self, n: int = 1000, seed: int = 0) -> Bootstrap:
-        """Resamples of the joint fit; `interval("compute multiplier[NAME]")` works on it."""
-        return self.shared.bootstrap(n, seed)
+        """Resamples of the joint fit, of whole clusters where labels were given."""
+        return self.shared.bootstrap(n, seed, cluster=self.cluster)
+
+    def multiplier(self, name: str, level: float = 0.95) -> tuple[float, float, float]:
+        """The compute that the reference needs over that of `name` at equal loss: value, low, high.
+
+        Raises:
+            ValueError: an unknown name, or shared exponents are rejected: then there is no single number.
+        """
+        self._check(name)
+        if not self.single:
+            raise ValueError(
+                f"{name} and {self.reference} do not share exponents (p = {self.p_value:.2g}): no single multiplier describes "
+                "them; see the curve over C"
+            )
+        intervals, quantity = self.shared.profile(self.cluster), f"compute multiplier[{name}]"
+        return intervals.estimate[quantity], *intervals.interval(quantity, level)
+
+    def curve(self, name: str, C, level: float = 0.95, n: int = 400, seed: int = 0) -> pd.DataFrame:
+        """The equal-loss multiplier budget by budget, from the separate fits, with a band of bootstrap percentiles.
+
+        Args:
+            C: budgets of `name` [FLOPs].
+            n: resamples of either architecture's runs, of whole clusters where labels were given.
+        Returns:
+            Columns C, multiplier, low, high; NaN, or an infinite end, where the reference never reaches the loss.
+        """
+        import pandas as pd
+
+        self._check(name)
+        C = np.atleast_1d(np.asarray(C, dtype=float))
+        draws = []
+        for k, group in enumerate((self.reference, name)):
+            labels = None if self.cluster is None else self.cluster[self.arch == group]
+            boot = self.separate[group].bootstrap(n, seed + k, starts=2, cluster=labels)
+            draws.append(boot.fit.law.natural(boot.theta).T[:, :, None])
+        bands = _equal_loss(*draws, C)
+        with np.errstate(invalid="ignore"):
+            low, high = np.nanquantile(np.where(np.isnan(bands), np.inf, bands), [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+        return pd.DataFrame({"C": C, "multiplier": self.multiplier_at(name, C), "low": low, "high": high})
 
     def multiplier_at(self, name: str, C) -> np.ndarray:
         """Equal-loss multiplier from the separate fits: the reference's budget for the loss of `name` at C, over C.
 
         NaN where the reference never reaches that loss.
         """
-        reference, other = self.separate[self.reference], self.separate[name]
-        gap = np.asarray(other.optimum(C).L) - reference.E
-        rate = reference.alpha * reference.beta / (reference.alpha + reference.beta)
-        unit = reference.optimum(1.0).L - reference.E
-        with np.errstate(invalid="ignore"):
-            return np.where(gap > 0, (np.abs(gap) / unit) ** (-1 / rate), np.nan) / np.asarray(C, dtype=float)
+        self._check(name)
+        values = [np.array([getattr(self.separate[group], q) for q in ("E", "A", "B", "alpha", "beta")]) for group in (self.reference, name)]
+        return _equal_loss(*values, np.asarray(C, dtype=float))
+
+    def _check(self, name: str) -> None:
+        if name not in self.separate or name == self.reference:
+            others = ", ".join(group for group in self.separate if group != self.reference)
+            raise ValueError(f"no architecture {name!r} beside the reference {self.reference}: there are {others}")
+
+
+def _equal_loss(reference: np.ndarray, other: np.ndarray, C: np.ndarray) -> np.ndarray:
+    """Budget of the reference over C at the best loss of the other at C; parameters (5, ..) of Eq. 1 that broadcast with C."""
+
+    def path(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """E, and unit and rate of the best loss E + unit C^-rate; NaN where a term is missing."""
+        E, A, B, alpha, beta = values
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            rate, log_g = alpha * beta / (alpha + beta), np.log(alpha * A / (beta * B)) / (alpha + beta)
+            log_n = log_g - np.log(FLOPS_PER_PARAMETER_TOKEN) * beta / (alpha + beta)
+            log_d = -np.log(FLOPS_PER_PARAMETER_TOKEN) - log_n
+            return E, A * np.exp(-alpha * log_n) + B * np.exp(-beta * log_d), rate
+
+    (E_ref, unit_ref, rate_ref), (E, unit, rate) = path(reference), path(other)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        gap = E + unit * C**-rate - E_ref
+        return np.where(gap > 0, (np.abs(gap) / unit_ref) ** (-1 / rate_ref), np.nan) / C
 
 
 def compare_architectures(
-    N, D, L, arch, reference: str | None = None, delta: float = 1e-3, loss: str = "log-huber"
+    N, D, L, arch, reference: str | None = None, delta: float = 1e-3, loss: str = "log-huber", cluster=None
 ) -> Comparison:
     """Fit all architectures jointly, test shared exponents, and give compute multipliers against `reference`.
 
@@ -102,6 +176,8 @@ def compare_architectures(
         N, D, L: as in `fit_parametric`, (n,); N counted so that C = 6 N D holds for every architecture.
         arch: name of the architecture of each run (n,).
         reference: the one that the others are compared with; the first in the data by default.
+        cluster: what each run shares its luck with, such as architecture, size and seed of its trunk (n,). The test of
+            shared exponents then draws studies with the noise of this one (see `nmm.laws.core.noise`).
     Raises:
         ValueError: fewer than two architectures, an unknown reference, or bad values.
     """
@@ -125,14 +201,36 @@ def compare_architectures(
         E, A, B, alpha, beta = fit.theta
         starts.append([E, alpha, beta, *[A] * len(groups), *[B] * len(groups)])
     shared = fit_law(law, columns, checked["L"], scaled, np.array(starts), SharedFit)
-    scale = measure(shared).overall_scale
-    unit = scaled.total(1.0, len(arch))
-    gain = shared.objective - sum(
-        fit.objective * (fit.n_runs / len(arch) if not scaled.robust else 1.0) for fit in separate.values()
-    )
+    cluster = None if cluster is None else checked_labels(cluster, len(arch))
+    noise = measure(shared, cluster)
     freed = 3 * (len(groups) - 1)
-    statistic = float(max(2.0 * scale * gain / unit, 0.0)) / freed
-    return Comparison(reference, shared, separate, statistic, _tail(statistic, freed, len(arch) - 5 * len(groups)))
+    inside = [arch == name for name in groups]
+    gain = shared.objective / shared.loss.total(1.0, len(arch)) - sum(
+        fit.objective / fit.loss.total(1.0, fit.n_runs) for fit in separate.values()
+    )
+    statistic = max(2.0 * noise.overall_scale * gain, 0.0) / freed
+    if noise.shared is None or noise.exact:
+        p_value = _tail(statistic, freed, len(arch) - 5 * len(groups))
+    else:
+        chance = _gains_by_chance(shared, [separate[name] for name in groups], inside, noise)
+        p_value = float((1 + np.sum(chance >= gain)) / (1 + len(chance)))
+    return Comparison(reference, shared, separate, float(statistic), p_value, cluster, arch)
+
+
+def _gains_by_chance(shared: SharedFit, separate: list[ParametricFit], inside: list[np.ndarray], noise: Noise) -> np.ndarray:
+    """How much separate exponents lower the objective in studies drawn from the shared fit, refitted both ways (DRAWS,)."""
+    redrawn = Redrawn(shared, noise)
+    gains = redrawn.best.objective
+    for g, (fit, rows) in enumerate(zip(separate, inside)):
+        k = len(inside)
+        truth = shared.theta[[0, 3 + g, 3 + k + g, 1, 2]]  # E, A, B, alpha, beta of the group
+        found = None
+        for start in (np.linalg.solve(fit.bound.transform, truth), fit.phi):
+            begin = np.repeat(start[None], len(gains), axis=0)
+            objective = solver.minimise(fit.bound, fit.loss, redrawn.observed[:, rows], begin).objective
+            found = objective if found is None else np.minimum(found, objective)
+        gains = gains - found
+    return gains
 
 
 def _tail(statistic: float, freed: int, free: int) -> float:

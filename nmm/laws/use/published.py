@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from nmm import paper
-from nmm.laws.use.optimum import late_fusion_optimum, optimum
+from nmm.laws.forms.optimum import late_fusion_optimum, optimum
 from nmm.laws.use.planner import Cost, Eq1, Reach
 from nmm.laws.use.procedure import LEVEL_AT, encoder
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nmm.laws.use.planner import Eq1
+from nmm.laws.forms.eq1 import Eq1
 
 # A surface with the exponents of the paper's early fusion (Table 2); A and B, not published, give each term half a
 # nat at N = 1e9 and D = 5e10.

@@ -156,9 +156,10 @@ def late_fusion_optimum(
         N_counts: what N of Eq. 1 is: "total" (encoder and decoder) or "decoder".
         points: size of the grid of D.
     Returns:
-        Optimum whose N is counted as `N_counts` says.
+        Optimum whose N is counted as `N_counts` says. Encoder and decoder are both larger than nothing there.
     Raises:
-        ValueError: `vision_share` is not in [0, 1], or `N_counts` is unknown.
+        ValueError: `vision_share` is not in [0, 1], `N_counts` is unknown, or at a budget the best split would leave no
+            encoder or no decoder: the line does not hold at that size.
     Source: the paper, App. C.2. There N_i = C/6D + 0.483 N_v; with D_v = 0.544 D, as stated, it is 1 - 0.544 = 0.456.
     """
     if not 0 <= vision_share <= 1:
@@ -173,10 +174,21 @@ def late_fusion_optimum(
     constant = -intercept * (1 - vision_share) if N_counts == "total" else intercept * vision_share
     D = np.sqrt(C / FLOPS_PER_PARAMETER_TOKEN)[:, None] * np.geomspace(1e-5, 1e5, points)
     N = (C[:, None] / (FLOPS_PER_PARAMETER_TOKEN * D) - constant) / per_N
+    encoder_size = slope * N + intercept
+    decoder_size = N - encoder_size if N_counts == "total" else N
+    possible = (N > 0) & (decoder_size > 0) & ((encoder_size > 0) | (slope == intercept == 0))
     loss = np.full(N.shape, np.inf)
     each = (E[..., None], A[..., None], B[..., None], alpha[..., None], beta[..., None])
-    np.copyto(loss, each[0] + each[1] / np.abs(N) ** each[3] + each[2] / D ** each[4], where=N > 0)
-    rows, best = np.arange(len(C)), np.clip(np.argmin(loss, axis=1), 1, points - 2)
+    np.copyto(loss, each[0] + each[1] / np.abs(N) ** each[3] + each[2] / D ** each[4], where=possible)
+    rows, best = np.arange(len(C)), np.argmin(loss, axis=1)
+    inner = (best > 0) & (best < points - 1)
+    best = np.clip(best, 1, points - 2)
+    bad = np.flatnonzero(~(inner & possible[rows, best - 1] & possible[rows, best + 1]))
+    if len(bad):
+        raise ValueError(
+            f"at {C[bad[0]]:.3g} FLOPs the best split would leave no decoder or no encoder: the encoder's line "
+            f"N_v = {slope:g} N + {intercept:g} does not hold for models so small; raise C or give another line"
+        )
     # The vertex of the parabola through the three lowest points removes the grid's rounding.
     low, mid, high = (loss[rows, best + k] for k in (-1, 0, 1))
     curve = low - 2 * mid + high
