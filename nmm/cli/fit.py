@@ -7,11 +7,16 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `fit`."""
-    parser.add_argument("runs", type=Path, help="CSV with one row a run, or a folder of run records")
+    parser.add_argument("runs", type=Path, help="table with one row a run (CSV, JSON, Parquet; gzipped or not), or a folder of run records")
     parser.add_argument("--N", default="N", metavar="COLUMN", help="column of parameters (default: N)")
     parser.add_argument("--D", default="D", metavar="COLUMN", help="column of training tokens (default: D)")
     parser.add_argument("--L", default="L", metavar="COLUMN", help="column of the loss in nats/token (default: L)")
     parser.add_argument("--by", default="", metavar="COLUMNS", help="columns that make groups, such as arch,mixture")
+    parser.add_argument(
+        "--cluster", metavar="COLUMNS",
+        help="columns that name what runs share, such as size,seed of a trunk; for run records design,size,seed by default, "
+        "none for tables",
+    )  # fmt: skip
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: 1000)")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (default: 0.95)")
     parser.add_argument("--delta", type=float, default=1e-3, help="Huber threshold (default: 1e-3)")
@@ -24,27 +29,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, print, and write."""
-    import pandas as pd
-
+    from nmm.laws.use.reading import read_table
     from nmm.laws.use.table import fit_table
     from nmm.runs import load, one_design
 
     if args.runs.is_dir():
         table = load(args.runs)
+        if not len(table):
+            raise ValueError(f"no run records in {args.runs}: give a folder of a study, or a table of runs")
     elif args.runs.is_file():
-        try:
-            table = pd.read_csv(args.runs)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ValueError(f"{args.runs} is not a readable CSV file: {error}") from None
+        table = read_table(args.runs)
     else:
         raise FileNotFoundError(f"no such file or folder: {args.runs}")
+    columns = args.cluster if args.cluster is not None else "design,size,seed" if args.runs.is_dir() else ""
+    cluster = tuple(name for name in columns.split(",") if name)
     by = tuple(name for name in args.by.split(",") if name)
     missing = [name for name in by if name not in table.columns]
     if not missing:         # else `fit_table` says which
         one_design(table[table["status"] == "finished"] if args.runs.is_dir() else table, by)
     budgets = numbers(args.budget, "--budget")
     fits, dropped = fit_table(
-        table, args.N, args.D, args.L, by, args.delta, args.loss, args.starts, args.bootstrap, args.seed
+        table, args.N, args.D, args.L, by, args.delta, args.loss, args.starts, args.bootstrap, args.seed, cluster
     )
     if len(dropped):
         print(f"{len(dropped)} of {len(table)} rows left out:")
@@ -93,6 +98,12 @@ def report(group, level: float, budgets: list[float]) -> str:
     for name, row in group.table(level).iterrows():
         interval = f"{row['low']:.4g} to {row['high']:.4g}"
         lines.append(f"  {name:8}{row['value']:>12.5g}{interval:>28}{row['se']:>18.3g}")
+    if group.frontier is None:
+        lines.append(f"  {'c':8}{'-':>12}   fewer than three runs lie on the lower hull of (C, L)")
+    shared = group.boot.noise.shared
+    if shared is not None:
+        lines.append(f"  {shared.labels.max() + 1} clusters; runs of one correlate by {shared.correlation:.2f} beyond the law")
+    lines += [f"  {one.words}" for one in group.hold_outs]
     if budgets:
         lines.append(f"  {'C [FLOPs]':>10}{'N* [parameters]':>34}{'D* [tokens]':>34}{'L* [nats/token]':>28}")
         for _, row in group.optimum_table(budgets, level).iterrows():

@@ -1,10 +1,13 @@
 """What a fit says of itself: outliers by name, misfits, columns in other units, runs that leave nothing to spare."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nmm.laws import fit_parametric
 from nmm.laws.core.judgement import STATUSES
+from nmm.laws.use.selection import hold_outs
+from nmm.laws.use.table import fit_table
 from tests.laws.conftest import grid, loss_of, surface
 
 
@@ -71,3 +74,53 @@ def test_masked_values_are_refused(noisy):
     _, N, D, L = noisy
     with pytest.raises(ValueError, match="L has 1 masked"):
         fit_parametric(N, D, np.ma.masked_array(L, np.arange(len(L)) == 3))
+
+
+def test_a_failed_hold_out_is_a_misfit():
+    """The largest size breaks away from the law of the others."""
+    values = surface(1.904, 0.301, 0.335)
+    N, D = grid(6, 8)
+    L = loss_of(values, N, D) * np.exp(np.random.default_rng(0).normal(0, 0.003, len(N)))
+    L[N == N.max()] *= 1.06
+    held = {one.what: one for one in hold_outs(fit_parametric(N, D, L))}
+    assert held["the largest size"].failed and held["the largest size"].inside <= 2, held["the largest size"].words
+    table = pd.DataFrame({"N": N, "D": D, "L": L})
+    (group,), _ = fit_table(table, bootstrap=5)
+    assert group.fit.status == "misfit" and any("the largest size held out" in warning for warning in group.fit.warnings)
+
+
+def test_a_good_law_predicts_what_is_held_out():
+    values = surface(1.904, 0.301, 0.335)
+    N, D = grid(6, 8)
+    L = loss_of(values, N, D) * np.exp(np.random.default_rng(0).normal(0, 0.005, len(N)))
+    held = hold_outs(fit_parametric(N, D, L))
+    assert len(held) == 2 and not any(one.failed for one in held), [one.words for one in held]
+    assert np.abs(held[0].errors).mean() < 0.02
+
+
+def test_prediction_intervals_cover():
+    values, inside = surface(1.904, 0.301, 0.335), []
+    N, D = grid(6, 8)
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(0, 0.01, len(N))
+        boot = fit_parametric(N, D, loss_of(values, N, D) * np.exp(noise)).bootstrap(200, starts=1)
+        new = loss_of(values, N, D) * np.exp(np.random.default_rng(100 + seed).normal(0, 0.01, len(N)))
+        low, high = boot.prediction_interval({"N": N, "D": D})
+        inside.append(np.mean((low <= new) & (new <= high)))
+    assert 0.90 < np.mean(inside) < 0.99, np.mean(inside)
+
+
+def test_the_tables_own_compute_is_compared(noisy):
+    _, N, D, L = noisy
+    table = pd.DataFrame({"N": N, "D": D, "L": L, "C": 6e-3 * N * D})
+    (group,), _ = fit_table(table, bootstrap=5)
+    assert any("own C is 0.001 times" in warning for warning in group.fit.warnings), group.fit.warnings
+
+
+def test_a_small_group_is_left_out_with_its_reason(noisy):
+    _, N, D, L = noisy
+    table = pd.DataFrame({"N": N, "D": D, "L": L, "arch": ["early"] * 45 + ["late"] * 3})
+    (group,), dropped = fit_table(table, by=("arch",), bootstrap=5)
+    assert group.name == "early" and len(dropped) == 3 and dropped["reason"].str.contains("group late").all()
+    with pytest.raises(ValueError, match="more than one"):
+        fit_table(table, N="D", bootstrap=5)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmm.laws.core.numbers import parse
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -60,7 +62,10 @@ def usable_rows(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFra
     missing = [name for name in names if name not in table.columns]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}: the table has {', '.join(map(str, table.columns))}")
-    numbers = table[list(names)].apply(pd.to_numeric, errors="coerce").astype(float)
+    twice = [name for name in names if names.count(name) > 1 or (table.columns == name).sum() > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} stands for more than one quantity or column: name one column for each")
+    numbers = table[list(names)].apply(parse)
     reason = pd.Series("", index=table.index)
     for name in names:
         for problem, mask in (

@@ -46,6 +46,12 @@ class Fit(Fitted):
     warnings: tuple[str, ...]
     outliers: np.ndarray  # positions, the farthest first
 
+    def with_warnings(self, words: list[str]) -> Fit:
+        """The same fit with more warnings; "ok" becomes "weak"."""
+        if not words:
+            return self
+        return replace(self, status="weak" if self.status == "ok" else self.status, warnings=(*self.warnings, *words))
+
     def failed(self, words: str) -> Fit:
         """The same fit with the status "misfit" and the reason, unless it is unidentified anyway."""
         return replace(self, status=self.status if self.status == "unidentified" else "misfit", warnings=(*self.warnings, words))

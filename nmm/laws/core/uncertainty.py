@@ -178,6 +178,25 @@ class Bootstrap(Intervals):
 
         return pd.DataFrame({name: self.fit.at_budget(name, self.theta, C) for name in self.fit.at_budgets})
 
+    def prediction_interval(self, columns: dict[str, np.ndarray], level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Where a new run's value lies: the refits' spread and the noise of one run together.
+
+        Args:
+            columns: inputs of the law at the new runs, (m,) each.
+            level: coverage for each run alone.
+        Returns:
+            low, high (m,).
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1: got {level}")
+        law, noise, rng = self.fit.law, self.noise, np.random.default_rng(seed)
+        predicted = law.predict(law.natural(self.theta), columns)
+        # Refits use up degrees of freedom: residuals are smaller than the noise.
+        residual = rng.choice(noise.standard * np.sqrt(self.fit.n_runs / max(noise.free, 1)), predicted.shape)
+        new = predicted * np.exp(residual) if self.fit.loss.logarithmic else predicted + residual
+        low, high = np.quantile(new, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
+
     def interval(
         self, name: str | Callable, level: float = 0.95, C: float | np.ndarray | None = None, method: str = "profile"
     ) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """Eq. 1, L(N, D) = E + A/N^alpha + B/D^beta: the fit, its exponents and its optimum."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -179,4 +178,4 @@ def _floor_checked(fit: ParametricFit) -> ParametricFit:
     if 2.0 * scale * excess / unit > critical_value(0.95, fit.n_runs - 5):
         return fit
     words = "E = 0 fits these runs as well (95 %): the floor is not known; larger N and D together would show it"
-    return replace(fit, status="weak" if fit.status == "ok" else fit.status, warnings=(*fit.warnings, words))
+    return fit.with_warnings([words])

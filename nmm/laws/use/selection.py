@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmm.laws.core.fitted import MANY
 from nmm.laws.core.fitting import Fit
+from nmm.laws.forms.parametric import ParametricFit, fit_parametric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +38,29 @@ def held_out_errors(fit: Fit, groups: np.ndarray, starts: int = 5) -> np.ndarray
     return errors
 
 
+@dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """Runs left out and predicted from the rest."""
+
+    what: str  # which runs
+    rows: np.ndarray  # their positions
+    errors: np.ndarray  # ln(predicted) - ln(observed) of each
+    inside: int  # how many lie in their prediction interval
+    level: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether fewer than half of the runs lie where the rest says that most will."""
+        return self.inside < 0.5 * len(self.rows)
+
+    @property
+    def words(self) -> str:
+        """The finding as a clause."""
+        mean = 100 * float(np.mean(np.abs(self.errors)))
+        return (f"{self.what} held out ({len(self.rows)} runs): off by {mean:.2g} % on average, {100 * float(np.mean(self.errors)):+.2g} % "
+                f"in the mean; {self.inside} of {len(self.rows)} in their {100 * self.level:g} % interval")
+
+
 def largest_model_out(fit: Fit) -> np.ndarray:
     """ln(predicted) - ln(observed) of the largest model's runs, predicted from all smaller ones.
 
@@ -45,9 +71,46 @@ def largest_model_out(fit: Fit) -> np.ndarray:
     largest = N == N.max()
     if largest.all():
         raise ValueError("all runs have one model size: none can be left out")
-    theta, _ = fit.refit((~largest).astype(float)[None], starts=5)
-    held = {name: column[largest] for name, column in fit.columns.items()}
-    return np.log(fit.law.predict(fit.law.natural(theta[0]), held)) - np.log(fit.observed[largest])
+    return _predicted_from_the_rest(fit, largest)
+
+
+def hold_outs(fit: ParametricFit, cluster: np.ndarray | None = None, level: float = 0.95, n: int = 200, seed: int = 0) -> list[HoldOut]:
+    """The largest size and the largest budget, each left out and predicted from the rest with a prediction interval.
+
+    Args:
+        cluster: as in `Fit.profile`.
+        n: resamples of the rest. Of very many runs a sample is taken, and 20 resamples.
+    Returns:
+        Those that can be tried: where the rest has at least eight runs of three sizes and three budgets.
+    """
+    N, D, observed = fit.columns["N"], fit.columns["D"], fit.observed
+    labels = None if cluster is None else np.asarray(cluster)
+    rows = np.arange(len(N))
+    if len(N) > MANY:
+        rows = np.sort(np.random.default_rng(seed).choice(len(N), MANY, replace=False))
+        N, D, observed, labels = N[rows], D[rows], observed[rows], None if labels is None else labels[rows]
+    C = N * D
+    found = []
+    for what, out in (("the largest size", N > 0.98 * N.max()), ("the largest budget", C > 0.9 * C.max())):
+        rest = ~out
+        if rest.sum() < 8 or len(np.unique(N[rest])) < 3 or len(np.unique(D[rest])) < 3:
+            continue
+        again = fit_parametric(N[rest], D[rest], observed[rest], fit.loss.delta, fit.loss.name)
+        known = labels is not None and len(np.unique(labels[rest])) > 1
+        boot = again.bootstrap(n if len(N) < MANY else 20, seed, starts=2, cluster=labels[rest] if known else None)
+        held = {"N": N[out], "D": D[out]}
+        low, high = boot.prediction_interval(held, level)
+        errors = np.log(again.predict(**held)) - np.log(observed[out])
+        inside = int(np.sum((low <= observed[out]) & (observed[out] <= high)))
+        found.append(HoldOut(what=what, rows=rows[out], errors=errors, inside=inside, level=level))
+    return found
+
+
+def _predicted_from_the_rest(fit: Fit, out: np.ndarray) -> np.ndarray:
+    """ln(predicted) - ln(observed) of the runs in the mask, from a refit without them."""
+    theta, _ = fit.refit((~out).astype(float)[None], starts=5)
+    held = {name: column[out] for name, column in fit.columns.items()}
+    return np.log(fit.law.predict(fit.law.natural(theta[0]), held)) - np.log(fit.observed[out])
 
 
 def compare_laws(fits: dict[str, Fit], folds: int = 10, seed: int = 0) -> pd.DataFrame:

@@ -6,9 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nmm.laws.core.checks import usable_rows
+import numpy as np
+
+from nmm.laws.core.checks import units, usable_rows
+from nmm.laws.core.numbers import parse
 from nmm.laws.forms.frontier import FrontierFit, fit_frontier
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
+from nmm.laws.use.selection import HoldOut, hold_outs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +25,11 @@ class GroupFit:
     """Eq. 1 on one group of runs. `frontier` is None where fewer than three runs lie on the hull."""
 
     name: str
+    rows: np.ndarray  # index of each run in the table (n,)
     fit: ParametricFit
     boot: Bootstrap
     frontier: FrontierFit | None
+    hold_outs: list[HoldOut]
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """Value, interval and bootstrap standard error of every coefficient and exponent; c is the frontier's."""
@@ -56,6 +62,14 @@ class GroupFit:
             "objective": self.fit.objective, "R2": self.fit.r2, "starts": self.fit.starts.count,
             "starts_agreeing": self.fit.starts.agree, "next_best_objective": self.fit.starts.next_best,
             "level": level, "values": plain,
+            "outliers": [int(self.rows[k]) if isinstance(self.rows[k], (int, np.integer)) else str(self.rows[k]) for k in self.fit.outliers],
+            "clusters": None if self.boot.noise.shared is None else int(self.boot.noise.shared.labels.max() + 1),
+            "correlation in clusters": None if self.boot.noise.shared is None else self.boot.noise.shared.correlation,
+            "hold_outs": [
+                {"what": one.what, "runs": len(one.rows), "mean absolute error": float(np.mean(np.abs(one.errors))),
+                 "mean error": float(np.mean(one.errors)), "inside": one.inside, "level": one.level, "failed": one.failed}
+                for one in self.hold_outs
+            ],
             "optimum": [
                 {k: _plain(v) for k, v in row.items()}
                 for row in self.optimum_table(budgets, level).to_dict("records")
@@ -98,6 +112,7 @@ def fit_table(
     starts: str = "grid",
     bootstrap: int = 1000,
     seed: int = 0,
+    cluster: tuple[str, ...] = (),
 ) -> tuple[list[GroupFit], pd.DataFrame]:
     """Fit Eq. 1 to each group of a table of runs.
 
@@ -105,30 +120,49 @@ def fit_table(
         table: one row a run; N, D, L name its columns of parameters, tokens and loss [nats/token].
         by: columns whose values make the groups; () for one group of all runs.
         delta, loss, starts: as in `fit_parametric`. bootstrap, seed: resamples.
+        cluster: columns that together name what a run shares its luck with, such as size and seed of its trunk.
     Returns:
-        the fits in the order of the groups, and the rows left out with their reason.
+        the fits in the order of the groups, and the rows left out with their reason: a group too small to fit is left out.
     Raises:
-        ValueError: a column is missing, no row is usable, or a group has too few runs (the message names it).
+        ValueError: a column is missing, no row is usable, or no group can be fitted (the message names the reason).
     """
-    missing = [name for name in by if name not in table.columns]
+    missing = [name for name in (*by, *cluster) if name not in table.columns]
     if missing:
         raise ValueError(
-            f"no column {', '.join(missing)} to group by: the table has {', '.join(map(str, table.columns))}"
+            f"no column {', '.join(missing)} to group by or cluster by: the table has {', '.join(map(str, table.columns))}"
         )
+    import pandas as pd
+
     usable, dropped = usable_rows(table, (N, D, L))
     groups = [("all runs", usable)] if not by else usable.groupby(list(by), sort=False, dropna=False)
-    fits = []
+    fits, reasons = [], {}
     for key, rows in groups:
         name = key if isinstance(key, str) else ", ".join(str(part) for part in key)
-        arrays = [rows[column].to_numpy() for column in (N, D, L)]
         try:
-            fit = fit_parametric(*arrays, delta=delta, loss=loss, starts=starts)
+            fits.append(_group(name, rows, (N, D, L), delta, loss, starts, bootstrap, seed, cluster))
         except ValueError as error:
-            raise ValueError(f"group {name} ({len(rows)} runs): {error}") from None
-        try:
-            frontier = fit_frontier(6.0 * arrays[0] * arrays[1], arrays[2])
-            frontier.bootstrap(1)
-        except ValueError:
-            frontier = None  # too few runs on the hull: reported as missing, the fit of Eq. 1 stands on its own
-        fits.append(GroupFit(name=name, fit=fit, boot=fit.bootstrap(bootstrap, seed=seed), frontier=frontier))
+            reasons[name] = f"group {name} ({len(rows)} runs): {error}"
+            dropped = pd.concat([dropped, rows.assign(reason=reasons[name])])
+    if not fits:
+        raise ValueError("; ".join(reasons.values()))
     return fits, dropped
+
+
+def _group(name: str, rows: pd.DataFrame, columns, delta, loss, starts, bootstrap, seed, cluster) -> GroupFit:
+    """One group fitted, with hold-outs in its status."""
+    arrays = [rows[column].to_numpy() for column in columns]
+    fit = fit_parametric(*arrays, delta=delta, loss=loss, starts=starts)
+    if "C" in rows.columns and len(own := parse(rows["C"]).dropna()) == len(rows):
+        fit = fit.with_warnings(units(*arrays, own.to_numpy())[len(units(*arrays)):])
+    labels = rows[list(cluster)].astype(str).agg("|".join, axis=1).to_numpy() if cluster else None
+    held = hold_outs(fit, labels)
+    for one in held:
+        if one.failed:
+            fit = fit.failed(one.words)
+    try:
+        frontier = fit_frontier(6.0 * arrays[0] * arrays[1], arrays[2])
+        frontier.bootstrap(1)
+    except ValueError:
+        frontier = None  # too few runs on the hull: reported as missing, the fit of Eq. 1 stands on its own
+    boot = fit.bootstrap(bootstrap, seed=seed, cluster=labels)
+    return GroupFit(name=name, rows=rows.index.to_numpy(), fit=fit, boot=boot, frontier=frontier, hold_outs=held)
