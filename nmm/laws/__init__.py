@@ -6,9 +6,9 @@ Eq. 1 and what follows from it is here; the other laws are in modules of their o
 
 from nmm.laws.core.checks import usable_rows
 from nmm.laws.forms.frontier import fit_frontier, local_slope, lower_hull
+from nmm.laws.forms.optimum import exponents, late_fusion_optimum, optimum, regression
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
 from nmm.laws.use.audit import audit
-from nmm.laws.forms.optimum import exponents, late_fusion_optimum, optimum, regression
 
 __all__ = [
     "ParametricFit",

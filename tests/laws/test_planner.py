@@ -8,7 +8,8 @@ import pytest
 
 from nmm import paper
 from nmm.cli import main
-from nmm.laws.use.planner import Cost, Eq1, Reach, budget, isoloss, with_inference
+from nmm.laws.forms.eq1 import Cost, Eq1
+from nmm.laws.use.planner import Reach, budget, isoloss, with_inference
 from nmm.laws.use.published import ahead, crossing, published_law, total_parameters
 from nmm.laws.use.table import fit_table, select
 from tests.laws.conftest import grid, loss_of, surface
@@ -151,8 +152,12 @@ def test_groups_of_a_table(runs):
     with pytest.raises(ValueError, match="to group by"):
         fit_table(pd.read_csv(runs), "params", "tokens", "loss", by=("mixture",))
     table = pd.read_csv(runs)
+    few = table[(table["arch"] == "early") | (table.index > 92)]
+    fits, dropped = fit_table(few, "params", "tokens", "loss", by=("arch",), bootstrap=5)
+    assert [group.name for group in fits] == ["early"]
+    assert dropped["reason"].str.startswith("group late (3 runs)").sum() == 3
     with pytest.raises(ValueError, match=r"group late \(3 runs\)"):
-        fit_table(table[(table["arch"] == "early") | (table.index > 92)], "params", "tokens", "loss", by=("arch",))
+        fit_table(few[few["arch"] == "late"], "params", "tokens", "loss", by=("arch",))
 
 
 def test_fit_command(runs, tmp_path, capsys):

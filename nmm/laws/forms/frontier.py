@@ -8,7 +8,6 @@ import numpy as np
 from nmm.laws.core.checks import columns
 from nmm.laws.forms.optimum import optimum, power_law
 
-
 MANY = 20_000  # with more runs than this, resamples are taken of those near the hull
 BINS, LOWEST = 500, 20  # budgets, evenly spaced in log C, of each of which the lowest runs are kept: 1 in e^20 resamples lacks all
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from nmm.laws.core.checks import columns as checked_columns
 from nmm.laws.forms.frontier import lower_hull
-from nmm.laws.forms.parametric import fit_parametric
 from nmm.laws.forms.optimum import optimum, power_law
+from nmm.laws.forms.parametric import fit_parametric
 
 if TYPE_CHECKING:
     import pandas as pd

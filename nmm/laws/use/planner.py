@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmm.laws.forms.eq1 import INFERENCE_FLOPS_PER_PARAMETER_TOKEN, Cost, Eq1
-from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN
+from nmm.laws.forms.eq1 import Eq1
 from nmm.training.devices import peak_flops
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmm import paper
-from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN, encoder_line, grid_search, regress
 from nmm.laws.forms.eq1 import Eq1
+from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN, encoder_line, grid_search, regress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,9 @@ from functools import cache
 import numpy as np
 
 from nmm import paper
+from nmm.laws.forms.eq1 import Cost, Eq1
 from nmm.laws.forms.optimum import late_fusion_optimum, optimum
-from nmm.laws.use.planner import Cost, Eq1, Reach
+from nmm.laws.use.planner import Reach
 from nmm.laws.use.procedure import LEVEL_AT, encoder
 
 NAMES = ("early", "late", "sparse")
