@@ -32,7 +32,7 @@ def judged(table: pd.DataFrame) -> alt.FacetChart:
         ),
     )  # fmt: skip
     return layers.properties(width=150, height=alt.Step(20)).facet(
-        column=alt.Column("quantity:N", sort=None, title=None), title="Printed exponents of Tables 2 and 3 beside the closed form"
+        facet=alt.Facet("quantity:N", sort=None, title=None), columns=3, title="Printed exponents of Tables 2 and 3 beside the closed form"
     )
 
 

@@ -25,7 +25,7 @@ def optimal_losses(table: pd.DataFrame) -> alt.LayerChart:
     colour = alt.Color("law:N", title=None, scale=names, legend=alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3))
     y = alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))
     return alt.layer(
-        alt.Chart(table.dropna(subset=["low"])).mark_area(opacity=0.18).encode(x=flop_axis(), y=alt.Y("low:Q", title=LOSS), y2="high:Q", color=alt.Color("law:N", scale=names, legend=None)),
+        alt.Chart(table.dropna(subset=["low"])).mark_area(opacity=0.18).encode(x=flop_axis(), y=alt.Y("low:Q", title=LOSS), y2="high:Q", color=colour),
         alt.Chart(pd.concat([table, joints])).mark_line().encode(
             x=flop_axis(), y=y, color=colour, strokeDash=_DASH,
             tooltip=["law", "part", alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("L:Q", format=".3f")]),
