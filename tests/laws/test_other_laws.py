@@ -104,7 +104,10 @@ def test_mixture_laws_recover_predict_and_choose():
     fit = fit_mixture(N, D, h, L, domains=("caption", "interleaved", "text"))
     np.testing.assert_allclose(list(fit.values.values()), values, rtol=1e-6)
     assert leave_one_mixture_out(fit)["error [%]"].max() < 1e-4
-    best, loss = optimal_mixture([fit], [1.0], 1e9, 1e11)
+    inside, inside_loss = optimal_mixture([fit], [1.0], 1e9, 1e11)
+    assert np.all((inside >= h.min(axis=0) - 1e-6) & (inside <= h.max(axis=0) + 1e-6)), "within the weights that were tried"
+    assert inside_loss <= fit.predict(1e9, 1e11, h).min() + 1e-6
+    best, loss = optimal_mixture([fit], [1.0], 1e9, 1e11, anywhere=True)
     trial = np.random.default_rng(0).dirichlet([1, 1, 1], 2000)
     assert best.sum() == pytest.approx(1)
     assert loss <= fit.predict(1e9, 1e11, np.clip(trial, 1e-6, None)).min() + 1e-6

@@ -140,7 +140,7 @@ def relative_size(fit: Fitted, residual: np.ndarray) -> np.ndarray:
     middle = np.median(size)
     columns = [np.log(column) for column in fit.columns.values() if column.ndim == 1 and np.all(column > 0)]
     columns = [column - column.mean() for column in columns if np.ptp(column) > 1e-6]
-    if not columns or middle < ROUNDING or fit.n_runs < len(fit.phi) + 10 * len(columns):
+    if not columns or middle < ROUNDING or fit.n_runs < len(fit.phi) + 5 * len(columns):
         return np.ones(fit.n_runs)
     # The fit passes through some runs exactly: their residual says nothing, so small ones count as a tenth of the middle.
     height = np.log(np.clip(size, 0.1 * middle, 10 * middle))

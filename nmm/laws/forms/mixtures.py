@@ -102,13 +102,17 @@ def _starts(law: MixtureLaw, pooled: np.ndarray) -> np.ndarray:
     return np.array(starts)
 
 
-def optimal_mixture(fits: list[MixtureFit], targets, N: float, D: float) -> tuple[np.ndarray, float]:
-    """The weights h on the simplex with the lowest weighted mean of the target losses at (N, D).
+def optimal_mixture(fits: list[MixtureFit], targets, N: float, D: float, anywhere: bool = False) -> tuple[np.ndarray, float]:
+    """The weights h with the lowest weighted mean of the target losses at (N, D), within the weights that were tried.
+
+    Beyond them a mixture law is a guess: its optimum then often is a vertex of the simplex, all of one domain.
 
     Args:
         fits: one mixture law per target.
         targets: importance of each target, non-negative, normalised here.
         N, D: the model and budget to mix for.
+        anywhere: look at the whole simplex; otherwise each domain's weight stays between the least and the most that
+            any run of any fit had.
     Returns:
         h (k,) and the weighted loss there [nats/token].
     Raises:
@@ -131,14 +135,18 @@ def optimal_mixture(fits: list[MixtureFit], targets, N: float, D: float) -> tupl
         h = np.clip(h, 1e-6, None)
         return float(sum(t * fit.predict(N, D, h / h.sum())[0] for t, fit in zip(targets, fits)))
 
-    centre = np.full(k, 1 / k)
+    tried = np.concatenate([fit.columns["h"] for fit in fits])
+    low, high = (np.zeros(k), np.ones(k)) if anywhere else (tried.min(axis=0), tried.max(axis=0))
+    low = np.minimum(np.maximum(low, 1e-6), high)
+    centre = np.full(k, 1 / k) if anywhere else tried.mean(axis=0)
     best = None
     for start in [centre, *(0.6 * np.eye(k) + 0.4 * centre)]:
+        start = np.clip(start, low, high)
         found = minimize(
             objective,
             start,
             method="SLSQP",
-            bounds=[(1e-6, 1)] * k,
+            bounds=list(zip(low, np.maximum(high, 1e-6))),
             options={"ftol": 1e-12, "maxiter": 300},
             constraints={"type": "eq", "fun": lambda h: h.sum() - 1},
         )
