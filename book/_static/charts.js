@@ -44,7 +44,7 @@ function legends(node) {
 
 function wrap(text, width, size) {
   if (typeof text !== "string") return text;
-  const room = Math.max(12, Math.floor(width / (0.56 * size)));
+  const room = Math.max(12, Math.floor(width / (0.62 * size)));
   const lines = [""];
   for (const word of text.split(" ")) {
     const line = lines[lines.length - 1];
@@ -86,14 +86,14 @@ function fit(spec, width) {
 
 async function embed(box, spec, dark) {
   const result = await vegaEmbed(box.canvas, spec, {
-    renderer: box.heavy ? "canvas" : "svg",
+    renderer: "svg", // its words take the colour of the page, and a screen reader finds them
     actions: { export: true, source: false, compiled: false, editor: false },
     logLevel: 1, // errors; its warnings are about sizes that are set here
     tooltip: { theme: dark ? "dark" : "light" },
     downloadFileName: document.title.replace(/\W+/g, "-"),
   });
   box.result = result;
-  return box.canvas.querySelector("svg.marks, canvas.marks").getBoundingClientRect().width;
+  return box.canvas.querySelector("svg.marks").getBoundingClientRect().width;
 }
 
 // How long the words of a legend are shows only once it is drawn: use fewer columns until it fits.
@@ -147,7 +147,7 @@ function start() {
   const boxes = [...document.querySelectorAll("div.chart")].map((node) => {
     const data = node.querySelector("script[type='application/json']").textContent;
     const canvas = node.appendChild(document.createElement("div"));
-    return { node, canvas, spec: JSON.parse(data), heavy: data.length > 400_000 };
+    return { node, canvas, spec: JSON.parse(data) };
   });
   if (!boxes.length) return;
   let queue = Promise.resolve();

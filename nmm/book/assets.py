@@ -1,5 +1,6 @@
 """What a page needs to work with no network: one script that draws charts, and MathJax."""
 
+import base64
 import html
 import importlib.metadata
 import json
@@ -8,7 +9,8 @@ from typing import Any
 
 import vl_convert
 
-from nmm.charts.theme import VEGA_LITE, summary
+from nmm.charts import reading
+from nmm.charts.theme import VEGA_LITE
 
 
 def chart_script(source: Path) -> str:
@@ -41,7 +43,21 @@ def mathjax(name: str) -> Path:
 
 
 def chart_html(spec: dict[str, Any]) -> str:
-    """The opening tag of a chart's box and its specification; the caller closes the `div`."""
+    """The opening tag of a chart's box, with its description, and its specification; the caller closes the `div`."""
     data = json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
-    label = html.escape(summary(spec))
+    label = html.escape(reading.describe(spec))
     return f'<div class="chart" role="figure" aria-label="{label}"><script type="application/json">{data}</script>'
+
+
+def data_link(spec: dict[str, Any], name: str, address: str | None = None) -> str:
+    """The line below a chart that offers its data as CSV.
+
+    Args:
+        name: of the file that a browser saves.
+        address: of a file with `reading.csv(spec)`; by default the data are in the link itself.
+    """
+    if address is None:
+        address = "data:text/csv;charset=utf-8;base64," + base64.b64encode(reading.csv(spec).encode()).decode("ascii")
+    about = html.escape(reading.title(spec) or "this chart")
+    return (f'<p class="chart-data"><a href="{html.escape(address)}" download="{html.escape(name)}">'
+            f'Data as CSV<span class="only-heard">: {about}</span></a></p>')

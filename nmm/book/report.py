@@ -1,5 +1,6 @@
 """One self-contained HTML file from one executed chapter: nothing in it needs a network or another file."""
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from nmm.book.labels import Label, figure_of
 from nmm.book.layout import Layout
 from nmm.book.myst import Prose
 from nmm.book.present import carries, place_of, present
+from nmm.charts import reading
 from nmm.charts.theme import MIME
 from nmm.data.files import write_text
 
@@ -44,7 +46,8 @@ def report(executed: Path, out: Path, layout: Layout) -> None:
             cell.metadata["html"] = prose.html(cell.source, where)
         elif cell.cell_type == "code":
             cell.metadata["figure"] = _figure(cell, prose, figures, where)
-            cell.outputs = [_shown(output) for output in cell.outputs if not carries(output)]
+            name = f"{_chapter_name(notebook, executed)}-{cell.metadata['figure'].get('anchor') or f'chart-{number}'}.csv"
+            cell.outputs = [_shown(output, name) for output in cell.outputs if not carries(output)]
             cell.metadata["transient"] = {"remove_source": is_tagged(cell, "remove-input")}  # nbconvert's own switch
             if is_tagged(cell, "remove-output"):
                 cell.outputs = []
@@ -99,11 +102,12 @@ def _figure(cell: nbformat.NotebookNode, prose: Prose, figures: Iterator[Label],
     return {"anchor": label.anchor, "number": label.number, "caption": caption}
 
 
-def _shown(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The output with a chart in place of its specification."""
+def _shown(output: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """The output with a chart in place of its specification, and its data to be saved under a name."""
     spec = output.get("data", {}).get(MIME)
     if spec:
         picture = output.data.get("image/png", "")
-        still = f'<noscript><img alt="" src="data:image/png;base64,{picture}"></noscript>' if picture else ""
-        output.data = nbformat.from_dict({"text/html": f"{assets.chart_html(spec)}{still}</div>"})
+        still = f'<noscript><img alt="{html.escape(reading.describe(spec))}" src="data:image/png;base64,{picture}"></noscript>' if picture else ""
+        box = f"{assets.chart_html(spec)}{still}</div>{assets.data_link(spec, name)}"
+        output.data = nbformat.from_dict({"text/html": box})
     return output

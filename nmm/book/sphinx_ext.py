@@ -2,6 +2,7 @@
 
 import html
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from sphinx.util import logging
 
 from nmm.book import assets, citing
 from nmm.book.layout import DOWNLOADS
-from nmm.charts.theme import MIME, summary
+from nmm.charts import reading
+from nmm.charts.theme import MIME
 
 _LOG = logging.getLogger(__name__)
+_DATA = "_data"        # the CSV files of the charts, beside the pages
 _FONTS = "output/chtml/fonts/woff-v2"
 
 
@@ -31,6 +34,8 @@ class ChapterRenderer(NbElementRenderer):
     def render_mime_type(self, data: MimeData) -> list[nodes.Element]:
         if data.mime_type != MIME:
             return super().render_mime_type(data)
+        if not reading.title(data.content):
+            self.logger.warning("a chart has no title: give it one that says what is shown, alt.Chart(.., title=..)", line=data.line)
         self.add_js_file("charts", "charts-bundle.js", {"loading_method": "defer"})
         return [chart(spec=data.content)]
 
@@ -58,7 +63,7 @@ class PutPictureIntoChart(SphinxPostTransform):
                 picture = by_type["image/png"]
                 drawing = by_type[MIME].children[0]
                 for image in picture.children:
-                    image["alt"] = summary(drawing["spec"])
+                    image["alt"] = reading.describe(drawing["spec"])
                 drawing.extend(picture.children)
                 bundle.remove(picture)
 
@@ -68,9 +73,22 @@ def visit_chart(translator: Any, node: chart) -> None:
     translator.body.append(assets.chart_html(node["spec"]) + "<noscript>")
 
 
-def depart_chart(translator: Any, _node: chart) -> None:
-    """Close the box."""
-    translator.body.append("</noscript></div>\n")
+def depart_chart(translator: Any, node: chart) -> None:
+    """Close the box; write the data that are drawn beside the page, and link them."""
+    figure = next((above for above in _above(node) if isinstance(above, nodes.figure) and above["ids"]), None)
+    number = list(translator.document.findall(chart)).index(node) + 1
+    name = f"{translator.builder.current_docname}-{figure['ids'][0] if figure else f'chart-{number}'}.csv".replace("/", "-")
+    path = Path(translator.builder.outdir) / _DATA / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(reading.csv(node["spec"]), encoding="utf-8")
+    up = "../" * translator.builder.current_docname.count("/")
+    translator.body.append(f"</noscript></div>\n{assets.data_link(node['spec'], name, f'{up}{_DATA}/{name}')}\n")
+
+
+def _above(node: nodes.Node) -> Iterator[nodes.Node]:
+    while node.parent is not None:
+        node = node.parent
+        yield node
 
 
 def write_assets(app: Sphinx, _config: Config) -> None:

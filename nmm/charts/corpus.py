@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import HTML
 from PIL import Image
 
+from nmm.charts.parts import Series, log_axis, tips
 from nmm.config import MODALITIES, TASKS
 
 TEXT, IMAGE, PADDING = "text", "image", "padding"
@@ -82,6 +83,7 @@ def patch_order(pixels: np.ndarray, patch: int, order: str, step: int = 72) -> a
         # a light edge under dark ink: readable on any patch
         number.mark_text(fontSize=17, fontWeight=700, stroke="white", strokeWidth=4, strokeOpacity=0.85),
         number.mark_text(fontSize=17, fontWeight=700, color="#15181c"),
+        title="The order in which the patches of an image are read",
     )
 
 
@@ -113,16 +115,15 @@ def packing(table: pd.DataFrame) -> alt.LayerChart:
     names = table["sequence"].drop_duplicates().tolist()
     table = table.assign(named=table["document"] + 1)
     x = alt.X("start:Q", title="position in the sequence [tokens]", scale=alt.Scale(domain=[0, int(table["end"].max())], nice=False))
-    bars = alt.Chart(table).mark_bar(height={"band": 0.72}).encode(
+    bars = _modalities(table).on(alt.Chart(table).mark_bar(height={"band": 0.72}), chooses=True).encode(
         x, alt.X2("end"), alt.Y("sequence:N", sort=names, title=None),
-        _modalities(table),
         tooltip=["sequence", alt.Tooltip("named:Q", title="document"), "modality", "start", "end"],
     )
     first = table[table["document"] >= 0].groupby(["sequence", "document"], as_index=False)["start"].min()
     walls = alt.Chart(first[first["start"] > 0]).mark_tick(color="currentColor", opacity=1, thickness=2.5, bandSize=30).encode(
         x, alt.Y("sequence:N", sort=names)
     )
-    return alt.layer(bars, walls).properties(height=34 * len(names))
+    return alt.layer(bars, walls, title="Packed sequences, by modality").properties(height=34 * len(names))
 
 
 def tail(table: pd.DataFrame, x: str, y: str, x_title: str, y_title: str) -> alt.Chart:
@@ -132,9 +133,8 @@ def tail(table: pd.DataFrame, x: str, y: str, x_title: str, y_title: str) -> alt
         table: columns `x` and `y`, both positive.
         x, y, x_title, y_title: names of the columns, and titles with units.
     """
-    return alt.Chart(table).mark_line().encode(
-        alt.X(f"{x}:Q", title=x_title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=5)),
-        alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format=".0e", tickCount=5)),
+    return alt.Chart(table, title=f"{y_title[:1].upper()}{y_title[1:]}").mark_line().encode(
+        alt.X(**log_axis(x, x_title)), alt.Y(**log_axis(y, y_title, ".0e")),
         tooltip=[alt.Tooltip(f"{x}:Q", format=",.0f", title=x_title), alt.Tooltip(f"{y}:Q", format=".2e", title=y_title)],
     )
 
@@ -147,21 +147,23 @@ def shares(table: pd.DataFrame) -> alt.LayerChart:
     """
     order = [kind for kind in TASKS if kind in set(table["kind"])] + sorted(set(table["kind"]) - set(TASKS))
     x = {"title": "share of training tokens", "axis": alt.Axis(format=".0%"), "scale": alt.Scale(domainMin=0)}
-    bars = alt.Chart(table).mark_bar(height={"band": 0.6}).encode(
-        alt.X("share:Q", stack="zero", **x), alt.Y("kind:N", sort=order, title=None),
-        _modalities(table),
-        tooltip=["kind", "modality", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("asked:Q", format=".0%")],
+    bars = _bars(table, _modalities(table)).encode(
+        alt.X("share:Q", stack="zero", **x), alt.Y("kind:N", sort=order, title=None), tooltip=tips("kind", "modality", share=".2%", asked=".0%"),
     )
     asked = alt.Chart(table.drop_duplicates("kind")).mark_tick(color="currentColor", opacity=1, thickness=2.5, bandSize=44).encode(
         alt.X("asked:Q", **x), alt.Y("kind:N", sort=order), tooltip=["kind", alt.Tooltip("asked:Q", format=".0%", title="asked for")]
     )
-    return alt.layer(bars, asked).properties(height=56 * len(order))
+    return alt.layer(bars, asked, title="Share of training tokens by data type").properties(height=56 * len(order))
 
 
-def _modalities(table: pd.DataFrame) -> alt.Color:
-    """Colour by the column `modality`, those that there are in the usual order."""
-    domain = [name for name in (*MODALITIES, PADDING) if name in set(table["modality"])]
-    return alt.Color("modality:N", title=None, scale=alt.Scale(domain=domain), legend=alt.Legend(orient="top"))
+def _modalities(table: pd.DataFrame) -> Series:
+    """The column `modality`: those that there are, in the usual order."""
+    return Series("modality", [name for name in (*MODALITIES, PADDING) if name in set(table["modality"])])
+
+
+def _bars(table: pd.DataFrame, series: Series) -> alt.Chart:
+    """A bar a row of the chart, cut into the series."""
+    return series.on(alt.Chart(table).mark_bar(height={"band": 0.6}), chooses=True)
 
 
 def source_rows(report: dict) -> pd.DataFrame:
@@ -212,29 +214,27 @@ def token_bars(rows: pd.DataFrame) -> alt.Chart:
     columns = [name for name in rows if name.endswith(" tokens")]
     long = rows[columns].rename_axis("source").reset_index().melt("source", columns, "modality", "tokens")
     long["modality"] = long["modality"].str.removesuffix(" tokens")
-    return alt.Chart(long).mark_bar(height={"band": 0.6}).encode(
+    return _bars(long, _modalities(long)).encode(
         alt.X("tokens:Q", title="tokens", axis=alt.Axis(format="~s")), alt.Y("source:N", sort=list(rows.index), title=None),
-        _modalities(long), tooltip=["source", "modality", alt.Tooltip("tokens:Q", format=",d")],
-    ).properties(height=48 * len(rows))
+        tooltip=tips("source", "modality", tokens=",d"),
+    ).properties(height=48 * len(rows), title="Tokens of each source, by modality")
 
 
 def compression(table: pd.DataFrame) -> alt.Chart:
     """Bytes per token of each source and modality on a logarithmic axis; `table` of `compression_rows`."""
     order = table["bytes of"].drop_duplicates().tolist()
-    return alt.Chart(table).mark_point(filled=True, size=110, opacity=1).encode(
-        alt.X("value:Q", title="bytes per token", scale=alt.Scale(type="log", nice=False, padding=24), axis=alt.Axis(format="~s", tickCount=5)),
+    return Series.of(table, "source").points(alt.Chart(table), size=110).encode(
+        alt.X(**log_axis("value", "bytes per token")),
         alt.Y("bytes of:N", sort=order, title=None, axis=alt.Axis(grid=True)), alt.YOffset("source:N", sort=None),
-        alt.Color("source:N", sort=None, title=None, legend=alt.Legend(orient="top")), alt.Shape("source:N", sort=None, legend=None),
         tooltip=["source", "bytes of", alt.Tooltip("value:Q", format=".2f", title="bytes per token")],
-    ).properties(height=44 * len(order))
+    ).properties(height=44 * len(order), title="Bytes that one token stands for, by source")
 
 
 def rejects(table: pd.DataFrame) -> alt.Chart:
     """Samples left out, a bar a reason, sources in colour; `table` of `reject_rows`."""
     totals = table.groupby("reason")["count"].sum().sort_values(ascending=False)
     order = totals.index.tolist()
-    return alt.Chart(table).mark_bar(height={"band": 0.6}).encode(
+    return _bars(table, Series.of(table, "source")).encode(
         alt.X("count:Q", title="samples left out", axis=alt.Axis(format="d", tickCount=int(min(6, totals.max())))),
-        alt.Y("reason:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)),
-        alt.Color("source:N", sort=None, title=None, legend=alt.Legend(orient="top")), tooltip=["source", "reason", "count", "first"],
-    ).properties(height=28 * len(order))
+        alt.Y("reason:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)), tooltip=["source", "reason", "count", "first"],
+    ).properties(height=28 * len(order), title="Samples left out, by reason")

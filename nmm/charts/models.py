@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nmm.architectures import ModelConfig
+from nmm.charts.parts import DASH, Series, log_axis, rule, tips
 from nmm.config.flops import train_flops
 
-NO, YES = "may not attend", "may attend"
+NO, YES, AHEAD = "may not attend", "may attend", "sees ahead, inside its image"
 
 
 def stacked(table: pd.DataFrame, x_title: str, colour_title: str, at: float = 1.0, axis_format: str = ".0%") -> alt.LayerChart:
@@ -23,18 +24,16 @@ def stacked(table: pd.DataFrame, x_title: str, colour_title: str, at: float = 1.
     """
     models, parts = table["model"].drop_duplicates().tolist(), table["part"].drop_duplicates().tolist()
     table = table.assign(order=table["part"].map(parts.index))
-    bars = alt.Chart(table).mark_bar(height={"band": 0.74}).encode(
+    bars = Series("part", parts, colour_title, columns=2).on(alt.Chart(table).mark_bar(height={"band": 0.74}), chooses=True).encode(
         alt.X("share:Q", title=x_title, stack="zero", axis=alt.Axis(format=axis_format)),
         alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=175)),
-        alt.Color("part:N", sort=parts, title=colour_title, scale=alt.Scale(domain=parts), legend=alt.Legend(orient="top", columns=2, labelLimit=240)),
         alt.Order("order:Q"),
-        tooltip=["model", "part", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("amount:Q", format=".3s")],
+        tooltip=tips("model", "part", share=".2%", amount=".3s"),
     )
-    rule = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[4, 3], strokeWidth=1.5, opacity=0.9).encode(alt.X("at:Q"))
-    return alt.layer(bars, rule).properties(height=26 * len(models))
+    return alt.layer(bars, rule(DASH, x=at), title=f"{x_title[:1].upper()}{x_title[1:]}").properties(height=26 * len(models))
 
 
-def mask(allowed: np.ndarray, labels: Sequence[str], step: int = 15) -> alt.LayerChart:
+def mask(allowed: np.ndarray, labels: Sequence[str], step: int = 15) -> alt.Chart:
     """Which position may attend to which, as squares: a row looks at the columns that are filled.
 
     Args:
@@ -48,19 +47,19 @@ def mask(allowed: np.ndarray, labels: Sequence[str], step: int = 15) -> alt.Laye
         raise ValueError(f"the mask is {allowed.shape} and there are {len(labels)} labels: give one label a position")
     query, key = (indices.reshape(-1) for indices in np.indices(allowed.shape))
     above = key > query
-    state = np.where(~allowed.reshape(-1), NO, np.where(above, "sees ahead, inside its image", YES))
+    state = np.where(~allowed.reshape(-1), NO, np.where(above, AHEAD, YES))
     table = pd.DataFrame({"query": query, "key": key, "state": state})
     table["from"], table["to"] = (np.array(labels)[index] for index in (query, key))
     words = f"{list(labels)}[datum.value]"
     axis = {"labelExpr": words, "labelOverlap": False, "labelFontSize": 11, "ticks": False, "domain": False}
-    return alt.Chart(table[table["state"] != NO], width=alt.Step(step), height=alt.Step(step)).mark_rect(
+    squares = alt.Chart(table[table["state"] != NO], width=alt.Step(step), height=alt.Step(step)).mark_rect(
         stroke="white", strokeOpacity=0.35, strokeWidth=1
-    ).encode(
+    )
+    return Series("state", [YES, AHEAD], columns=1).on(squares, chooses=True).encode(
         alt.X("key:O", title="key: is looked at", axis=alt.Axis(labelAngle=-90, orient="top", **axis), scale=alt.Scale(domain=list(range(len(labels))))),
         alt.Y("query:O", title="query: looks", axis=alt.Axis(**axis), scale=alt.Scale(domain=list(range(len(labels))))),
-        alt.Color("state:N", title=None, scale=alt.Scale(domain=[YES, "sees ahead, inside its image"]), legend=alt.Legend(orient="bottom", columns=1, labelLimit=260)),
         tooltip=[alt.Tooltip("from:N", title="query"), alt.Tooltip("to:N", title="key"), alt.Tooltip("state:N", title="it")],
-    )
+    ).properties(title="Which position may look at which")
 
 
 def turns(table: pd.DataFrame) -> alt.LayerChart:
@@ -69,15 +68,12 @@ def turns(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns pair (from 1), turns [full turns] and base, the label of a line.
     """
-    order = table["base"].drop_duplicates().tolist()
-    lines = alt.Chart(table).mark_line(point=True).encode(
+    lines = Series.of(table, "base", "rotary base").on(alt.Chart(table).mark_line(point=True), chooses=True).encode(
         alt.X("pair:Q", title="pair of a head's coordinates", scale=alt.Scale(nice=False, zero=False, padding=14), axis=alt.Axis(tickMinStep=1, format="d")),
-        alt.Y("turns:Q", title="full turns over the context", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format="~r", tickCount=5)),
-        alt.Color("base:N", sort=order, title="rotary base", scale=alt.Scale(domain=order), legend=alt.Legend(orient="top")),
-        tooltip=["base", "pair", alt.Tooltip("turns:Q", format=".3f")],
+        alt.Y(**log_axis("turns", "full turns over the context", "~r")),
+        tooltip=tips("base", "pair", turns=".3f"),
     )
-    rule = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 3], opacity=0.7).encode(alt.Y("one:Q"))
-    return alt.layer(lines, rule).properties(height=260)
+    return alt.layer(lines, rule(DASH, y=1), title="How far each pair turns over the context").properties(height=260)
 
 
 def flop_shares(models: Mapping[str, ModelConfig], context: int, image_share: float, patches_per_image: float = 0.0) -> pd.DataFrame:

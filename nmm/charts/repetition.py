@@ -6,7 +6,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.runs import log_axis, loss_axis, sizes, with_labels
+from nmm.charts.parts import DASH, Series, log_axis, loss_axis, rule, tips
+from nmm.charts.runs import sizes, with_labels
 from nmm.laws.forms.repetition import effective_tokens
 
 KEYS = ["N", "budget", "seed"]  # what makes two runs on different parts of the data comparable
@@ -42,12 +43,13 @@ def curves(table: pd.DataFrame) -> alt.FacetChart:
     """
     table = with_labels(table.assign(part=table["share"].map("{:.0%} of the data".format)))
     order = [f"{share:.0%} of the data" for share in sorted(table["share"].unique(), reverse=True)]
+    series = sizes(table)
     base = alt.Chart(table).encode(
-        alt.X(**log_axis("D", "training tokens D")), loss_axis(name="loss"), sizes(table),
-        tooltip=["part", "model", alt.Tooltip("D:Q", format=",d"), alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("loss:Q", format=".3f")],
+        alt.X(**log_axis("D", "training tokens D")), loss_axis(name="loss"), tooltip=tips("part", "model", D=",d", epochs=".1f", loss=".3f"),
     )
-    layers = alt.layer(base.mark_line(strokeWidth=1.4).encode(detail="seed:N"), base.mark_point(size=50, filled=True, opacity=1))
-    return layers.properties(width=165, height=240).facet(alt.Facet("part:N", sort=order, title=None), columns=len(order))
+    layers = alt.layer(series.on(base.mark_line(strokeWidth=1.4)).encode(detail=["model:N", "seed:N"]), series.points(base, size=50))
+    return layers.properties(width=165, height=240).facet(
+        alt.Facet("part:N", sort=order, title=None), columns=len(order), title="Loss against tokens on all and on parts of the data, by model size N")
 
 
 def gaps(table: pd.DataFrame) -> alt.LayerChart:
@@ -57,15 +59,12 @@ def gaps(table: pd.DataFrame) -> alt.LayerChart:
         table: rows of `by_type`.
     """
     table = with_labels(table[table["share"] < 1.0].dropna(subset=["gap"]))
-    zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(y="gap:Q")
-    points = alt.Chart(table).mark_point(filled=True, size=60, opacity=0.9).encode(
+    points = Series.of(table, "kind", "data type").points(alt.Chart(table), opacity=0.9).encode(
         alt.X(**_times("times that the data type was read (D / U)")),
         alt.Y("gap:Q", title="loss beyond all of the data [nats/token]"),
-        alt.Color("kind:N", title="data type", legend=alt.Legend(orient="top")), alt.Shape("kind:N", legend=None),
-        tooltip=["kind", "model", alt.Tooltip("share:Q", format=".0%", title="part of the data"), alt.Tooltip("D:Q", format=",d"),
-                 alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("gap:Q", format=".3f")],
+        tooltip=["kind", "model", alt.Tooltip("share:Q", format=".0%", title="part of the data"), *tips(D=",d", epochs=".1f", gap=".3f")],
     )
-    return alt.layer(zero, points)
+    return alt.layer(rule(DASH, y=0), points, title="What less data costs, against how often it was read")
 
 
 def worth_rows(name: str, R: Mapping[str, float], most: float) -> pd.DataFrame:
@@ -86,15 +85,16 @@ def worth(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns name (of a fit), epochs, value = D' / D, and low, high of its interval.
     """
-    colour = alt.Color("name:N", title=None, legend=alt.Legend(orient="top"))
-    x = alt.X(**_times("times that the data was read (D / U)"))
-    base = alt.Chart(table).encode(x, color=colour)
+    series = Series.of(table, "name")
+    base = alt.Chart(table).encode(alt.X(**_times("times that the data was read (D / U)")))
+    y = {"title": "worth of a token, D' / D", "axis": alt.Axis(format=".0%"), "scale": alt.Scale(domain=[0, 1])}
     return alt.layer(
-        base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title="worth of a token, D' / D", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])), alt.Y2("high")),
-        base.mark_line().encode(alt.Y("value:Q"), tooltip=["name", alt.Tooltip("epochs:Q", format=".1f"), alt.Tooltip("value:Q", format=".0%")]),
+        series.on(base.mark_area(), opacity=0.2).encode(alt.Y("low:Q", **y), alt.Y2("high")),
+        series.on(base.mark_line(), chooses=True).encode(alt.Y("value:Q", **y), tooltip=tips("name", epochs=".1f", value=".0%")),
+        title="Fresh tokens that a read token is worth",
     )
 
 
 def _times(title: str) -> dict[str, object]:
     """A logarithmic axis of the column `epochs`."""
-    return {**log_axis("epochs", title), "axis": alt.Axis(format="~g", tickCount=5)}
+    return log_axis("epochs", title, "~g")

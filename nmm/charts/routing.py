@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nmm.charts.theme import CATEGORY, WIDTH
+from nmm.charts.parts import DASH, Series, tips
+from nmm.charts.theme import GREY, WIDTH
 from nmm.runs import specialisation
 
-TEXT, IMAGE, MIXED = CATEGORY[0], CATEGORY[1], CATEGORY[5]
+TEXT, IMAGE, MIXED = "#0072b2", "#b34700", GREY     # the colours of the modalities, dark enough for white words on either page
 
 
 def experts(counts: ArrayLike) -> pd.DataFrame:
@@ -40,14 +41,14 @@ def heat(table: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(table, width=WIDTH, height=alt.Step(46)).encode(
         alt.X("place:O", title="experts of the layer, by their share of images", axis=alt.Axis(labels=False, ticks=False, domain=False)),
         alt.Y("layer:O", sort=layers, title="layer", axis=alt.Axis(ticks=False, domain=False)),
-        tooltip=["layer", "expert", alt.Tooltip("image:Q", title="share of images", format=".1%"), alt.Tooltip("load:Q", format=".1%"),
-                 alt.Tooltip("tokens:Q", format=",d")],
+        tooltip=["layer", "expert", alt.Tooltip("image:Q", title="share of images", format=".1%"), *tips(load=".1%", tokens=",d")],
     )
     squares = base.mark_rect(stroke="white", strokeOpacity=0.4, strokeWidth=2).encode(
         color=alt.Color("image:Q", scale=scale, title="share of images",
-                        legend=alt.Legend(orient="top", format=".0%", values=[0, 0.25, 0.5, 0.75, 1], gradientLength=220))
+                        legend=alt.Legend(format=".0%", values=[0, 0.25, 0.5, 0.75, 1], gradientLength=220))
     )
-    return alt.layer(squares, base.mark_text(color="white", fontWeight=600).encode(text=alt.Text("load:Q", format=".0%")))
+    loads = base.mark_text(color="white", fontWeight=600).encode(text=alt.Text("load:Q", format=".0%"))
+    return alt.layer(squares, loads, title="What the experts of each layer take, and their load")
 
 
 def by_layer(table: pd.DataFrame, title: str, marks: pd.DataFrame | None = None) -> alt.LayerChart:
@@ -58,18 +59,15 @@ def by_layer(table: pd.DataFrame, title: str, marks: pd.DataFrame | None = None)
         title: of the score, with its unit.
         marks: columns label and value: what each line is held against, drawn dashed.
     """
-    order = table["label"].drop_duplicates().tolist()
-    scale = alt.Scale(domain=order)
-    colour = alt.Color("label:N", title=None, scale=scale, legend=alt.Legend(orient="top", labelLimit=240))
+    series = Series.of(table, "label")
     x = alt.X("layer:Q", title="layer", scale=alt.Scale(nice=False, zero=False, padding=24), axis=alt.Axis(tickMinStep=1, format="d"))
-    base = alt.Chart(table).encode(x=x, color=colour)
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=True))
+    base = alt.Chart(table).encode(x=x)
     layers = [
-        base.mark_line(strokeWidth=1.6).encode(y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=True))),
-        base.mark_rule(strokeWidth=2, opacity=0.8).encode(y="low:Q", y2="high:Q"),
-        base.mark_point(filled=True, size=80, opacity=1).encode(
-            y="value:Q", shape=alt.Shape("label:N", title=None, scale=scale),
-            tooltip=["label", "layer", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high"))]),
+        series.on(base.mark_line(strokeWidth=1.6)).encode(y=y),
+        series.on(base.mark_rule(strokeWidth=2), opacity=0.8).encode(y="low:Q", y2="high:Q"),
+        series.points(base, size=80).encode(y=y, tooltip=tips("label", "layer", value=".3f", low=".3f", high=".3f")),
     ]
     if marks is not None:
-        layers.append(alt.Chart(marks).mark_rule(strokeDash=[5, 4], opacity=0.9).encode(y="value:Q", color=colour))
-    return alt.layer(*layers).properties(height=280)
+        layers.append(series.on(alt.Chart(marks).mark_rule(strokeDash=DASH), opacity=0.9).encode(y="value:Q"))
+    return alt.layer(*layers, title=f"{title[:1].upper()}{title[1:]}, by layer").properties(height=280)

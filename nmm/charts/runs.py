@@ -1,18 +1,17 @@
 """Charts of trained runs. Tables are those of `nmm.runs`, with N [parameters], D [tokens], C [FLOPs], L [nats/token]."""
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
+from nmm.charts.parts import DASH, LOSS, Series, as_law, diagonal, flop_axis, law_line, log_axis, loss_axis, spread, tips
 from nmm.charts.tables import short
 
-LOSS = "loss [nats/token]"
+__all__ = ["against_compute", "by_data_type", "differences", "grid", "sizes", "speed", "spread", "training_curves", "with_labels"]
 
 
-def sizes(table: pd.DataFrame) -> alt.Color:
-    """Colour by model size N, dark for small ones; needs the column `model` of `with_labels`."""
-    order = table.drop_duplicates("N").sort_values("N")["model"].tolist()
-    return alt.Color("model:O", sort=order, title="N", scale=alt.Scale(domain=order), legend=alt.Legend(orient="top", columns=6))
+def sizes(table: pd.DataFrame) -> Series:
+    """Model sizes N, the smallest first, by colour and marker; needs the column `model` of `with_labels`."""
+    return Series.of(table.sort_values("N"), "model", "N", columns=9)
 
 
 def with_labels(table: pd.DataFrame) -> pd.DataFrame:
@@ -20,98 +19,78 @@ def with_labels(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(model=table["N"].map(short))
 
 
-def log_axis(name: str, title: str, **scale: object) -> dict[str, object]:
-    """Shorthand of a logarithmic axis with few ticks in powers and their simple multiples."""
-    return {"shorthand": f"{name}:Q", "title": title, "scale": alt.Scale(type="log", nice=False, padding=12, **scale),
-            "axis": alt.Axis(format="~s", tickCount=5)}
-
-
-def flop_axis(name: str = "C", title: str = "training compute C [FLOPs]") -> alt.X:
-    """A logarithmic axis of compute with powers of ten."""
-    return alt.X(f"{name}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format=".0e", tickCount=5))
-
-
-def loss_axis(title: str = LOSS, name: str = "L") -> alt.Y:
-    """A logarithmic axis of loss with plain numbers."""
-    return alt.Y(f"{name}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format=".2~f", tickCount=6))
-
-
 def grid(table: pd.DataFrame) -> alt.Chart:
     """Where the runs lie in N and D, coloured by loss."""
-    return alt.Chart(table).mark_circle(size=170).encode(
+    return alt.Chart(table, title="The runs in N and D, and their loss").mark_circle(size=170).encode(
         x=alt.X(**log_axis("N", "parameters N")),
         y=alt.Y(**log_axis("D", "training tokens D")),
         color=alt.Color("L:Q", title="L [nats/token]", scale=alt.Scale(reverse=True)),
-        tooltip=[alt.Tooltip("N:Q", format=",d"), alt.Tooltip("D:Q", format=",d"), alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("L:Q", format=".3f")],
+        tooltip=tips(N=",d", D=",d", C=".2e", L=".3f"),
     )
 
 
-def training_curves(curves: pd.DataFrame) -> alt.Chart:
-    """Training loss against tokens seen, a line a run, coloured by N."""
+def training_curves(curves: pd.DataFrame) -> alt.LayerChart:
+    """Training loss against tokens seen, a line a run, in the colour of N, with a marker where the run ends."""
     table = with_labels(curves)
-    return alt.Chart(table).mark_line(strokeWidth=1.4, opacity=0.85).encode(
+    series = sizes(table)
+    base = alt.Chart(table).encode(
         x=alt.X(**log_axis("tokens", "tokens seen")),
         y=loss_axis("training loss [nats/token]", "loss"),
-        color=sizes(table),
-        detail="run:N",
-        tooltip=["model", alt.Tooltip("D:Q", format=",d", title="budget D"), alt.Tooltip("tokens:Q", format=",d"), alt.Tooltip("loss:Q", format=".3f")],
+        tooltip=["model", alt.Tooltip("D:Q", format=",d", title="budget D"), *tips(tokens=",d", loss=".3f")],
     )
+    ends = table.loc[table.groupby("run")["tokens"].idxmax()]
+    lines = series.on(base.mark_line(strokeWidth=1.4), opacity=0.85).encode(detail="run:N")
+    return alt.layer(lines, series.points(base.properties(data=ends), size=45), title="Training loss of every run, by model size N")
 
 
 def against_compute(table: pd.DataFrame, frontier: pd.DataFrame | None = None, column: str = "L") -> alt.LayerChart:
-    """Final loss against compute, a line a model size and seed; `frontier` has columns C and L and is drawn dashed."""
+    """Final loss against compute, a line a model size and seed.
+
+    Args:
+        table: runs.
+        frontier: columns C and L of a law; solid within the runs' range of C, dashed beyond.
+        column: the loss.
+    """
     table = with_labels(table.dropna(subset=[column]).assign(L=lambda rows: rows[column]))
-    base = alt.Chart(table).encode(
-        x=flop_axis(), y=loss_axis(), color=sizes(table),
-        tooltip=["model", alt.Tooltip("D:Q", format=",d"), alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("L:Q", format=".3f")],
-    )
-    layers = [base.mark_line(strokeWidth=1.2, opacity=0.6).encode(detail="seed:N"), base.mark_point(size=60, filled=True, opacity=1)]
+    series = sizes(table)
+    base = alt.Chart(table).encode(x=flop_axis(), y=loss_axis(), tooltip=tips("model", D=",d", C=".2e", L=".3f"))
+    layers = [series.on(base.mark_line(strokeWidth=1.2), opacity=0.6).encode(detail=["model:N", "seed:N"]), series.points(base)]
     if frontier is not None:
-        layers.append(alt.Chart(frontier).mark_line(strokeDash=[6, 4], color="currentColor", strokeWidth=1.6).encode(x="C:Q", y="L:Q"))
-    return alt.layer(*layers)
+        law = law_line(frontier, frontier["C"].between(table["C"].min(), table["C"].max()).to_numpy())
+        layers.append(as_law(alt.Chart(law)).encode(x="C:Q", y="L:Q", color=alt.value("currentColor")))
+    title = "Final loss against compute, by model size N"
+    return alt.layer(*layers, title=title if frontier is None else f"{title}, and the frontier")
 
 
-def by_data_type(table: pd.DataFrame, floors: dict[str, float] | None = None) -> alt.FacetChart | alt.LayerChart:
+def by_data_type(table: pd.DataFrame, floors: dict[str, float] | None = None) -> alt.LayerChart:
     """Loss of each data type against compute in one picture: colour is the data type, dashes the entropy floor."""
     long = table.melt(["C", "N", "D"], ["L_caption", "L_interleaved", "L_text"], "kind", "loss")
     long["kind"] = long["kind"].str.removeprefix("L_")
-    points = alt.Chart(long).mark_point(filled=True, size=45).encode(
-        x=flop_axis(), y=alt.Y("loss:Q", title=LOSS, scale=alt.Scale(zero=True)),
-        color=alt.Color("kind:N", title="data type", legend=alt.Legend(orient="top")),
-        shape=alt.Shape("kind:N", legend=None),
-        tooltip=["kind", alt.Tooltip("N:Q", format=",d"), alt.Tooltip("D:Q", format=",d"), alt.Tooltip("loss:Q", format=".3f")],
-    )
-    if not floors:
-        return alt.layer(points)
-    floor = pd.DataFrame({"kind": list(floors), "loss": list(floors.values())})
-    rule = alt.Chart(floor).mark_rule(strokeDash=[5, 4], opacity=1).encode(y="loss:Q", color="kind:N")
-    return alt.layer(points, rule)
+    series = Series.of(long, "kind", "data type")
+    layers = [series.points(alt.Chart(long), size=45).encode(
+        x=flop_axis(), y=alt.Y("loss:Q", title=LOSS, scale=alt.Scale(zero=True)), tooltip=tips("kind", N=",d", D=",d", loss=".3f"),
+    )]
+    if floors:
+        floor = pd.DataFrame({"kind": list(floors), "loss": list(floors.values())})
+        layers.append(series.on(alt.Chart(floor).mark_rule(strokeDash=DASH)).encode(y="loss:Q"))
+    title = "Loss of each data type against compute"
+    return alt.layer(*layers, title=f"{title}, above its entropy" if floors else title)
 
 
 def differences(pairs: pd.DataFrame) -> alt.LayerChart:
     """Two records of each run: `L` against `L_other`, on the diagonal where they agree."""
-    low, high = pairs[["L", "L_other"]].to_numpy().min(), pairs[["L", "L_other"]].to_numpy().max()
-    line = pd.DataFrame({"L": [low, high], "L_other": [low, high]})
-    return alt.layer(
-        alt.Chart(line).mark_line(strokeDash=[4, 4], color="currentColor", opacity=0.5).encode(x="L:Q", y="L_other:Q"),
-        alt.Chart(pairs).mark_point(filled=True, size=60).encode(
-            x=alt.X("L:Q", title="loss here [nats/token]", scale=alt.Scale(zero=False)),
-            y=alt.Y("L_other:Q", title="loss there [nats/token]", scale=alt.Scale(zero=False)),
-            tooltip=["run", alt.Tooltip("L:Q", format=".5f"), alt.Tooltip("L_other:Q", format=".5f")],
-        ),
+    points = alt.Chart(pairs).mark_point(filled=True, size=60).encode(
+        x=alt.X("L:Q", title="loss here [nats/token]", scale=alt.Scale(zero=False)),
+        y=alt.Y("L_other:Q", title="loss there [nats/token]", scale=alt.Scale(zero=False)),
+        tooltip=tips("run", L=".5f", L_other=".5f"),
     )
+    return alt.layer(diagonal(pairs, "L", "L_other"), points, title="Loss of the same runs in two sets of records")
 
 
 def speed(table: pd.DataFrame) -> alt.LayerChart:
-    """Wall time of each run against compute, coloured by N."""
+    """Wall time of each run against compute, by N."""
     table = with_labels(table.dropna(subset=["wall_seconds"]))
-    return alt.layer(alt.Chart(table).mark_point(filled=True, size=60).encode(
-        x=flop_axis(), color=sizes(table),
-        y=alt.Y("wall_seconds:Q", title="wall time of a run [s]", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(format="~s", tickCount=5)),
-        tooltip=["model", alt.Tooltip("D:Q", format=",d"), alt.Tooltip("wall_seconds:Q", format=".1f"), alt.Tooltip("tokens_per_second:Q", format=",d")],
-    ))
-
-
-def spread(low: float, high: float, points: int = 60, margin: float = 1.3) -> np.ndarray:
-    """Points evenly spaced in logs from low / margin to high * margin, (points,)."""
-    return np.geomspace(low / margin, high * margin, points)
+    return alt.layer(sizes(table).points(alt.Chart(table)).encode(
+        x=flop_axis(), y=alt.Y(**log_axis("wall_seconds", "wall time of a run [s]")),
+        tooltip=tips("model", D=",d", wall_seconds=".1f", tokens_per_second=",d"),
+    ), title="Wall time of each run against compute, by model size N")

@@ -56,6 +56,23 @@ def optimum(E, A, B, alpha, beta, C) -> Optimum:
     return Optimum(*(v[()] if v.ndim == 0 else v for v in (np.broadcast_to(C, L.shape), N, D, L)))
 
 
+def budgets_within(E, A, B, alpha, beta, N: np.ndarray, D: np.ndarray) -> tuple[float, float]:
+    """The budgets whose optimum lies among the runs: N* between their smallest and largest N, and D* between those of D.
+
+    Args:
+        E, A, B, alpha, beta: parameters of Eq. 1, natural units; N, D: of the runs [parameters], [tokens].
+    Returns:
+        Lowest and highest C [FLOPs]; the lowest is above the highest where the path of optima misses the runs.
+    """
+    one, power = optimum(E, A, B, alpha, beta, 1.0), exponents(alpha, beta)
+    # N* = N*(1) C^a and D* = D*(1) C^b, solved for C at each end of the runs
+    ends = np.array([
+        [(edge(values) / best) ** (1 / power[key]) for edge in (np.min, np.max)]
+        for values, best, key in ((N, one.N, "a"), (D, one.D, "b"))
+    ])
+    return float(ends[:, 0].max()), float(ends[:, 1].min())
+
+
 @dataclass(frozen=True)
 class Regression:
     """Power laws fitted through numerically found optima: exponents and constants, with K in `X = K Y^exponent`.

@@ -1,0 +1,150 @@
+"""One of every chart that there is, of the committed runs where it draws runs; the tests of what all charts share walk through it."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from nmm import charts, laws, runs
+from nmm.charts import architectures, corpus, fits, models, repetition, routing
+from nmm.charts import laws as law_charts
+from nmm.charts import runs as run_charts
+from nmm.laws.use import paired
+from nmm.studies.presets import PAPER_EARLY
+
+LAPTOP = Path(__file__).resolve().parents[2] / "runs" / "laptop"
+METHODS = ["a method with a name as long as they come, of a paper", "another"]
+
+
+def functions() -> dict[str, object]:
+    """Name -> function, for all public functions of `nmm.charts` that draw a chart."""
+    found = {}
+    for module in pkgutil.iter_modules(charts.__path__, "nmm.charts."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            returned = inspect.signature(value).return_annotation if inspect.isfunction(value) and value.__module__ == module.name else None
+            if inspect.isclass(returned) and issubclass(returned, alt.TopLevelMixin) and not name.startswith("_") and module.name != "nmm.charts.parts":
+                found[f"{module.name.rpartition('.')[2]}.{name}"] = value
+    return found
+
+
+@functools.cache
+def samples() -> dict[str, alt.TopLevelMixin]:
+    """Name -> chart, of every function of `functions`."""
+    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data()}
+
+
+@functools.cache
+def table() -> pd.DataFrame:
+    """The finished runs of the laptop study."""
+    done = runs.load(LAPTOP)
+    return done[done["status"] == "finished"]
+
+
+@functools.cache
+def fitted():
+    """Eq. 1 on those runs, and refits."""
+    fit = laws.fit_parametric(table()["N"], table()["D"], table()["L"])
+    return fit, fit.bootstrap(40, starts=1)
+
+
+def _of_runs() -> dict[str, alt.TopLevelMixin]:
+    done, (fit, boot) = table(), fitted()
+    edge = pd.DataFrame({"C": run_charts.spread(done["C"].min(), done["C"].max(), margin=3)})
+    frontier = laws.fit_frontier(done["C"], done["L"])
+    floors = done[["E_caption", "E_interleaved", "E_text"]].rename(columns=lambda name: name.removeprefix("E_")).iloc[0].to_dict()
+    beside = done.assign(predicted=fit.predicted, residual=fit.residuals)
+    exponents = pd.DataFrame({"row": ["alpha", "beta"], "value": [0.3, 0.4], "low": [0.2, -np.inf], "high": [0.4, 0.5], "source": ["here", "there"]})
+    return {
+        "runs.grid": run_charts.grid(done),
+        "runs.training_curves": run_charts.training_curves(runs.curves(LAPTOP)),
+        "runs.against_compute": run_charts.against_compute(done, edge.assign(L=frontier.predict(edge["C"]))),
+        "runs.by_data_type": run_charts.by_data_type(done, floors),
+        "runs.differences": run_charts.differences(done.assign(L_other=done["L"] * 1.01)),
+        "runs.speed": run_charts.speed(done),
+        "fits.observed_predicted": fits.observed_predicted(beside),
+        "fits.residuals": fits.residuals(beside),
+        "fits.isoflop": fits.isoflop(done, fit, np.geomspace(done["C"].min() * 2, done["C"].max() / 1.5, 5)),
+        "fits.contour": fits.contour(done, fit),
+        "fits.exponent_rows": fits.exponent_rows(exponents),
+        "fits.optimal_allocation": fits.optimal_allocation(fit, boot, np.geomspace(done["C"].min(), done["C"].max() * 10, 12), done),
+    }
+
+
+def _of_laws() -> dict[str, alt.TopLevelMixin]:
+    C = np.geomspace(1e19, 1e25, 30)
+    grid = np.geomspace(0.125, 8, 25)
+    rows = pd.DataFrame({"row": ["early, mean", "late, mean"], "quantity": "a", "where": "Table 2", "printed": [0.5, 0.6], "recomputed": [0.5, 0.5],
+                         "verdict": ["agrees", "cannot be right"]})
+    methods = pd.DataFrame([{"quantity": name, "method": method, "value": 0.3, "low": 0.2, "high": 0.4}
+                            for name in ("alpha", "beta") for method in ("profile", "basic")])
+    eq1 = pd.DataFrame([{"law": law, "E": 1.8, "A": 400.0, "B": 2000.0, "alpha": 0.34, "beta": 0.36, "C_low": 3e19, "C_high": 1e22}
+                        for law in ("early (published)", "ours")])
+    lines = pd.concat(pd.DataFrame({"row": row, "C": C, "L": 20 * factor * C**-0.05}) for row, factor in (("mean", 1.0), ("text", 1.1)))
+    return {
+        "laws.ends_of_starts": law_charts.ends_of_starts(pd.DataFrame(
+            [{"method": method, "rank": rank, "excess": 1e-9 * (1 + n)} for n, method in enumerate(METHODS) for rank in (0.5, 1.0)])),
+        "laws.approach_2_miss": law_charts.approach_2_miss(pd.DataFrame(
+            [{"surface": f"{name}: alpha = 0.34, beta = 0.28", "width": width, "ratio": 1 + 0.1 * width}
+             for name in ("Chinchilla", "early fusion", "symmetric") for width in (2.0, 4.0, 8.0)])),
+        "laws.bootstrap_cloud": law_charts.bootstrap_cloud(fitted()[1].samples, "alpha", "beta", fitted()[1].estimate),
+        "laws.intervals_by_method": law_charts.intervals_by_method(methods, {"alpha": 0.31, "beta": 0.37}),
+        "laws.printed_against_recomputed": law_charts.printed_against_recomputed(rows),
+        "laws.frontiers": law_charts.frontiers(lines, pd.DataFrame({"row": ["mean", "text"], "L": [1.2, 1.3], "C": [1e24, 1e23]}), largest=1e22),
+        "laws.isoloss": law_charts.isoloss(pd.DataFrame(
+            [{"law": law, "N / N*": factor, "C ratio": 1 + np.log(factor) ** 2 / 4, "inside": factor < 2} for law in ("sparse", "ours") for factor in grid])),
+        "laws.overtraining": law_charts.overtraining(pd.DataFrame(
+            [{"tokens_used": used, "quantity": quantity, "ratio": used**power, "inside": used < 1e12}
+             for quantity, power in (("N", -0.05), ("D", 0.05)) for used in np.geomspace(1e10, 1e15, 9)])),
+        "laws.planner": law_charts.planner(eq1, (19.0, 26.0), 21.0),
+    }
+
+
+def _of_arms() -> dict[str, alt.TopLevelMixin]:
+    names = ["early fusion", "late fusion", "mixture 8-top-1", "experts by modality"]
+    made = pd.DataFrame([
+        {"arm": arm, "size": f"d{width}", "N": 1000 * width, "seed": seed, "budget": budget, "C": 6000.0 * width * budget,
+         "L": (1 + 0.01 * seed + 0.05 * number) * budget**-0.1, "lr": 0.01 * width, "scale": 1.0}
+        for number, arm in enumerate(names) for width in (32, 48) for budget in (10_000, 20_000) for seed in range(3)
+    ])
+    found = paired.compare(made, names[2], names[0], {"mean": "L"})
+    scores = pd.DataFrame([{"label": label, "layer": layer, "value": 0.2, "low": 0.1, "high": 0.3} for label in ("caption", "text") for layer in (1, 2)])
+    return {
+        "architectures.losses": architectures.losses(made, marks={"sees nothing": 0.4}),
+        "architectures.differences": architectures.differences(paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),
+        "architectures.intervals": architectures.intervals(found, "difference of loss [%]", names),
+        "architectures.tuning": architectures.tuning(made),
+        "routing.heat": routing.heat(routing.experts(np.array([[[90, 10], [40, 60], [10, 90]], [[50, 50], [100, 0], [0, 200]]]))),
+        "routing.by_layer": routing.by_layer(scores, "score 1 - H"),
+    }
+
+
+def _of_data() -> dict[str, alt.TopLevelMixin]:
+    unique = {share: {"caption": 4500 * share, "text": 100_000 * share} for share in (1.0, 0.5)}
+    read = repetition.by_type(pd.DataFrame([
+        {"share": share, "N": N, "D": budget, "budget": budget, "seed": 0, "L_caption": 4 - 0.1 * share, "L_text": 3.0}
+        for share in unique for N in (1000, 4000) for budget in (10_000, 40_000)
+    ]), unique, {"caption": 0.9, "text": 0.1})
+    R = {"value": 9.0, "low": 2.0, "high": np.inf}
+    strips = corpus.strips(np.array([0, 0, 0, 1, 1, -1]), np.array([0]), np.array([2]))
+    tokens = pd.DataFrame({"text tokens": [100, 900], "image tokens": [320, 0]}, index=["captions", "web pages"])
+    turned = pd.DataFrame([{"base": base, "pair": pair, "turns": 10.0 / pair} for base in ("1,000", "10,000") for pair in range(1, 5)])
+    return {
+        "models.stacked": models.stacked(models.group_shares({"275M": PAPER_EARLY["275M"].model}), "share of all parameters", "group"),
+        "models.mask": models.mask(np.tril(np.ones((4, 4), bool)), list("abcd")),
+        "models.turns": models.turns(turned),
+        "corpus.patch_order": corpus.patch_order(np.zeros((16, 16, 3), np.uint8), 8, "column"),
+        "corpus.packing": corpus.packing(pd.DataFrame([{"sequence": "caption 1", **strip} for strip in strips])),
+        "corpus.tail": corpus.tail(pd.DataFrame({"rank": [1, 10], "p": [0.1, 0.01]}), "rank", "p", "rank of the kind", "probability of the kind"),
+        "corpus.shares": corpus.shares(pd.DataFrame({"kind": ["caption"] * 2, "modality": ["text", "image"], "share": [0.2, 0.3], "asked": 0.45})),
+        "corpus.token_bars": corpus.token_bars(tokens),
+        "corpus.compression": corpus.compression(pd.DataFrame({"source": ["dfn", "web"], "bytes of": ["image, file", "text"], "value": [4.0, 192.0]})),
+        "corpus.rejects": corpus.rejects(pd.DataFrame({"source": ["dfn"], "reason": ["empty caption"], "count": [3], "first": ["a"]})),
+        "repetition.curves": repetition.curves(read[read["kind"] == "caption"]),
+        "repetition.gaps": repetition.gaps(read),
+        "repetition.worth": repetition.worth(repetition.worth_rows("caption", R, most=8.0)),
+    }
