@@ -34,7 +34,7 @@ class ChapterRenderer(NbElementRenderer):
     def render_mime_type(self, data: MimeData) -> list[nodes.Element]:
         if data.mime_type != MIME:
             return super().render_mime_type(data)
-        if not reading.title(data.content):
+        if not reading.is_titled(data.content):
             self.logger.warning("a chart has no title: give it one that says what is shown, alt.Chart(.., title=..)", line=data.line)
         self.add_js_file("charts", "charts-bundle.js", {"loading_method": "defer"})
         return [chart(spec=data.content)]

@@ -43,6 +43,11 @@ def title(spec: Spec) -> str:
     return " ".join(text) if isinstance(text, list) else text
 
 
+def is_titled(spec: Spec) -> bool:
+    """Whether the chart, or else each of its panels, has a title."""
+    return bool(title(spec)) or all(map(title, _panels(spec)))
+
+
 def describe(spec: Spec) -> str:
     """The chart in words, for those who do not see it: its title, what stands on its axes, which series there are.
 

@@ -33,6 +33,7 @@ def test_every_chart_function_is_among_the_samples():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_chart_says_what_it_shows(specs, name):
+    assert reading.is_titled(specs[name])
     assert len(reading.title(specs[name])) > 10, "a title says what is shown"
     words = reading.describe(specs[name])
     assert words.startswith(reading.title(specs[name]).rstrip("."))
@@ -69,7 +70,9 @@ def test_panels_keep_their_rows_apart(specs):
 def test_a_chart_without_a_title_is_named_by_its_axes():
     mark = {"mark": "point", "encoding": {"x": {"field": "a", "title": "tokens"}, "y": {"field": "b"}}}
     assert reading.describe(mark).startswith("b against tokens. x is tokens")
+    assert not reading.is_titled(mark)
     assert reading.describe({"hconcat": [mark, mark]}).startswith("b against tokens.")
+    assert reading.is_titled({"hconcat": [{**mark, "title": "A title"}] * 2})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from nmm import paper
 from nmm.laws import exponents, late_fusion_optimum, optimum, regression
 from nmm.laws.forms.eq1 import Eq1
-from nmm.laws.forms.optimum import encoder_line, grid_search, power_law
+from nmm.laws.forms.optimum import budgets_within, encoder_line, grid_search, power_law
 from nmm.laws.use import procedure
 from tests.laws.conftest import PAPER_ROWS, loss_of, surface
 
@@ -153,3 +153,15 @@ def test_encoder_line_and_bad_input():
         late_fusion_optimum(*values, 1e20, (0, 0), 1.5)
     with pytest.raises(ValueError, match="N_counts"):
         late_fusion_optimum(*values, 1e20, (0, 0), 0.5, "both")
+
+
+def test_budgets_within_the_runs_have_their_optimum_among_them():
+    law = {"E": 0.5, "A": 30.0, "B": 200.0, "alpha": 0.4, "beta": 0.45}
+    N, D = np.array([2e4, 2e5]), np.array([2e5, 2e6])
+    low, high = budgets_within(**law, N=N, D=D)
+    assert low < high
+    for C, inside in ((low * 1.001, True), (high * 0.999, True), (low * 0.999, False), (high * 1.001, False)):
+        best = optimum(**law, C=C)
+        assert (N[0] <= best.N <= N[1] and D[0] <= best.D <= D[1]) == inside
+    low, high = budgets_within(**law, N=N, D=D * 1e6)
+    assert low > high, "the path misses these runs"
