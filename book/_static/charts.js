@@ -67,6 +67,7 @@ function prepare(original, width, dark) {
   if (dark) Object.assign(config, spec.usermeta?.dark);
   wrapTitle(spec, width);
   if (width < NARROW) {
+    config.axisX = { ...config.axisX, labelFlush: 20 }; // the outer numbers stay inside
     for (const legend of legends(spec)) legend.columns = Math.min(legend.columns ?? 4, 4);
     config.legend = { ...config.legend, orient: "bottom", direction: "horizontal", columns: 4 };
     if (spec.hconcat) {
@@ -106,6 +107,12 @@ async function narrowLegends(box, spec, dark) {
     box.result.finalize();
     await embed(box, spec, dark);
   }
+  // one column, and still too wide: the words go on in a second line
+  const words = [...box.canvas.querySelectorAll(".role-legend-label text")].map((text) => text.textContent);
+  const lines = JSON.stringify(Object.fromEntries(words.map((word) => [word, wrap(word, box.width - 70, 12)])));
+  for (const legend of legends(spec)) legend.labelExpr = `${lines}[datum.label]`;
+  box.result.finalize();
+  await embed(box, spec, dark);
 }
 
 async function draw(box) {

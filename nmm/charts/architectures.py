@@ -20,7 +20,7 @@ def losses(table: pd.DataFrame, column: str = "L", title: str = LOSS, marks: dic
     means = table.groupby(["arm", "size", "budget"], as_index=False, sort=False)[["C", column]].mean()
     place = {"x": flop_axis(), "y": loss_axis(title, column)}
     layers = [
-        series.on(alt.Chart(means).mark_line(strokeWidth=1.4)).encode(**place, detail=["arm:N", "size:N"]),
+        series.on(alt.Chart(means).mark_line(strokeWidth=1.4), chooses=True).encode(**place, detail=["arm:N", "size:N"]),
         series.points(alt.Chart(table), size=45, opacity=0.8).encode(
             **place, tooltip=tips("arm", "size", "seed", budget=",d", C=".2e", **{column: ".3f"})),
     ]
@@ -45,7 +45,7 @@ def differences(cells: pd.DataFrame, title: str) -> alt.LayerChart:
     base = alt.Chart(table).encode(x=flop_axis())
     return alt.layer(
         rule(y=0),
-        series.on(base.mark_rule(strokeWidth=2), opacity=0.8).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
+        series.on(base.mark_rule(strokeWidth=2), opacity=0.8, chooses=True).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
         series.points(base, size=80).encode(
             y="value:Q", tooltip=[*tips("size", C=".2e", value=".2f", low=".2f", high=".2f"), "seeds", "verdict"]),
         title=f"Difference of {_subject(title, capital=False)} at equal compute, by size",
@@ -66,7 +66,7 @@ def intervals(table: pd.DataFrame, title: str, colours: list[str]) -> alt.LayerC
     base = alt.Chart(_finite(table)).encode(y=alt.Y("kind:N", sort=kinds, title=None), yOffset=alt.YOffset("comparison:N", sort=order))
     return alt.layer(
         rule(x=0),
-        series.on(base.mark_rule(strokeWidth=2), opacity=0.9).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+        series.on(base.mark_rule(strokeWidth=2), opacity=0.9, chooses=True).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
         series.points(base, size=80).encode(
             x="value:Q", tooltip=[*tips("comparison", "kind", value=".2f", low=".2f", high=".2f"), "verdict"]),
         title=f"{_subject(title)}, by data type",
@@ -84,7 +84,7 @@ def tuning(table: pd.DataFrame) -> alt.FacetChart:
     series = Series("rate", [f"{scale:g}" for scale in sorted(table["scale"].unique())], "rate of encoder or experts", columns=6)
     x = alt.X("lr:Q", title="peak learning rate at d = 32", scale=alt.Scale(type="log", nice=False, padding=14), axis=alt.Axis(values=sorted(table["lr"].unique()), format="~g"))
     base = alt.Chart().encode(x=x, y=alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False)), tooltip=tips("arm", "rate", lr="~g", L=".3f"))
-    return alt.layer(series.on(base.mark_line(strokeWidth=1.4)), series.points(base), data=means).properties(width=230, height=170).facet(
+    return alt.layer(series.on(base.mark_line(strokeWidth=1.4), chooses=True), series.points(base), data=means).properties(width=230, height=170).facet(
         facet=alt.Facet("arm:N", sort=arms, title=None), columns=2, title="Loss against the learning rate, by architecture")
 
 

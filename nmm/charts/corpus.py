@@ -223,7 +223,7 @@ def token_bars(rows: pd.DataFrame) -> alt.Chart:
 def compression(table: pd.DataFrame) -> alt.Chart:
     """Bytes per token of each source and modality on a logarithmic axis; `table` of `compression_rows`."""
     order = table["bytes of"].drop_duplicates().tolist()
-    return Series.of(table, "source").points(alt.Chart(table), size=110).encode(
+    return Series.of(table, "source").points(alt.Chart(table), size=110, chooses=True).encode(
         alt.X(**log_axis("value", "bytes per token")),
         alt.Y("bytes of:N", sort=order, title=None, axis=alt.Axis(grid=True)), alt.YOffset("source:N", sort=None),
         tooltip=["source", "bytes of", alt.Tooltip("value:Q", format=".2f", title="bytes per token")],

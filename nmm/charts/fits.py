@@ -14,7 +14,7 @@ from nmm.laws.use.optimum import FLOPS_PER_PARAMETER_TOKEN, budgets_within
 def observed_predicted(table: pd.DataFrame) -> alt.LayerChart:
     """Observed against predicted loss, on the diagonal where the law is right; columns L, predicted, N, D."""
     table = with_labels(table)
-    points = sizes(table).points(alt.Chart(table), size=65).encode(
+    points = sizes(table).points(alt.Chart(table), size=65, chooses=True).encode(
         x=alt.X("predicted:Q", title=f"predicted {LOSS}", scale=alt.Scale(zero=False)),
         y=alt.Y("L:Q", title=f"observed {LOSS}", scale=alt.Scale(zero=False)),
         tooltip=tips("model", D=",d", L=".3f", predicted=".3f"),
@@ -61,7 +61,7 @@ def isoflop(table: pd.DataFrame, fit: ParametricFit, budgets: np.ndarray) -> alt
     optima = named(pd.DataFrame({"C": budgets, "N": best.N, "D": best.D, "L": best.L}))
     place = {"x": alt.X(**log_axis("N", "parameters N")), "y": loss_axis(), "tooltip": tips("label", N=",d", D=",d", L=".3f")}
     return alt.layer(
-        as_law(series.on(alt.Chart(lines))).encode(**place),
+        as_law(series.on(alt.Chart(lines), chooses=True)).encode(**place),
         series.points(alt.Chart(named(near)), size=45).encode(**place),
         series.on(alt.Chart(optima).mark_point(shape="diamond", filled=True, size=150, stroke="currentColor")).encode(**place),
         title="Loss against size at constant compute: law, optimum (framed diamond), runs",
@@ -108,7 +108,7 @@ def exponent_rows(table: pd.DataFrame) -> alt.LayerChart:
     y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220))
     series = Series.of(table, "source")
     return alt.layer(
-        series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2)).encode(x="low:Q", x2="high:Q", y=y),
+        series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2), chooses=True).encode(x="low:Q", x2="high:Q", y=y),
         series.points(alt.Chart(table), size=80).encode(
             x=alt.X("value:Q", title="exponent", scale=alt.Scale(zero=False)), y=y,
             tooltip=tips("row", "source", value=".3f", low=".3f", high=".3f")),
@@ -133,8 +133,8 @@ def optimal_allocation(fit: ParametricFit, boot: Bootstrap, C: np.ndarray, runs:
     series = Series.of(path, "quantity")
     low, value = (log_axis(name, "optimal N* [parameters], D* [tokens]") for name in ("low", "value"))
     return alt.layer(
-        series.on(alt.Chart(bands).mark_area(), opacity=0.22).encode(x=flop_axis(), y=alt.Y(**low), y2="high:Q"),
-        as_law(series.on(alt.Chart(lines), chooses=True)).encode(
+        series.on(alt.Chart(bands).mark_area(), opacity=0.22, chooses=True).encode(x=flop_axis(), y=alt.Y(**low), y2="high:Q"),
+        as_law(series.on(alt.Chart(lines))).encode(
             x=flop_axis(), y=alt.Y(**value), tooltip=tips("quantity", C=".2e", value=".3s")),
         title=f"Optimal size and tokens against compute, {level:.0%} of the refits",
     )

@@ -25,7 +25,7 @@ def approach_2_miss(table: pd.DataFrame) -> alt.LayerChart:
         y=alt.Y("ratio:Q", title="N* found / N* true", scale=alt.Scale(zero=False)),
         tooltip=tips("surface", width=".1f", ratio=".3f"),
     )
-    return alt.layer(rule(DASH, y=1), series.on(base.mark_line()), series.points(base), title="Optimal size by approach 2 over the true one")
+    return alt.layer(rule(DASH, y=1), series.on(base.mark_line(), chooses=True), series.points(base), title="Optimal size by approach 2 over the true one")
 
 
 def bootstrap_cloud(samples: pd.DataFrame, x: str, y: str, estimate: dict[str, float]) -> alt.LayerChart:
@@ -65,7 +65,7 @@ def printed_against_recomputed(table: pd.DataFrame) -> alt.LayerChart:
         gap=100 * (table["printed"] / table["recomputed"] - 1),
     )
     verdicts = ["agrees", "cannot be right", "near"]  # in the order of the palette: blue, vermillion, green
-    dots = Series("verdict", verdicts).points(alt.Chart(table), size=80).encode(
+    dots = Series("verdict", verdicts).points(alt.Chart(table), size=80, chooses=True).encode(
         x=alt.X("gap:Q", title="printed - recomputed [%]"),
         y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=300)),
         tooltip=["label", alt.Tooltip("printed:Q"), *tips("verdict", recomputed=".4f")],
@@ -86,7 +86,7 @@ def frontiers(lines: pd.DataFrame, floors: pd.DataFrame, largest: float) -> alt.
     tooltip = tips("row", C=".2e", L=".3f")
     y = alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))
     return alt.layer(
-        as_law(series.on(alt.Chart(law))).encode(x=flop_axis(), y=y, tooltip=tooltip),
+        as_law(series.on(alt.Chart(law), chooses=True)).encode(x=flop_axis(), y=y, tooltip=tooltip),
         series.on(alt.Chart(floors).mark_rule(strokeDash=[10, 4], strokeWidth=1), opacity=0.9).encode(y=y),
         series.points(alt.Chart(floors), size=110).encode(x=flop_axis(), y=y, tooltip=tooltip),
         title="Published frontiers, and the floors of the same rows",

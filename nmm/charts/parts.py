@@ -86,7 +86,7 @@ class Series:
         Args:
             opacity: of what is chosen.
             marker: with a marker a series as well; for points.
-            chooses: true for one layer of a chart, the one whose legend is pressed.
+            chooses: true for the first layer of a chart that has the series: Vega-Lite binds the legend there or nowhere.
         """
         scale = alt.Scale(domain=list(self.order))
         legend = alt.Legend(columns=self.columns, symbolOpacity=1.0, **({"values": list(self.shown)} if self.shown else {}))
@@ -95,9 +95,9 @@ class Series:
         faded = alt.when(self.choice).then(alt.value(opacity)).otherwise(alt.value(FADED))
         return (chart.add_params(self.choice) if chooses else chart).encode(opacity=faded, **look)
 
-    def points(self, chart: alt.Chart, size: int = 60, opacity: float = 1.0, chooses: bool = True) -> alt.Chart:
-        """A marker a row; as a rule the layer that chooses."""
-        return self.on(chart.mark_point(filled=True, size=size), opacity, marker=True, chooses=chooses)
+    def points(self, chart: alt.Chart, size: int = 60, opacity: float = 1.0, chooses: bool = False) -> alt.Chart:
+        """A marker a row."""
+        return self.on(chart.mark_point(filled=True, size=size), opacity, marker=not self.ordered, chooses=chooses)
 
 
 def law_line(table: pd.DataFrame, inside: np.ndarray, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def curves(table: pd.DataFrame) -> alt.FacetChart:
     base = alt.Chart(table).encode(
         alt.X(**log_axis("D", "training tokens D")), loss_axis(name="loss"), tooltip=tips("part", "model", D=",d", epochs=".1f", loss=".3f"),
     )
-    layers = alt.layer(series.on(base.mark_line(strokeWidth=1.4)).encode(detail=["model:N", "seed:N"]), series.points(base, size=50))
+    layers = alt.layer(series.on(base.mark_line(strokeWidth=1.4), chooses=True).encode(detail=["model:N", "seed:N"]), series.points(base, size=50))
     return layers.properties(width=165, height=240).facet(
         alt.Facet("part:N", sort=order, title=None), columns=len(order), title="Loss against tokens on all and on parts of the data, by model size N")
 
@@ -59,7 +59,7 @@ def gaps(table: pd.DataFrame) -> alt.LayerChart:
         table: rows of `by_type`.
     """
     table = with_labels(table[table["share"] < 1.0].dropna(subset=["gap"]))
-    points = Series.of(table, "kind", "data type").points(alt.Chart(table), opacity=0.9).encode(
+    points = Series.of(table, "kind", "data type").points(alt.Chart(table), opacity=0.9, chooses=True).encode(
         alt.X(**_times("times that the data type was read (D / U)")),
         alt.Y("gap:Q", title="loss beyond all of the data [nats/token]"),
         tooltip=["kind", "model", alt.Tooltip("share:Q", format=".0%", title="part of the data"), *tips(D=",d", epochs=".1f", gap=".3f")],
@@ -89,8 +89,8 @@ def worth(table: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(table).encode(alt.X(**_times("times that the data was read (D / U)")))
     y = {"title": "worth of a token, D' / D", "axis": alt.Axis(format=".0%"), "scale": alt.Scale(domain=[0, 1])}
     return alt.layer(
-        series.on(base.mark_area(), opacity=0.2).encode(alt.Y("low:Q", **y), alt.Y2("high")),
-        series.on(base.mark_line(), chooses=True).encode(alt.Y("value:Q", **y), tooltip=tips("name", epochs=".1f", value=".0%")),
+        series.on(base.mark_area(), opacity=0.2, chooses=True).encode(alt.Y("low:Q", **y), alt.Y2("high")),
+        series.on(base.mark_line()).encode(alt.Y("value:Q", **y), tooltip=tips("name", epochs=".1f", value=".0%")),
         title="Fresh tokens that a read token is worth",
     )
 

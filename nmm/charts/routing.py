@@ -64,7 +64,7 @@ def by_layer(table: pd.DataFrame, title: str, marks: pd.DataFrame | None = None)
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=True))
     base = alt.Chart(table).encode(x=x)
     layers = [
-        series.on(base.mark_line(strokeWidth=1.6)).encode(y=y),
+        series.on(base.mark_line(strokeWidth=1.6), chooses=True).encode(y=y),
         series.on(base.mark_rule(strokeWidth=2), opacity=0.8).encode(y="low:Q", y2="high:Q"),
         series.points(base, size=80).encode(y=y, tooltip=tips("label", "layer", value=".3f", low=".3f", high=".3f")),
     ]

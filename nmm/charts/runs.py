@@ -39,7 +39,7 @@ def training_curves(curves: pd.DataFrame) -> alt.LayerChart:
         tooltip=["model", alt.Tooltip("D:Q", format=",d", title="budget D"), *tips(tokens=",d", loss=".3f")],
     )
     ends = table.loc[table.groupby("run")["tokens"].idxmax()]
-    lines = series.on(base.mark_line(strokeWidth=1.4), opacity=0.85).encode(detail="run:N")
+    lines = series.on(base.mark_line(strokeWidth=1.4), opacity=0.85, chooses=True).encode(detail="run:N")
     return alt.layer(lines, series.points(base.properties(data=ends), size=45), title="Training loss of every run, by model size N")
 
 
@@ -54,7 +54,7 @@ def against_compute(table: pd.DataFrame, frontier: pd.DataFrame | None = None, c
     table = with_labels(table.dropna(subset=[column]).assign(L=lambda rows: rows[column]))
     series = sizes(table)
     base = alt.Chart(table).encode(x=flop_axis(), y=loss_axis(), tooltip=tips("model", D=",d", C=".2e", L=".3f"))
-    layers = [series.on(base.mark_line(strokeWidth=1.2), opacity=0.6).encode(detail=["model:N", "seed:N"]), series.points(base)]
+    layers = [series.on(base.mark_line(strokeWidth=1.2), opacity=0.6, chooses=True).encode(detail=["model:N", "seed:N"]), series.points(base)]
     if frontier is not None:
         law = law_line(frontier, frontier["C"].between(table["C"].min(), table["C"].max()).to_numpy())
         layers.append(as_law(alt.Chart(law)).encode(x="C:Q", y="L:Q", color=alt.value("currentColor")))
@@ -67,7 +67,7 @@ def by_data_type(table: pd.DataFrame, floors: dict[str, float] | None = None) ->
     long = table.melt(["C", "N", "D"], ["L_caption", "L_interleaved", "L_text"], "kind", "loss")
     long["kind"] = long["kind"].str.removeprefix("L_")
     series = Series.of(long, "kind", "data type")
-    layers = [series.points(alt.Chart(long), size=45).encode(
+    layers = [series.points(alt.Chart(long), size=45, chooses=True).encode(
         x=flop_axis(), y=alt.Y("loss:Q", title=LOSS, scale=alt.Scale(zero=True)), tooltip=tips("kind", N=",d", D=",d", loss=".3f"),
     )]
     if floors:
@@ -90,7 +90,7 @@ def differences(pairs: pd.DataFrame) -> alt.LayerChart:
 def speed(table: pd.DataFrame) -> alt.LayerChart:
     """Wall time of each run against compute, by N."""
     table = with_labels(table.dropna(subset=["wall_seconds"]))
-    return alt.layer(sizes(table).points(alt.Chart(table)).encode(
+    return alt.layer(sizes(table).points(alt.Chart(table), chooses=True).encode(
         x=flop_axis(), y=alt.Y(**log_axis("wall_seconds", "wall time of a run [s]")),
         tooltip=tips("model", D=",d", wall_seconds=".1f", tokens_per_second=",d"),
     ), title="Wall time of each run against compute, by model size N")

@@ -46,11 +46,26 @@ def test_pages_have_neighbours_a_download_and_no_foreign_address(rendered):
 
 def test_charts_are_data_with_a_picture_for_pages_without_script(rendered):
     html = page(rendered, "01_points")
-    (spec,) = re.findall(r'<div class="chart" role="figure" aria-label="Chart: A line of points"><script type="application/json">(.+?)</script>', html)
+    ((words, spec),) = re.findall(r'<div class="chart" role="figure" aria-label="(.+?)"><script type="application/json">(.+?)</script>', html)
     assert json.loads(spec)["title"] == "A line of points"
-    assert re.search(r'<noscript>\s*<img alt="Chart: A line of points"', html)
+    assert words == "A line of points. x is x [steps], from 1 to 6; y is y [nats/token], from 3.5 to 5.17; colour is group, 1, 2, 0."
+    assert re.search(r'<noscript>\s*<img alt="A line of points. x is x', html)
     assert "charts-bundle.js" in html
     assert "charts-bundle.js" not in page(rendered, "index")
+
+
+@pytest.mark.parametrize(("name", "figure", "column"), [("01_points", "fig-line", "y_nats_per_token"), ("02_slope", "fig-bars", "y_nats")])
+def test_the_data_of_a_chart_lie_beside_the_page(rendered, name, figure, column):
+    (address,) = re.findall(r'<p class="chart-data"><a href="(.+?)" download="', page(rendered, name))
+    assert address == f"_data/{name}-{figure}.csv"
+    assert column in (rendered.html / address).read_text().splitlines()[0].split(",")
+
+
+def test_a_chart_without_a_title_fails_the_build(book):
+    edit(book.notebooks / "02_slope.ipynb", ', title=\\"Bars\\"', "")
+    assert all(item.good for item in execute(book, EDITION, {}, echo=silent))
+    with pytest.raises(ValueError, match=r"02_slope.ipynb, cell 6.*a chart has no title"):
+        site.build(book, EDITION)
 
 
 def test_a_failed_cell_fails_the_build_with_cell_and_error(book):
