@@ -4,11 +4,23 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import LOSS, Series, as_law, diagonal, flop_axis, law_line, log_axis, loss_axis, rule, spread, tips
+from nmm.charts.parts import (
+    LOSS,
+    Series,
+    as_law,
+    diagonal,
+    flop_axis,
+    law_line,
+    log_axis,
+    loss_axis,
+    rule,
+    spread,
+    tips,
+)
 from nmm.charts.runs import sizes, with_labels
 from nmm.laws.core.uncertainty import Bootstrap
+from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN, budgets_within
 from nmm.laws.forms.parametric import ParametricFit
-from nmm.laws.use.optimum import FLOPS_PER_PARAMETER_TOKEN, budgets_within
 
 
 def observed_predicted(table: pd.DataFrame) -> alt.LayerChart:

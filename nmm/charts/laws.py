@@ -1,10 +1,10 @@
-"""Charts of the fitting, audit and planning chapters: plain tables in, Altair out."""
+"""Charts of the chapters on fitting, on the audit and on planning: plain tables in, Altair out."""
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import BEYOND, DASH, LOSS, WITHIN, Series, as_law, flop_axis, law_line, log_axis, rule, tips
+from nmm.charts.parts import DASH, LOSS, Series, as_law, flop_axis, law_line, log_axis, rule, tips
 
 
 def ends_of_starts(table: pd.DataFrame) -> alt.Chart:
@@ -58,21 +58,6 @@ def intervals_by_method(table: pd.DataFrame, truth: dict[str, float]) -> alt.Fac
     ).resolve_scale(x="independent")
 
 
-def printed_against_recomputed(table: pd.DataFrame) -> alt.LayerChart:
-    """Printed minus recomputed [%], a dot a number; columns row, quantity, where, printed, recomputed, verdict."""
-    table = table.assign(
-        label=table["row"] + ": " + table["quantity"] + " (" + table["where"] + ")",
-        gap=100 * (table["printed"] / table["recomputed"] - 1),
-    )
-    verdicts = ["agrees", "cannot be right", "near"]  # in the order of the palette: blue, vermillion, green
-    dots = Series("verdict", verdicts).points(alt.Chart(table), size=80, chooses=True).encode(
-        x=alt.X("gap:Q", title="printed - recomputed [%]"),
-        y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=300)),
-        tooltip=["label", alt.Tooltip("printed:Q"), *tips("verdict", recomputed=".4f")],
-    )
-    return alt.layer(rule(x=0), dots, title="Printed against recomputed numbers").properties(height=alt.Step(15), width=420)
-
-
 def frontiers(lines: pd.DataFrame, floors: pd.DataFrame, largest: float) -> alt.LayerChart:
     """Power laws in C with their floors; solid within their runs, dashed beyond.
 
@@ -121,43 +106,3 @@ def overtraining(table: pd.DataFrame) -> alt.Chart:
         y=alt.Y("ratio:Q", title="relative to compute-optimal", scale=alt.Scale(type="log", base=2)),
         tooltip=tips("quantity", tokens_used=".2e", ratio=".3f"),
     ).properties(title="The cheapest model as its use grows")
-
-
-def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float) -> alt.LayerChart:
-    """The planner in the page: slide the budget, choose the law, read N*, D* and L*. Computed by the chart itself.
-
-    The line is solid while the budget is one that the law's runs reached, dashed beyond.
-
-    Args:
-        laws: one row a law: law, E, A, B, alpha, beta, and C_low and C_high, the range of its runs [FLOPs].
-        decades: ends of the slider, log10 of C [FLOPs].
-        start: where it starts.
-    """
-    slider = alt.param(
-        name="budget", value=start, bind=alt.binding_range(min=decades[0], max=decades[1], step=0.05, name="log10 of C [FLOPs]"))
-    names = laws["law"].tolist()
-    choice = alt.param(name="which", value=names[0], bind=alt.binding_select(options=names, name="law"))
-    factors = pd.DataFrame({"factor": np.geomspace(1 / 32, 32, 121)})
-    grid = laws.merge(factors, how="cross")
-    best = "pow((datum.alpha * datum.A) / (datum.beta * datum.B), 1 / (datum.alpha + datum.beta))"
-    common = (
-        alt.Chart(grid)
-        .add_params(slider, choice)
-        .transform_filter("datum.law == which")
-        .transform_calculate(C="pow(10, budget)")
-        .transform_calculate(Nopt=f"{best} * pow(datum.C / 6, datum.beta / (datum.alpha + datum.beta))")
-        .transform_calculate(N="datum.Nopt * datum.factor")
-        .transform_calculate(D="datum.C / 6 / datum.N")
-        .transform_calculate(L="datum.E + datum.A * pow(datum.N, -datum.alpha) + datum.B * pow(datum.D, -datum.beta)")
-        .transform_calculate(range=f"datum.C >= datum.C_low && datum.C <= datum.C_high ? '{WITHIN}' : '{BEYOND}'")
-        .transform_calculate(piece="1")
-    )
-    place = {"x": alt.X(**log_axis("N", "parameters N")), "y": alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))}
-    valley = as_law(common).encode(**place, tooltip=tips(N=".3s", D=".3s", L=".4f"))
-    middle = common.transform_filter("abs(log(datum.factor)) < 1e-6").transform_calculate(
-        words="['N* ' + replace(format(datum.N, '.3s'), 'G', 'B') + ', D* ' + replace(format(datum.D, '.3s'), 'G', 'B'), 'L* ' + format(datum.L, '.3f')"
-        " + ', D*/N* ' + format(datum.D / datum.N, '.3~r'), datum.range]"
-    )
-    dot = middle.mark_point(shape="diamond", filled=True, size=160, opacity=1).encode(**place)
-    words = middle.mark_text(dy=-90, fontWeight=600, lineHeight=17).encode(**place, text="words:N")
-    return alt.layer(valley, dot, words, title="Loss of every size that spends the whole budget")

@@ -4,11 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.runs import LOSS, flop_axis, log_axis
-
-WITHIN, BEYOND = "within the runs", "extrapolation"
-_DASH = alt.StrokeDash("part:N", title=None, sort=[WITHIN, BEYOND], legend=alt.Legend(orient="top"),
-                       scale=alt.Scale(domain=[WITHIN, BEYOND], range=[[1, 0], [6, 4]]))
+from nmm.charts.parts import BEYOND, LOSS, WITHIN, Series, as_law, flop_axis, law_line, log_axis, tips
 
 
 def optimal_losses(table: pd.DataFrame) -> alt.LayerChart:
@@ -17,20 +13,14 @@ def optimal_losses(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns law, C [FLOPs], L, low, high (NaN without a band) and inside, whether the runs reach that budget.
     """
-    table = table.assign(part=np.where(table["inside"], WITHIN, BEYOND))
-    # the two parts of a line meet: the last point within is the first beyond
-    ending = table[table["law"].isin(table.loc[~table["inside"], "law"])]
-    joints = ending[ending["inside"]].sort_values("C").groupby("law", sort=False).tail(1).assign(part=BEYOND)
-    names = alt.Scale(domain=table["law"].unique().tolist())
-    colour = alt.Color("law:N", title=None, scale=names, legend=alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3))
-    y = alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))
+    series = Series.of(table, "law")
+    lines = law_line(table, table["inside"].to_numpy(), by=["law"]).drop(columns="inside")
+    y = {"title": LOSS, "scale": alt.Scale(zero=False)}
     return alt.layer(
-        alt.Chart(table.dropna(subset=["low"])).mark_area(opacity=0.18).encode(x=flop_axis(), y=alt.Y("low:Q", title=LOSS), y2="high:Q", color=colour),
-        alt.Chart(pd.concat([table, joints])).mark_line().encode(
-            x=flop_axis(), y=y, color=colour, strokeDash=_DASH,
-            tooltip=["law", "part", alt.Tooltip("C:Q", format=".2e"), alt.Tooltip("L:Q", format=".3f")]),
+        series.on(alt.Chart(table.dropna(subset=["low"])).mark_area(), opacity=0.18, chooses=True).encode(x=flop_axis(), y=alt.Y("low:Q", **y), y2="high:Q"),
+        as_law(series.on(alt.Chart(lines))).encode(x=flop_axis(), y=alt.Y("L:Q", **y), tooltip=tips("law", "range", C=".2e", L=".3f")),
         title="Best loss of the published laws against compute",
-    )  # fmt: skip
+    )
 
 
 def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float, ratio: float | None = None) -> alt.LayerChart:
@@ -49,11 +39,11 @@ def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float, rati
     """
     names = laws["law"].tolist()
     params = [
-        alt.param(name="budget", value=start, bind=alt.binding_range(min=decades[0], max=decades[1], step=0.05, name="log10 C [FLOPs] ")),
-        alt.param(name="which", value=names[0], bind=alt.binding_select(options=names, name="law ")),
+        alt.param(name="budget", value=start, bind=alt.binding_range(min=decades[0], max=decades[1], step=0.05, name="log10 of C [FLOPs]")),
+        alt.param(name="which", value=names[0], bind=alt.binding_select(options=names, name="law")),
     ]
     if ratio is not None:
-        bind = alt.binding_range(min=5, max=200, step=1, name="assumed D*/N* at 1e21 FLOPs (early, late) ")
+        bind = alt.binding_range(min=5, max=200, step=1, name="assumed D*/N* at 1e21 FLOPs (early, late)")
         params.append(alt.param(name="assumed", value=ratio, bind=bind))
     grid = laws.merge(pd.DataFrame({"factor": np.geomspace(1 / 32, 32, 121)}), how="cross")
     work = "(datum.per_parameter * {0} + datum.constant)"
@@ -76,18 +66,17 @@ def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float, rati
         .transform_calculate(
             L="datum.E + datum.ofN * pow(datum.N / datum.N0, -datum.alpha)"
             " + (datum.excess - datum.ofN) * pow(datum.D / datum.N0 / datum.r, -datum.beta)",
-            part=f"datum.C <= datum.largest ? '{WITHIN}' : '{BEYOND}'",
+            piece="1", range=f"datum.C <= datum.largest ? '{WITHIN}' : '{BEYOND}'",
         )
     )
-    valley = chart.mark_line().encode(
-        x=alt.X(**log_axis("N", "parameters N")), y=alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False)), strokeDash=_DASH,
-        tooltip=["part:N", alt.Tooltip("N:Q", format=".3s"), alt.Tooltip("D:Q", format=".3s"), alt.Tooltip("L:Q", format=".4f")],
-    )  # fmt: skip
+    place = {"x": alt.X(**log_axis("N", "parameters N")), "y": alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))}
+    valley = as_law(chart).encode(**place, tooltip=tips("range:N", N=".3s", D=".3s", L=".4f"))
     middle = chart.transform_filter("abs(log(datum.factor)) < 1e-6").transform_calculate(
-        words="'N* ' + replace(format(datum.N, '.3s'), 'G', 'B') + ', D* ' + replace(format(datum.D, '.3s'), 'G', 'B') + ', L* ' + format(datum.L, '.3f')"
-        " + ', D*/N* ' + format(datum.D / datum.N, '.3~r')"
-        f" + (datum.part == '{BEYOND}' ? ', ' + format(datum.C / datum.largest, '.2~r') + ' x the largest run' : '')"
+        # three short lines: they fit a phone
+        words="['N* ' + replace(format(datum.N, '.3s'), 'G', 'B') + ', D* ' + replace(format(datum.D, '.3s'), 'G', 'B'),"
+        " 'L* ' + format(datum.L, '.3f') + ', D*/N* ' + format(datum.D / datum.N, '.3~r'),"
+        f" datum.range == '{BEYOND}' ? format(datum.C / datum.largest, '.2~r') + ' x the largest run' : '{WITHIN}']"
     )
-    dot = middle.mark_point(shape="diamond", filled=True, size=160, opacity=1).encode(x="N:Q", y="L:Q")
-    words = middle.mark_text(dy=-70, fontWeight=600).encode(x="N:Q", y="L:Q", text="words:N")
+    dot = middle.mark_point(shape="diamond", filled=True, size=160, opacity=1).encode(**place)
+    words = middle.mark_text(dy=-95, fontWeight=600, lineHeight=17).encode(**place, text="words:N")
     return alt.layer(valley, dot, words, title="Loss of every size that spends the whole budget")

@@ -3,7 +3,19 @@
 import altair as alt
 import pandas as pd
 
-from nmm.charts.parts import DASH, LOSS, Series, as_law, diagonal, flop_axis, law_line, log_axis, loss_axis, spread, tips
+from nmm.charts.parts import (
+    DASH,
+    LOSS,
+    Series,
+    as_law,
+    diagonal,
+    flop_axis,
+    law_line,
+    log_axis,
+    loss_axis,
+    spread,
+    tips,
+)
 from nmm.charts.tables import short
 
 __all__ = ["against_compute", "by_data_type", "differences", "grid", "sizes", "speed", "spread", "training_curves", "with_labels"]

@@ -155,7 +155,7 @@ def test_data_can_be_saved_by_the_keyboard(visit):
 
 def test_the_controls_of_the_planner_fit_a_thumb_and_move_its_optimum(visit):
     page = visit(390, "dark")
-    box = page.locator("[id='laws.planner']")
+    box = page.locator("[id='planning.planner']")
     for control in box.locator(".vega-bindings input, .vega-bindings select").all():
         place = control.bounding_box()
         assert place["height"] >= 40 and place["width"] >= 150, place
@@ -164,8 +164,8 @@ def test_the_controls_of_the_planner_fit_a_thumb_and_move_its_optimum(visit):
     before = words.text_content()
     assert "within its runs" in before
     box.locator("input[type=range]").evaluate("node => { node.value = 25; node.dispatchEvent(new Event('input')); }")
-    page.wait_for_function("before => document.getElementById('laws.planner').querySelector('.mark-text.role-mark text').textContent !== before", arg=before)
-    assert "beyond its runs" in words.text_content()
+    page.wait_for_function("before => document.getElementById('planning.planner').querySelector('.mark-text.role-mark text').textContent !== before", arg=before)
+    assert "x the largest run" in words.text_content()
     edge = box.bounding_box()
     place = words.bounding_box()
     assert place["x"] >= edge["x"] and place["x"] + place["width"] <= edge["x"] + edge["width"]

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from nmm import charts, laws, runs
-from nmm.charts import architectures, corpus, fits, models, repetition, routing
+from nmm.charts import architectures, auditing, corpus, fits, models, planning, repetition, routing
 from nmm.charts import laws as law_charts
 from nmm.charts import runs as run_charts
 from nmm.laws.use import paired
+from nmm.laws.use.procedure import LEVEL_AT
+from nmm.laws.use.published import published_law
 from nmm.studies.presets import PAPER_EARLY
 
 LAPTOP = Path(__file__).resolve().parents[2] / "runs" / "laptop"
@@ -78,12 +80,15 @@ def _of_runs() -> dict[str, alt.TopLevelMixin]:
 def _of_laws() -> dict[str, alt.TopLevelMixin]:
     C = np.geomspace(1e19, 1e25, 30)
     grid = np.geomspace(0.125, 8, 25)
-    rows = pd.DataFrame({"row": ["early, mean", "late, mean"], "quantity": "a", "where": "Table 2", "printed": [0.5, 0.6], "recomputed": [0.5, 0.5],
-                         "verdict": ["agrees", "cannot be right"]})
     methods = pd.DataFrame([{"quantity": name, "method": method, "value": 0.3, "low": 0.2, "high": 0.4}
                             for name in ("alpha", "beta") for method in ("profile", "basic")])
-    eq1 = pd.DataFrame([{"law": law, "E": 1.8, "A": 400.0, "B": 2000.0, "alpha": 0.34, "beta": 0.36, "C_low": 3e19, "C_high": 1e22}
-                        for law in ("early (published)", "ours")])
+    anchors = pd.DataFrame([{"law": name, "free": name != "sparse", "largest": law.reach.C, **law.law.anchor(LEVEL_AT)}
+                            for name in ("early", "sparse") for law in [published_law(name, 20.0, draws=1)]])
+    best = pd.DataFrame([{"law": law, "C": budget, "L": 60 * budget**-0.06, "low": 59 * budget**-0.06, "high": 61 * budget**-0.06, "inside": budget < 1e22}
+                         for law in ("early", "sparse") for budget in C])
+    audited = pd.DataFrame({"row": ["early", "late"], "where": "Table 2", "quantity": "a", "printed": [0.52, 0.64], "closed": [0.52, 0.54],
+                            "procedure low": [0.5, 0.53], "procedure high": [0.55, 0.56], "verdict": ["closed form", "neither"]})
+    open_split = pd.DataFrame([{"ratio": ratio, "quantity": name, "low": 0.5, "high": 0.6} for name in ("a", "d") for ratio in (5.0, 20.0, 80.0)])
     lines = pd.concat(pd.DataFrame({"row": row, "C": C, "L": 20 * factor * C**-0.05}) for row, factor in (("mean", 1.0), ("text", 1.1)))
     return {
         "laws.ends_of_starts": law_charts.ends_of_starts(pd.DataFrame(
@@ -93,14 +98,17 @@ def _of_laws() -> dict[str, alt.TopLevelMixin]:
              for name in ("Chinchilla", "early fusion", "symmetric") for width in (2.0, 4.0, 8.0)])),
         "laws.bootstrap_cloud": law_charts.bootstrap_cloud(fitted()[1].samples, "alpha", "beta", fitted()[1].estimate),
         "laws.intervals_by_method": law_charts.intervals_by_method(methods, {"alpha": 0.31, "beta": 0.37}),
-        "laws.printed_against_recomputed": law_charts.printed_against_recomputed(rows),
         "laws.frontiers": law_charts.frontiers(lines, pd.DataFrame({"row": ["mean", "text"], "L": [1.2, 1.3], "C": [1e24, 1e23]}), largest=1e22),
         "laws.isoloss": law_charts.isoloss(pd.DataFrame(
             [{"law": law, "N / N*": factor, "C ratio": 1 + np.log(factor) ** 2 / 4, "inside": factor < 2} for law in ("sparse", "ours") for factor in grid])),
         "laws.overtraining": law_charts.overtraining(pd.DataFrame(
             [{"tokens_used": used, "quantity": quantity, "ratio": used**power, "inside": used < 1e12}
              for quantity, power in (("N", -0.05), ("D", 0.05)) for used in np.geomspace(1e10, 1e15, 9)])),
-        "laws.planner": law_charts.planner(eq1, (19.0, 26.0), 21.0),
+        "planning.planner": planning.planner(anchors, (19.0, 26.0), 21.0, ratio=20.0),
+        "planning.optimal_losses": planning.optimal_losses(best),
+        "auditing.judged": auditing.judged(audited),
+        "auditing.ceiling": auditing.ceiling(pd.DataFrame({"ceiling": [1e11, 1e12, 1e13], "a": [0.4, 0.36, 0.34]}), 0.361, 0.343, 6e11),
+        "auditing.assumed": auditing.assumed(open_split, {"a": 0.55, "d": 0.56}, (8.0, 40.0)),
     }
 
 
