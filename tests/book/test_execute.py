@@ -101,7 +101,7 @@ def test_a_kernel_that_dies_is_a_failure_with_its_cell(tmp_path):
 
 
 def test_bare_papermill_refuses_a_parameter_that_the_chapter_does_not_have(tmp_path):
-    source = write_chapter(tmp_path, "01_a", "n: int = 1  # runs", "from nmm import chapter\nchapter.check(globals())")
+    source = write_chapter(tmp_path, "01_a", "n: int = 1  # runs", "from nmm.book import chapter\nchapter.check(globals())")
     for words, message in [(["-p", "m", "2"], "unknown parameter 'm'"), (["-p", "n", "two"], "parameter n must be int, got 'two'")]:
         command = [sys.executable, "-m", "papermill", "-k", "python3", "-l", "python", str(source), str(tmp_path / "out.ipynb")]
         run = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
