@@ -48,7 +48,7 @@ def ceiling(table: pd.DataFrame, printed: float, closed: float, at: float) -> al
         alt.Chart(levels).mark_rule(strokeDash=DASH).encode(y="y:Q"),
         alt.Chart(levels.assign(x=far)).mark_text(align="right", dy=-7).encode(x="x:Q", y="y:Q", text="words:N"),
         alt.Chart(pd.DataFrame({"x": [at]})).mark_rule(color=CATEGORY[1], opacity=1).encode(x="x:Q"),
-        alt.Chart(pd.DataFrame({"x": [at], "words": ["the paper's"]})).mark_text(align="left", dx=5, color=CATEGORY[1]).encode(
+        alt.Chart(pd.DataFrame({"x": [at], "words": ["the paper's"]})).mark_text(align="left", dx=5).encode(
             x="x:Q", y=alt.value(12), text="words:N"),
         title="The sparse exponent a against the ceiling of the search",
     )  # fmt: skip
