@@ -13,7 +13,7 @@ from nmm.data.generated.world import (
     N_NAMES,
     N_WORDS,
     PATCH,
-    PLACES,
+    PATTERNS,
     SHAPES,
     TEXTURES,
     World,
@@ -60,7 +60,7 @@ def test_tubelets_are_those_of_moving_pictures():
 
 
 def test_a_film_at_rest_is_its_picture():
-    scene = bytes([0, 1, 2, 3, 3, 7, 5, 100, 2, 4, 11, 127, 1, 0, 0, 0])
+    scene = bytes([0, 1, 2, 3, 3, 7, 5, 20, 2, 4, 11, 31, 1, 0, 0, 0])
     film = b"".join(scene[4 * column:4 * column + 4] + b"\0" for column in range(GRID))
     frames = video.frames(film)
     assert frames.shape == (FRAMES, 32, 32, 3) and all(np.array_equal(frame, picture(scene)) for frame in frames)
@@ -69,23 +69,23 @@ def test_a_film_at_rest_is_its_picture():
 def test_a_description_is_a_function_of_the_tubelets():
     """Nothing of it is uncertain: what stands in a column, and how it moves, is found in the pixels alone."""
     colour, shape, texture = (axis.ravel() for axis in np.meshgrid(range(len(COLOURS)), range(len(SHAPES)), range(TEXTURES), indexing="ij"))
-    objects = draw_objects(colour, shape, texture)
+    objects = draw_objects(*(np.repeat(axis[:, None], GRID, 1) for axis in (colour, shape, texture)))
     for document in first(40):
         frames = from_tubelets(video.render([document.segments[1].data]))
         expected = []
-        for column, place in enumerate(PLACES):
+        for column in range(GRID):
             strip = frames[:, :, column * PATCH:(column + 1) * PATCH]
             motions = [name for name, speed in MOTIONS.items()
                        if all(np.array_equal(strip[frame], np.roll(strip[0], 4 * speed * frame, axis=0)) for frame in range(FRAMES))]
             assert len(motions) == 1, motions
             rows = strip[0].reshape(GRID, -1)
             (row,) = np.flatnonzero(rows.any(1))
-            kind = ((objects - rows[row])**2).sum(1).argmin()
+            kind = ((objects[:, column] - rows[row])**2).sum(1).argmin()
             name = WORLD.kind_name[colour[kind], shape[kind], texture[kind]]
-            expected += [place, COLOURS[colour[kind]], SHAPES[shape[kind]], WORDS[27 + name], motions[0]]
+            expected += [COLOURS[colour[kind]], SHAPES[shape[kind]], PATTERNS[texture[kind]], WORDS[59 + name], motions[0]]
         said = document.segments[2].ids[:5 * GRID]
         assert [WORDS[i] for i in said] == expected
-    assert len(WORDS) == 512 + 21 + 6 and 27 + N_NAMES + N_WORDS == 512
+    assert len(WORDS) == 704 + 21 + 6 and 59 + N_NAMES + N_WORDS == 704
 
 
 def test_entropy_is_the_mean_surprise_of_the_words():
