@@ -13,6 +13,7 @@ from nmm import record as records
 from nmm.data.batches.loader import collate
 from nmm.data.corpus import store
 from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.generated.world import WORDS_PER_CAPTION
 from nmm.models import build
 from nmm.runs import load
 from nmm.runs.seeing import SEEN, share_of_chance
@@ -43,15 +44,21 @@ def measured(corpus, tiny, kind: str) -> tuple[dict[str, float], torch.Tensor, t
 
 def test_an_untrained_model_guesses(corpus, tiny):
     losses, *_ = measured(corpus, tiny, "caption")
-    assert set(losses) == {"special", "place", "colour", "shape", "name"}
-    assert all(abs(loss - math.log(512)) < 1.5 for loss in losses.values())
+    assert set(losses) == {"special", "colour", "shape", "pattern", "name", "word"}
+    assert all(abs(loss - math.log(704)) < 1.5 for loss in losses.values())
+
+
+def caption_loss(losses: dict[str, float]) -> float:
+    """Mean over the targets of a caption: four objects of four tokens each, ten words and the end."""
+    said = 4 * sum(losses[kind] for kind in ("colour", "shape", "pattern", "name"))
+    return (said + WORDS_PER_CAPTION * losses["word"] + losses["special"]) / 27
 
 
 def test_kinds_are_weighed_as_in_the_whole(corpus, tiny):
-    """Four objects of four tokens each and the end: the mean over all targets of a caption is the mean by kind."""
+    """The mean over all targets of a caption is the mean by kind."""
     losses, logits, labels = measured(corpus, tiny, "caption")
     whole = F.cross_entropy(logits, labels).item()
-    assert whole == pytest.approx((4 * sum(losses[kind] for kind in ("place", "colour", "shape", "name")) + losses["special"]) / 17, rel=1e-5)
+    assert whole == pytest.approx(caption_loss(losses), rel=1e-5)
 
 
 def test_a_kind_is_what_the_vocabulary_says(tmp_path, tiny):
@@ -85,11 +92,11 @@ def test_seeing_is_read_from_the_record(run, corpus, tmp_path):
     record = train(run, corpus)
     assert record.losses_by_token.keys() == record.losses.keys()
     by_kind = record.losses_by_token["caption"]
-    assert record.losses["caption"] == pytest.approx(
-        (4 * sum(by_kind[kind] for kind in ("place", "colour", "shape", "name")) + by_kind["special"]) / 17, rel=1e-5)
+    assert record.losses["caption"] == pytest.approx(caption_loss(by_kind), rel=1e-5)
     again = records.read(records.write(record, tmp_path))
     assert again == record
-    assert share_of_chance(again) == {"colour": by_kind["colour"] / math.log(8), "shape": by_kind["shape"] / math.log(12)}
+    assert share_of_chance(again) == {
+        "colour": by_kind["colour"] / math.log(8), "shape": by_kind["shape"] / math.log(12), "pattern": by_kind["pattern"] / math.log(32)}
     row = load(tmp_path).iloc[0]
     assert {kind: row[f"{kind}_of_chance"] for kind in SEEN} == share_of_chance(record)
     assert share_of_chance(replace(record, losses_by_token=None)) == {}
@@ -103,7 +110,7 @@ def test_bad_losses_by_token_are_refused(run, bad):
 
 @pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
 def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
-    """Colour and shape below 5 % of chance, 32 wide, with the rates that the study trains it with."""
+    """Colour, shape and pattern below 5 % of chance, 32 wide, with the rates that the study trains it with."""
     plan = replace(LAPTOP, widths=(32,), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
     (config,) = plan.grid(laptop_corpus).values()
     record = train(config, laptop_corpus)

@@ -2,14 +2,15 @@
 
 import math
 
-from nmm.data.generated.world import COLOURS, SHAPES
+from nmm.data.generated.world import COLOURS, PATTERNS, SHAPES
 from nmm.record import RunRecord
 
-SEEN = {"colour": len(COLOURS), "shape": len(SHAPES)}     # kind of token of the generated corpus -> how many there are to guess from
+# Kind of token of the generated corpus -> how many there are to guess from
+SEEN = {"colour": len(COLOURS), "shape": len(SHAPES), "pattern": len(PATTERNS)}
 
 
 def share_of_chance(record: RunRecord) -> dict[str, float]:
-    """Loss on colours and shapes against that of a uniform guess, ln n: about 0 where a model sees, about 1 where not.
+    """Loss on colours, shapes and patterns against that of a uniform guess, ln n: about 0 where a model sees, about 1 where not.
 
     Empty where the record has no losses by kind of token: of real data, or of a version that did not measure them.
     """
