@@ -5,9 +5,9 @@ from dataclasses import replace
 from nmm.studies.study import Study, register
 
 LAPTOP = register(Study(
-    name="laptop", widths=(24, 32, 48, 64, 80), budgets=(250_000, 500_000, 1_000_000, 2_000_000), seeds=(0, 1),
+    name="laptop", widths=(32, 48, 64, 80, 112), budgets=(500_000, 1_000_000, 2_000_000, 4_000_000),
 ))
 SMOKE = register(replace(
-    LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), seeds=(0,), warmup_tokens=4_000,
+    LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), warmup_tokens=4_000,
     validation_sequences=32,
 ))

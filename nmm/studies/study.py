@@ -30,7 +30,7 @@ class Arm:
 
     name: str                               # in tables and charts
     arch: str = "early"
-    lr: float = 0.01                        # peak at d = 32
+    lr: float = 0.02                        # peak at d = 32
     encoder_lr_scale: float = 1.0
     expert_lr_scale: float = 1.0
     objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
@@ -54,8 +54,8 @@ class Arm:
 class Study:
     """A grid of arms, mixtures, widths and token budgets, and how each run of it is trained.
 
-    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32. The warmup has one length for all
-    budgets, so that runs of one width share their course up to the cooldown.
+    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32; early fusion's is also the best of
+    three at d = 96. The warmup has one length for all budgets, so that runs of one width share their course up to the cooldown.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Study:
     rope_base: float = 100.0                # contexts are short: at 10,000 most angles hardly turn
     arms: tuple[Arm, ...] = (Arm(name="early fusion"),)
     mixtures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {MAIN_MIXTURE: MIXTURE})    # shares of tokens by name
-    warmup_tokens: int = 40_000
-    batch_sequences: int = 4
+    warmup_tokens: int = 160_000
+    batch_sequences: int = 8
     validation_sequences: int = 256
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out

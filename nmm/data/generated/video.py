@@ -39,7 +39,7 @@ LIMITS = {"row": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "texture": 
 WORDS = ("<|video|>", *MOTIONS)
 FIRST = generated_audio.FIRST + len(generated_audio.WORDS)      # id of the first of them
 TOKEN_KINDS = [(FIRST, "special"), (FIRST + 1, "motion")]
-OPENING, CLOSING = 6, 8         # words before and after
+OPENING, CLOSING = 6, 28        # words before and after: two documents fill a context
 LENGTH = OPENING + 1 + POSITIONS + 5 * GRID + CLOSING + 1
 TARGETS = LENGTH - 1 - POSITIONS        # the marker is one, the first word is not
 
