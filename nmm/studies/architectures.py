@@ -1,13 +1,13 @@
-"""Early, late and sparse fusion side by side, each with the rates that `tuning` found for it."""
+"""Early, late and sparse fusion side by side, each with rates of its own."""
 
 from dataclasses import replace
 
 from nmm.studies.laptop import LAPTOP
 from nmm.studies.study import Arm, register
 
-# Early fusion's rate is the best by mean and spread of seeds at two widths (runs/LOG.md). Those of the other arms are the highest at
-# which each was seen to learn colours, shapes and patterns within the laptop study's smallest budget (`nmm.runs.seeing`);
-# the records of `tuning` and `architectures` are of the corpus and the recipe before.
+# Early fusion's rate is the best by mean and spread of seeds at two widths (runs/LOG.md). Those of the other arms are the
+# highest at which each was seen to learn colours, shapes and patterns within the laptop study's smallest budget
+# (`nmm.runs.seeing`); the records of `tuning` and `architectures` are of the corpus and the recipe before.
 EARLY = Arm(name="early fusion")
 LATE = Arm(name="late fusion", arch="late", lr=0.01, settings={"vision_share": 1.0})
 SPARSE = Arm(name="mixture 8-top-1", arch="moe", lr=0.01, expert_lr_scale=0.25, settings={"n_experts": 8, "top_k": 1})

@@ -54,8 +54,8 @@ class Arm:
 class Study:
     """A grid of arms, mixtures, widths and token budgets, and how each run of it is trained.
 
-    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32; early fusion's is also the best of
-    three at d = 96. The warmup has one length for all budgets, so that runs of one width share their course up to the cooldown.
+    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32; early fusion's is the best of
+    three at d = 96 too. The warmup has one length for all budgets, so that runs of one width share their course up to the cooldown.
     """
 
     name: str
