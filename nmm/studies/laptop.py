@@ -9,5 +9,5 @@ LAPTOP = register(Study(
 ))
 SMOKE = register(replace(
     LAPTOP, name="smoke", widths=(24, 32, 48), budgets=(20_000, 40_000, 80_000), warmup_tokens=4_000,
-    validation_sequences=32,
+    batch_sequences=4, validation_sequences=32,
 ))
