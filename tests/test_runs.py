@@ -21,6 +21,7 @@ from nmm.data.generated.world import World
 from nmm.record import RecordError, RunRecord
 from nmm.runs import table as table_of
 from nmm.studies import find_study
+from nmm.studies.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -267,13 +268,18 @@ COMMITTED = [folder for folder in sorted((ROOT / "runs").rglob("*")) if folder.i
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: str(folder.relative_to(ROOT / "runs")))
 def test_records_of_the_first_schema_belong_where_their_study_says(folder):
-    """What the reader tells of arm and rules is what the study of today gives the run of that name."""
+    """What the reader tells of arm and rules is what a study of these settings gives the run of that name."""
     for path in records.paths(folder):
         config = records.read(path).config
         data, model = config.data, config.model
         shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim,
                                 audio_dim=model.audio_dim, video_dim=model.video_dim)
-        plan = replace(find_study(config.origin.study), max_epochs=data.max_epochs)
+        arm = next(arm for arm in ARCHITECTURES.arms if arm.name == config.origin.arm)
+        scales = {"encoder_lr_scale": config.optim.encoder_lr_scale, "expert_lr_scale": config.optim.expert_lr_scale}
+        plan = replace(
+            find_study(config.origin.study), arms=(replace(arm, lr=config.origin.rules["lr"], **scales),), seeds=(config.seed,),
+            max_epochs=data.max_epochs, batch_sequences=data.batch_sequences, warmup_tokens=config.optim.warmup_tokens,
+        )
         assert plan.grid(shape, widths=(model.d_model,), budgets=(config.tokens,))[config.id] == config
 
 

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -15,8 +16,8 @@ from nmm.data.corpus import store
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import WORDS_PER_CAPTION
 from nmm.models import build
-from nmm.runs import load
-from nmm.runs.seeing import SEEN, share_of_chance
+from nmm.runs import load, sees
+from nmm.runs.seeing import CHANCE, CORPUS_2, SEEN, share_of_chance
 from nmm.studies import MIXTURE
 from nmm.studies.architectures import ARCHITECTURES
 from nmm.studies.laptop import LAPTOP
@@ -100,6 +101,15 @@ def test_seeing_is_read_from_the_record(run, corpus, tmp_path):
     row = load(tmp_path).iloc[0]
     assert {kind: row[f"{kind}_of_chance"] for kind in SEEN} == share_of_chance(record)
     assert share_of_chance(replace(record, losses_by_token=None)) == {}
+
+
+def test_who_sees():
+    """Every kind below a twentieth of chance; of corpus 2 the caption loss; where nothing tells, missing."""
+    rows = [{"corpus": "0", "L_caption": 9.0, **dict.fromkeys(CHANCE, 0.04)}, {"corpus": "0", "L_caption": 0.1, **dict.fromkeys(CHANCE, 0.04)},
+            {"corpus": CORPUS_2, "L_caption": 0.39}, {"corpus": CORPUS_2, "L_caption": 0.41}, {"corpus": "0", "L_caption": 0.1}]
+    rows[1]["pattern_of_chance"] = 0.06
+    table = pd.DataFrame(rows, columns=["corpus", "L_caption", *CHANCE])
+    assert sees(table).tolist() == [True, False, True, False, pd.NA]
 
 
 @pytest.mark.parametrize("bad", [{"caption": {}}, {"caption": {"colour": math.nan}}, {"captions": {"colour": 1.0}}])

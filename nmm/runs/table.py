@@ -10,7 +10,7 @@ import pandas as pd
 from nmm.config import MODALITIES, TASKS
 from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
-from nmm.runs.seeing import SEEN, share_of_chance
+from nmm.runs.seeing import CHANCE, share_of_chance
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -35,8 +35,8 @@ def load(folder: str | Path) -> pd.DataFrame:
             those that pass an encoder; branched_at [tokens]
         C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
         L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
-        colour_of_chance, shape_of_chance: held-out caption loss on what stands in the image alone against that of a guess, NaN
-            where it was not measured; see `nmm.runs.seeing`
+        colour_of_chance, shape_of_chance, pattern_of_chance: held-out caption loss on what stands in the image alone against that
+            of a guess, NaN where it was not measured; see `nmm.runs.seeing`
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
         wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
         tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
@@ -84,7 +84,6 @@ GROUPS = {      # column -> group of nmm.config.model.Counts
 }
 LATE = ("d_vision",)
 SPARSE = ("n_experts", "top_k", "routing")
-CHANCE = {f"{kind}_of_chance": kind for kind in SEEN}      # column -> kind of token
 
 COLUMNS = [
     "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "status", "reason", *GROUPS,
