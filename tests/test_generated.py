@@ -10,6 +10,7 @@ from nmm.config import TASKS
 from nmm.data.batches.loader import IGNORE, collate
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.documents import Span, Text
+from nmm.data.generated import draws
 from nmm.data.generated import world as generated
 from nmm.data.generated.world import COLOURS, GRID, PATTERNS, SHAPES, TEXTURES, World, picture, render
 from nmm.studies import MIXTURE
@@ -48,8 +49,8 @@ def word_surprise(words: list[int], kind: tuple[int, ...] | None) -> float:
         said, order = WORLD._remark_tables
         total -= math.log(p[[int(said[WORLD.kind_name[kind], place]) for place in orders[order[kind]]].index(words[0])])
     for earlier, before, last, word in zip([0, 0, *words], [0, *words], words, words[1:], strict=False):
-        (bit,) = generated._bit(*(np.array([value]) for value in (earlier, before, last)), WORLD.seed)
-        total -= math.log(p[[int(successors[last, place]) for place in orders[order_of[before, last, bit]]].index(word)])
+        (chosen,) = draws.bit(*(np.array([value]) for value in (earlier, before, last)), generated.N_WORDS, WORLD.seed)
+        total -= math.log(p[[int(successors[last, place]) for place in orders[order_of[before, last, chosen]]].index(word)])
     return total
 
 
@@ -81,8 +82,8 @@ def test_which_order_words_have_is_as_good_as_drawn():
         for place in range(3):
             three = [np.full_like(words, value) for value in fixed]
             three.insert(place, words)
-            assert abs(generated._bit(*three, 0).mean() - 0.5) < 4 * 0.5 / len(words) ** 0.5
-    assert (generated._bit(words, words[::-1], words, 0) != generated._bit(words, words[::-1], words, 1)).any()
+            assert abs(draws.bit(*three, generated.N_WORDS, 0).mean() - 0.5) < 4 * 0.5 / len(words) ** 0.5
+    assert (draws.bit(words, words[::-1], words, generated.N_WORDS, 0) != draws.bit(words, words[::-1], words, generated.N_WORDS, 1)).any()
 
 
 def test_a_model_that_cannot_see_pays_much_more():

@@ -28,6 +28,7 @@ from scipy.linalg import hadamard
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nmm.data.documents import Document, Span, Text
+from nmm.data.generated.draws import bit, different, invented
 
 GRID = 4                    # patches along each side of an image
 PATCH = 8                   # pixels along each side of a patch
@@ -191,12 +192,6 @@ def stream(
             yield document
 
 
-def _words(rng: np.random.Generator, consonants: str, n: int) -> list[str]:
-    syllables = [c + v for c in consonants for v in "aeiou"]
-    pairs = rng.permutation(len(syllables) ** 2)[:n]
-    return [syllables[p // len(syllables)] + syllables[p % len(syllables)] for p in pairs]
-
-
 IDS = {         # how many ids each kind of token has
     "special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "pattern": len(PATTERNS), "name": N_NAMES,
     "word": N_WORDS,
@@ -206,23 +201,6 @@ IDS = {         # how many ids each kind of token has
 def token_kinds() -> list[tuple[int, str]]:
     """First id of each kind of token, in the order of `World.vocabulary`."""
     return list(zip(map(int, np.cumsum([0, *IDS.values()])), IDS, strict=False))
-
-
-def _draw_without_replacement(rng: np.random.Generator, p: np.ndarray, n: int) -> np.ndarray:
-    """Eight different words for each of n, more often frequent ones, (n, 8)."""
-    keys = rng.random((n, p.size)) ** (1 / p)           # the largest keys
-    return np.argsort(-keys, axis=1, kind="stable")[:, :SUCCESSORS]
-
-
-def _bit(earlier: np.ndarray, before: np.ndarray, last: np.ndarray, seed: int) -> np.ndarray:
-    """0 or 1 for each three words, as good as drawn: a table of all threes would have 59 million entries.
-
-    Source: the finaliser of SplitMix64 (Steele et al. 2014).
-    """
-    key = ((earlier * N_WORDS + before) * N_WORDS + last + (seed + 1) * N_WORDS**3).astype(np.uint64)
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((key ^ (key >> np.uint64(31))) & np.uint64(1)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -243,8 +221,8 @@ class World:
     def vocabulary(self) -> list[str]:
         """Token strings in the order of their ids; 704 of them. Places are said of audio only."""
         rng = np.random.default_rng((self.seed, 0))
-        names = [name.capitalize() for name in _words(rng, "bdgklmnprstvz", N_NAMES)]
-        return [PAD, END, IMAGE, *PLACES, *COLOURS, *SHAPES, *PATTERNS, *names, *_words(rng, "fhjwyqc", N_WORDS)]
+        names = [name.capitalize() for name in invented(rng, "bdgklmnprstvz", N_NAMES)]
+        return [PAD, END, IMAGE, *PLACES, *COLOURS, *SHAPES, *PATTERNS, *names, *invented(rng, "fhjwyqc", N_WORDS)]
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
@@ -271,7 +249,7 @@ class World:
         rng = np.random.default_rng((self.seed, 3))
         unigram = 1 / (np.arange(N_WORDS) + 3.0)
         unigram /= unigram.sum()
-        successors = _draw_without_replacement(rng, unigram, N_WORDS)
+        successors = different(rng, unigram, N_WORDS, SUCCESSORS)
         orders = np.argsort(rng.random((ORDERS, SUCCESSORS)), axis=1, kind="stable")
         return unigram, successors, rng.integers(0, ORDERS, (N_WORDS, N_WORDS, 2)), orders
 
@@ -279,13 +257,13 @@ class World:
     def _remark_tables(self) -> tuple[np.ndarray, np.ndarray]:
         """What may be said of an object: words of its name (name, 8), and the order of its kind (colour, shape, texture)."""
         rng = np.random.default_rng((self.seed, 7))
-        words = _draw_without_replacement(rng, self._word_tables[0], N_NAMES)
+        words = different(rng, self._word_tables[0], N_NAMES, SUCCESSORS)
         return words, rng.integers(0, ORDERS, self.kind_name.shape)
 
     def likely_words(self, earlier: np.ndarray, before: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The eight successors of words, the likeliest first, (n, 8); given the last three words (n,) each, without offset."""
         _, successors, order_of, orders = self._word_tables
-        first_or_second = _bit(earlier, before, last, self.seed)
+        first_or_second = bit(earlier, before, last, N_WORDS, self.seed)
         return np.take_along_axis(successors[last], orders[order_of[before, last, first_or_second]], axis=-1)
 
     def likely_remarks(self, colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
