@@ -10,7 +10,7 @@ def invented(rng: np.random.Generator, consonants: str, n: int) -> list[str]:
 
 
 def different(rng: np.random.Generator, p: np.ndarray, n: int, k: int) -> np.ndarray:
-    """For each of n, k different ones of a list, more often the probable: a weighted draw without replacement, (n, k)."""
+    """For each of n, k different ones of a list: a weighted draw without replacement, (n, k)."""
     keys = rng.random((n, p.size)) ** (1 / p)           # the largest keys
     return np.argsort(-keys, axis=1, kind="stable")[:, :k]
 

@@ -11,8 +11,8 @@ from nmm.data.generated.world import N_WORDS, World
 def surprisal(world: World, documents: Iterable[Document]) -> np.ndarray:
     """Mean of -ln p over the targets of each generated document, p being the generator's own probability.
 
-    What an image, a clip or a film shows has p = 1, and so have the token before it and the one at the end. Averaged over many
-    documents of a data type, this estimates `World.entropy` from the documents alone.
+    What an image, a clip or a film shows has p = 1, and so have the token before it and the one at the end. Averaged
+    over many documents of a data type, this estimates `World.entropy` from the documents alone.
 
     Args:
         world: the generator of the documents.
@@ -57,5 +57,7 @@ def _rank(likely: np.ndarray, words: np.ndarray, document: Document) -> np.ndarr
     """Place of each word among the eight likely ones."""
     found = likely == words[:, None]
     if not found.any(1).all():
-        raise ValueError(f"document {document.name} has a word that cannot stand where it does: is it of another world?")
+        raise ValueError(
+            f"document {document.name} has a word that cannot stand where it does: is it of another world?"
+        )
     return found.argmax(1)

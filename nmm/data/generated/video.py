@@ -1,11 +1,11 @@
 """Video of the generated corpus: objects that move, seen as tubelets, between words, and a caption that says what is
 seen.
 
-A film has four frames of 4 x 4 patches. As in images, an object of the world stands in each column at a random row. It rests,
-or moves along its column by half a patch or a whole one a frame, up or down, and comes in again on the other side. A tubelet is
-one patch over two frames; tubelets are read frames first, then column by column. A document is some words, the film, then
-colour, shape, pattern, name and motion of every object, then more words. What is seen has entropy zero, words have that of their
-successors.
+A film has four frames of 4 x 4 patches. As in images, an object of the world stands in each column at a random row. It
+rests, or moves along its column by half a patch or a whole one a frame, up or down, and comes in again on the other
+side. A tubelet is one patch over two frames; tubelets are read frames first, then column by column. A document is some
+words, the film, then colour, shape, pattern, name and motion of every object, then more words. What is seen has entropy
+zero, words have that of their successors.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,20 +1,20 @@
 """The embedded corpus: a seeded little world whose captions, stories and text have a known entropy.
 
-Four objects stand in an image of 4 x 4 patches, one in each column; an image of another resolution shows them in so many
-times more patches, one in each quarter of the columns. An object is a colour, a shape and a pattern; the three make its
-kind. Each of the 3,072 kinds has a name, drawn once from a fixed list, and words that may be said of it. Three data types:
+Four objects stand in an image of 4 x 4 patches, one in each column; an image of another resolution shows them in so
+many times more patches, one in each quarter of the columns. An object is a colour, a shape and a pattern; the three
+make its kind. Each of the 3,072 kinds has a name, drawn once from a fixed list, and words that may be said of it. Three
+data types:
 
 - caption: the image, then colour, shape, pattern and name of every object, then words;
 - interleaved: four times some words, an image, and what a caption says of its objects; then closing words;
-- text: words alone. A word's eight possible successors depend on the last word; their order of likelihood is one of two, which
-  depend on the last two words, and which of the two on the last three. The first word after an image is one of eight that
-  depend on the name of its last object, in an order of likelihood that depends on its kind.
+- text: words alone. A word's eight possible successors depend on the last word; their order of likelihood is one of
+  two, which depend on the last two words, and which of the two on the last three. The first word after an image is one
+  of eight that depend on the name of its last object, in an order of likelihood that depends on its kind.
 
-What is seen is easy: each attribute is read by one linear layer and is named, and the words for the object in a column stand as
-far from it in every column of every document. What is known is long-tailed: kinds and contexts of words are many independent
-facts of very unequal frequency, so that the loss keeps falling, smoothly, with model and data. What an image shows, and the
-names, have entropy zero; words have the exact entropy of their distribution. `World.entropy` gives the mean per target token:
-the floor under each data type's loss, above zero in all three.
+What is seen is easy: each attribute is read by one linear layer and is named, and the words for the object in a column
+stand as far from it in every column of every document. What is known, kinds and contexts of words, is many facts of
+very unequal frequency. What an image shows, and the names, have entropy zero; words have the exact entropy of their
+distribution. `World.entropy` gives the mean per target token: the floor under each data type's loss.
 Audio and video, off by default, are in `nmm.data.generated.audio` and `nmm.data.generated.video`.
 """
 
@@ -43,8 +43,9 @@ SHAPES = (
     "disc", "ring", "square", "frame", "cross", "saltire", "bar", "pole", "triangle", "wedge", "slash", "backslash",
 )
 PATTERNS = (
-    "plain", "striped", "barred", "checked", "dotted", "ribbed", "waved", "spotted", "lined", "crossed", "netted", "veined",
-    "banded", "flecked", "tiled", "woven", "carved", "fluted", "grained", "knitted", "laced", "mottled", "paved", "pleated",
+    "plain", "striped", "barred", "checked", "dotted", "ribbed", "waved", "spotted", "lined", "crossed", "netted",
+    "veined", "banded", "flecked", "tiled", "woven", "carved", "fluted", "grained", "knitted", "laced", "mottled",
+    "paved", "pleated",
     "quilted", "ringed", "scaled", "shaded", "speckled", "studded", "twilled", "cracked",
 )
 TEXTURES = len(PATTERNS)
@@ -67,9 +68,9 @@ LENGTHS = {                 # tokens of a document, the end of document included
 def _patch_parts() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Vectors of colours (8, P), shapes (12, P), textures (32, P) and columns (4, P) that add up to an object's patch.
 
-    Colour is the mean of each channel, shape a zero-mean pattern of brightness, texture a Walsh function between red and green,
-    the column a light between yellow and blue that falls on all that stands there: four orthogonal subspaces, so that one linear
-    layer can read each. The sum has unit mean square.
+    Colour is the mean of each channel, shape a zero-mean pattern of brightness, texture a Walsh function between red
+    and green, the column a light between yellow and blue that falls on all that stands there: four orthogonal
+    subspaces, so that one linear layer can read each. The sum has unit mean square.
     """
     y, x = (np.mgrid[:PATCH, :PATCH] - (PATCH - 1) / 2) / (PATCH / 2)
     r = np.hypot(x, y)
@@ -193,8 +194,8 @@ def stream(
 
 
 IDS = {         # how many ids each kind of token has
-    "special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "pattern": len(PATTERNS), "name": N_NAMES,
-    "word": N_WORDS,
+    "special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "pattern": len(PATTERNS),
+    "name": N_NAMES, "word": N_WORDS,
 }
 
 
@@ -255,13 +256,13 @@ class World:
 
     @cached_property
     def _remark_tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """What may be said of an object: words of its name (name, 8), and the order of its kind (colour, shape, texture)."""
+        """Words that may be said of a name (name, 8), and in which order of a kind (colour, shape, texture)."""
         rng = np.random.default_rng((self.seed, 7))
         words = different(rng, self._word_tables[0], N_NAMES, SUCCESSORS)
         return words, rng.integers(0, ORDERS, self.kind_name.shape)
 
     def likely_words(self, earlier: np.ndarray, before: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """The eight successors of words, the likeliest first, (n, 8); given the last three words (n,) each, without offset."""
+        """The eight successors of the last three words (n,) each, the likeliest first, (n, 8); without offset."""
         _, successors, order_of, orders = self._word_tables
         first_or_second = bit(earlier, before, last, N_WORDS, self.seed)
         return np.take_along_axis(successors[last], orders[order_of[before, last, first_or_second]], axis=-1)
@@ -270,7 +271,8 @@ class World:
         """The eight words that may be said of objects, the likeliest first, (..., 8); without offset."""
         words, order_of = self._remark_tables
         orders = self._word_tables[3]
-        return np.take_along_axis(words[self.kind_name[colour, shape, texture]], orders[order_of[colour, shape, texture]], axis=-1)
+        kind = colour, shape, texture
+        return np.take_along_axis(words[self.kind_name[kind]], orders[order_of[kind]], axis=-1)
 
     @cached_property
     def _successor_probability(self) -> np.ndarray:
@@ -286,13 +288,13 @@ class World:
     def entropy(self) -> dict[str, float]:
         """The lowest possible loss of each data type [nats per target token].
 
-        A target is a text token whose predecessor is in the same document. Only words are uncertain, and all as much as each
-        other, but for the first word of a document, which is no target.
+        A target is a text token whose predecessor is in the same document. Only words are uncertain, and all as much as
+        each other, but for the first word of a document, which is no target.
         """
         words = {"caption": WORDS_PER_CAPTION, "interleaved": WORDS_PER_STORY - 1, "text": WORDS_PER_TEXT - 1}
         targets = {
-            "caption": SAID * GRID + WORDS_PER_CAPTION + 1, "interleaved": WORDS_PER_STORY + SECTIONS * (SAID * GRID + 1),
-            "text": WORDS_PER_TEXT,
+            "caption": SAID * GRID + WORDS_PER_CAPTION + 1,
+            "interleaved": WORDS_PER_STORY + SECTIONS * (SAID * GRID + 1), "text": WORDS_PER_TEXT,
         }
         return {kind: self.word_entropy * words[kind] / targets[kind] for kind in words}
 
@@ -330,7 +332,7 @@ class World:
         yield from stream(makers[kind], tokens, (self.seed, 4, seed, list(makers).index(kind)))
 
     def _scenes(self, rng: np.random.Generator, n: int, first: int) -> tuple[list[Span], np.ndarray, np.ndarray]:
-        """Images first, first + 1, ..., each with cell, colour, shape and texture of its objects; what they show; a word to go on."""
+        """Images first, first + 1, ..., each of four objects; what they show; and a word to go on."""
         kinds = draw_kinds(self.kind_probability, rng, n)
         cell = rng.integers(0, GRID, (n, GRID))
         patches = np.array(self.grids)[np.arange(first, first + n) % len(self.grids)] ** 2
@@ -343,16 +345,17 @@ class World:
     def describe(self, colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
         """Token ids (n, 4, 4) that say colour, shape, pattern and name of four objects, given as (n, 4) each."""
         at = self._offsets
-        ids = [at["colour"] + colour, at["shape"] + shape, at["pattern"] + texture, at["name"] + self.kind_name[colour, shape, texture]]
+        name = self.kind_name[colour, shape, texture]
+        ids = [at["colour"] + colour, at["shape"] + shape, at["pattern"] + texture, at["name"] + name]
         return np.stack(ids, axis=-1)
 
-    def remark(self, rng: np.random.Generator, colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
-        """Id of a word about each object, (n,)."""
-        likely = self.likely_remarks(colour, shape, texture)
-        return self._offsets["word"] + np.take_along_axis(likely, self._ranks(rng, colour.shape)[:, None], axis=1)[:, 0]
+    def remark(self, rng: np.random.Generator, *kind: np.ndarray) -> np.ndarray:
+        """Id of a word about each object, (n,), given its colour, shape and texture."""
+        rank = self._ranks(rng, kind[0].shape)[:, None]
+        return self._offsets["word"] + np.take_along_axis(self.likely_remarks(*kind), rank, axis=1)[:, 0]
 
     def chains(self, rng: np.random.Generator, n: int, length: int, first: np.ndarray | None = None) -> np.ndarray:
-        """Word ids (n, length), each drawn by the three before; before the first stands word 0, for the order of the next two.
+        """Word ids (n, length), each drawn by the three before; word 0 stands before the first.
 
         Args:
             first: ids of the first words, (n,); None: drawn by their frequency.
@@ -370,13 +373,15 @@ class World:
 
     def _ranks(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """How likely the words drawn are, 0 for the likeliest of the eight."""
-        return np.searchsorted(np.cumsum(self._successor_probability), rng.random(shape), side="right").clip(max=SUCCESSORS - 1)
+        steps = np.cumsum(self._successor_probability)
+        return np.searchsorted(steps, rng.random(shape), side="right").clip(max=SUCCESSORS - 1)
 
     def _captions(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
         scenes, said, remark = self._scenes(rng, n, first)
         words = self.chains(rng, n, WORDS_PER_CAPTION, first=remark)
         for i in range(n):
-            yield Document(segments=(scenes[i], Text(ids=np.concatenate([said[i].reshape(-1), words[i]]))), name=f"caption-{first + i}")
+            ids = np.concatenate([said[i].reshape(-1), words[i]])
+            yield Document(segments=(scenes[i], Text(ids=ids)), name=f"caption-{first + i}")
 
     def _stories(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
         scenes, said, remark = self._scenes(rng, n * SECTIONS, first * SECTIONS)
