@@ -34,7 +34,9 @@ def test_recovers_sixty_surfaces_to_eight_digits():
 def test_reaches_the_best_known_minimum_on_chinchilla(chinchilla):
     fit = fit_parametric(*chinchilla)
     assert fit.objective == pytest.approx(1.0182740178006e-3, rel=1e-9)
-    assert (fit.starts.agree, fit.status) == (fit.starts.count, "ok")
+    assert fit.starts.agree == fit.starts.count
+    assert list(fit.outliers) == [0]  # one digitised run lies 5 % above the law, ten times the usual distance
+    assert (fit.status, len(fit.warnings)) == ("weak", 1)
     paper = fit_parametric(*chinchilla, starts="paper")
     assert paper.starts.count == 1764
     assert paper.objective == pytest.approx(fit.objective, rel=1e-12)
