@@ -81,6 +81,19 @@ def test_every_documented_column_is_there_():
     assert promised <= set(table_of.COLUMNS)
 
 
+def test_runs_of_one_trunk_have_one_label(record, tmp_path):
+    config = record.config
+    others = {
+        "budget": replace(config, tokens=2 * config.tokens), "seed": replace(config, seed=1), "size": replace(config, model=replace(config.model, d_model=2 * config.model.d_model)),
+        "design": replace(config, optim=replace(config.optim, clip=2.0)),
+    }
+    for one in (config, *others.values()):
+        records.write(replace(record, config=one), tmp_path)
+    labels = runs.load(tmp_path).set_index("run")["cluster"]
+    apart = {name for name, one in others.items() if labels[one.id] != labels[config.id]}
+    assert apart == {"seed", "size", "design"}, labels.to_dict()
+
+
 def test_missing_is_nan_and_never_zero(failed, record, tmp_path):
     records.write(failed, tmp_path)
     records.write(replace(record, entropy=None, losses={"caption": 1.0}), tmp_path)

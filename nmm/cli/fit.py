@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", default="", metavar="COLUMNS", help="columns that make groups, such as arch,mixture")
     parser.add_argument(
         "--cluster", metavar="COLUMNS",
-        help="columns that name what runs share, such as size,seed of a trunk; for run records design,size,seed by default, "
-        "none for tables",
+        help="columns that name what runs share, such as size,seed of a trunk; for run records their column cluster (design, size "
+        "and seed) by default, none for tables",
     )  # fmt: skip
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: 1000)")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (default: 0.95)")
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         table = read_table(args.runs)
     else:
         raise FileNotFoundError(f"no such file or folder: {args.runs}")
-    columns = args.cluster if args.cluster is not None else "design,size,seed" if args.runs.is_dir() else ""
+    columns = args.cluster if args.cluster is not None else "cluster" if args.runs.is_dir() else ""
     cluster = tuple(name for name in columns.split(",") if name)
     by = tuple(name for name in args.by.split(",") if name)
     missing = [name for name in by if name not in table.columns]

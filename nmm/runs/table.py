@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from nmm.config import MODALITIES, TASKS
+from nmm.config import MODALITIES, TASKS, content_hash
 from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 from nmm.runs.seeing import SEEN, share_of_chance
@@ -23,6 +23,8 @@ def load(folder: str | Path) -> pd.DataFrame:
         run, study, arm, arch, size, mixture, corpus: names and hashes [text]
         design: all settings but width, budget and seed, as JSON, see `nmm.runs.arms.one_design`; "{}" where none is recorded [text]
         seed
+        cluster: size, seed and a hash of the design: runs with one label branched off one trunk and share its luck, which `cluster=`
+            of a fit's intervals takes [text]
         status, reason: "finished", "failed", "corrupt" or "newer" [text]
         N: parameters of the decoder in the laws: active, embeddings included, norms and patch projection left out; N_v:
             those of the vision encoder, 0 without one [parameters]
@@ -87,7 +89,7 @@ SPARSE = ("n_experts", "top_k", "routing")
 CHANCE = {f"{kind}_of_chance": kind for kind in SEEN}      # column -> kind of token
 
 COLUMNS = [
-    "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "status", "reason", *GROUPS,
+    "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "cluster", "status", "reason", *GROUPS,
     "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
     "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
     "L", "L_caption", "L_interleaved", "L_text", *CHANCE, "E_true", "E_caption", "E_interleaved", "E_text",
@@ -113,7 +115,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     return {
         "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch, "size": model.size,
         "mixture": config.data.mixture, "corpus": config.data.corpus_id, "design": json.dumps(config.design, sort_keys=True), "seed": config.seed,
-        "status": record.status, "reason": record.reason,
+        "cluster": f"{model.size} seed {config.seed} of {content_hash(config.design)}", "status": record.status, "reason": record.reason,
         **{column: getattr(counts, group) for column, group in GROUPS.items()},
         "d_model": model.d_model, "n_layers": model.n_layers, "lr": optim.lr,
         "batch_tokens": config.data.batch_tokens, "max_epochs": config.data.max_epochs,
