@@ -11,6 +11,7 @@ COMMANDS = {
     "data": "prepare a corpus from real files, or look into one",
     "models": "list the model presets with their sizes",
     "sweep": "train the runs of a preset that are not finished yet",
+    "status": "what has become of the runs of a folder, also while they train",
     "fit": "fit a scaling law to a table of runs",
     "plan": "compute-optimal N, D and L for a budget",
     "book": "execute the chapters and render the site",

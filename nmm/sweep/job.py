@@ -8,7 +8,7 @@ import json
 import shutil
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nmm.data.corpus import store
 from nmm.data.files import write_json
 from nmm.provenance import code
 from nmm.sweep.locks import SCRATCH, lock
+from nmm.sweep.pulse import Pulse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +148,20 @@ def _train_one(
         execution.agreed(lambda: shutil.rmtree(scratch, ignore_errors=True))
         return Report("skipped" if record.status == "finished" else "failed", run.id, record.reason)
     report(Report("begun", run.id))
+    pulse = Pulse(run, scratch)
+
+    def progress(tokens: int) -> None:
+        pulse.count(tokens)
+        report(Report("progress", run.id, tokens=tokens))
+
     try:
-        record = train(
-            run, corpus, entropy=family.entropy, scratch=scratch, checkpoint_seconds=family.checkpoint_seconds,
-            branches={branch.tokens: family.scratch(branch) for branch in branches}, weights=family.weights,
-            save_weights=Path(family.save_weights) / f"{run.id}.safetensors" if family.save_weights else None,
-            progress=lambda tokens: report(Report("progress", run.id, tokens=tokens)),
-        )
+        with pulse if place.rank == 0 else nullcontext():
+            record = train(
+                run, corpus, entropy=family.entropy, scratch=scratch, checkpoint_seconds=family.checkpoint_seconds,
+                branches={branch.tokens: family.scratch(branch) for branch in branches}, weights=family.weights,
+                save_weights=Path(family.save_weights) / f"{run.id}.safetensors" if family.save_weights else None,
+                progress=progress,
+            )
     except OSError:
         raise
     except Exception as error:      # whatever it is: it is this run's, and others wait
