@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from nmm.cli import fit_other
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `fit`."""
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--starts", default="grid", help="grid (default) or paper, its 1764 starts")
     parser.add_argument("--budget", default="", metavar="FLOPS", help="budgets for the optimum, such as 1e21,1e22")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples (default: 0)")
+    fit_other.add_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file too")
 
 
@@ -48,21 +51,24 @@ def run(args: argparse.Namespace) -> int:
     if not missing:         # else `fit_table` says which
         one_design(table[table["status"] == "finished"] if args.runs.is_dir() else table, by)
     budgets = numbers(args.budget, "--budget")
-    fits, dropped = fit_table(
-        table, args.N, args.D, args.L, by, args.delta, args.loss, args.starts, args.bootstrap, args.seed, cluster
-    )
+    if args.law == "eq1":
+        fits, dropped = fit_table(
+            table, args.N, args.D, args.L, by, args.delta, args.loss, args.starts, args.bootstrap, args.seed, cluster
+        )
+    else:
+        fits, dropped = fit_other.fitted(args, table, by, cluster)
     if len(dropped):
         print(f"{len(dropped)} of {len(table)} rows left out:")
         for reason, count in dropped["reason"].value_counts().items():
             print(f"  {count:>5}  {reason}")
         print()
     for group in fits:
-        print(report(group, args.level, budgets))
+        print(report(group, args.level, budgets) if args.law == "eq1" else fit_other.report(group, args.level))
     if args.json is not None:
         left_out = [
             {"row": int(i) if isinstance(i, int) else str(i), "reason": r} for i, r in dropped["reason"].items()
         ]
-        record = {"source": args.runs.name, "fits": [g.record(args.level, budgets) for g in fits], "left_out": left_out}
+        record = {"source": args.runs.name, "fits": [g.record(args.level, *[budgets] * (args.law == "eq1")) for g in fits], "left_out": left_out}
         args.json.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
         print(f"written: {args.json}")
     return 0
