@@ -1,6 +1,7 @@
 """An executed chapter as a page shows it: prose as prose, and only the code that a reader wants to see."""
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from nmm.book.labels import figure_of, glued_values
 from nmm.book.readable import Readable
 
 LONG = 12  # lines; longer code is folded
+_WARNING = re.compile(r"\b\w+Warning: .*")
 
 
 def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
@@ -42,6 +44,18 @@ def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
             elif cell.source.count("\n") >= LONG and not {"hide-input", "remove-input", "parameters"} & set(tags):
                 tags.append("hide-input")
     return notebook
+
+
+def check_quiet(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Refuse an executed chapter on whose page a warning of Python would stand.
+
+    Raises:
+        ValueError: names the cell and the warning.
+    """
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stderr" and (warning := _WARNING.search(output.text)):
+                raise ValueError(f"{place_of(name, number, cell)} ends with a warning, which readers would see: {warning[0]}; mend what it names")
 
 
 def without_glue(source: str) -> str:

@@ -16,7 +16,7 @@ from nmm.book import citing
 from nmm.book.chapters import Chapter, read_chapters, read_notebook
 from nmm.book.execute import chapter_keys, describe_failure, stored
 from nmm.book.layout import DOWNLOADS, Layout
-from nmm.book.present import present, without_roles
+from nmm.book.present import check_quiet, present, without_roles
 from nmm.book.readable import Readable
 
 # marks in the front page: the table of chapters, and the contents that the sidebar and the numbers come from
@@ -83,6 +83,7 @@ def stage(chapters: Sequence[Chapter], layout: Layout, edition: str, source: Pat
     for chapter in chapters:
         name = chapter.path.name
         page, download = (read_notebook(layout.executed(edition) / name) for _ in range(2))
+        check_quiet(page, name)
         nbformat.write(present(page, name), source / name)
         nbformat.write(without_roles(download, readable, name), downloads / name)
     index = source / "index.md"

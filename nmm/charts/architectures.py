@@ -1,10 +1,9 @@
 """Charts that set architectures side by side. Tables are those of `nmm.runs.by_arm`, and of `nmm.laws.use.paired`."""
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import DASH, LOSS, Series, flop_axis, loss_axis, rule, tips
+from nmm.charts.parts import DASH, LOSS, Series, finite, flop_axis, loss_axis, rule, tips
 from nmm.laws.use.paired import percent
 
 
@@ -14,7 +13,7 @@ def losses(table: pd.DataFrame, column: str = "L", title: str = LOSS, marks: dic
     Args:
         table: runs with arm, size, seed, budget, C [FLOPs], and the loss.
         column, title: the loss.
-        marks: words -> a loss to hold the runs against, drawn as a dashed line.
+        marks: words -> a loss to hold the runs against, at most two, each drawn as a line with dashes of its own.
     """
     series = Series.of(table, "arm", columns=2)
     means = table.groupby(["arm", "size", "budget"], as_index=False, sort=False)[["C", column]].mean()
@@ -25,11 +24,10 @@ def losses(table: pd.DataFrame, column: str = "L", title: str = LOSS, marks: dic
             **place, tooltip=tips("arm", "size", "seed", budget=",d", C=".2e", **{column: ".3f"})),
     ]
     if marks:
-        lines = pd.DataFrame({"words": list(marks), "at": list(marks.values()), "C": table["C"].min()})
-        layers += [
-            alt.Chart(lines).mark_rule(strokeDash=DASH, opacity=0.9).encode(y="at:Q"),
-            alt.Chart(lines).mark_text(align="left", baseline="bottom", dy=-3, opacity=0.85).encode(x="C:Q", y="at:Q", text="words:N"),
-        ]
+        lines = pd.DataFrame({"words": list(marks), "at": list(marks.values())})
+        dashes = alt.Scale(domain=list(marks), range=[DASH, [1, 3]])
+        layers.append(alt.Chart(lines).mark_rule(opacity=0.9).encode(y="at:Q", strokeDash=alt.StrokeDash(
+            "words:N", title=None, scale=dashes, legend=alt.Legend(symbolType="stroke", symbolStrokeColor="currentColor", columns=1))))
     return alt.layer(*layers, title=f"{_subject(title)} against compute, by architecture")
 
 
@@ -63,7 +61,7 @@ def intervals(table: pd.DataFrame, title: str, colours: list[str]) -> alt.LayerC
     order, kinds = table["comparison"].drop_duplicates().tolist(), table["kind"].drop_duplicates().tolist()
     palette = [next((name for name in order if name.startswith(arm)), arm) for arm in colours]
     series = Series("comparison", palette, columns=1, shown=order)
-    base = alt.Chart(_finite(table)).encode(y=alt.Y("kind:N", sort=kinds, title=None), yOffset=alt.YOffset("comparison:N", sort=order))
+    base = alt.Chart(finite(table)).encode(y=alt.Y("kind:N", sort=kinds, title=None), yOffset=alt.YOffset("comparison:N", sort=order))
     return alt.layer(
         rule(x=0),
         series.on(base.mark_rule(strokeWidth=2), opacity=0.9, chooses=True).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
@@ -88,13 +86,8 @@ def tuning(table: pd.DataFrame) -> alt.FacetChart:
         facet=alt.Facet("arm:N", sort=arms, title=None), columns=2, title="Loss against the learning rate, by architecture")
 
 
-def _finite(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with ends that are infinite as missing, so that they are not drawn."""
-    return table.replace([np.inf, -np.inf], np.nan)
-
-
 def _in_percent(cells: pd.DataFrame) -> pd.DataFrame:
-    return _finite(cells.assign(**{name: percent(cells[name].to_numpy()) for name in ("value", "low", "high")}))
+    return finite(cells.assign(**{name: percent(cells[name].to_numpy()) for name in ("value", "low", "high")}))
 
 
 def _subject(title: str, capital: bool = True) -> str:

@@ -1,6 +1,7 @@
 """Charts of the audit: printed numbers beside what gives them."""
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from nmm.charts.parts import DASH, Series, log_axis, tips
@@ -24,7 +25,7 @@ def judged(table: pd.DataFrame) -> alt.FacetChart:
         base.mark_bar(height=7, opacity=0.25, color=GREY).encode(
             x=alt.X("low gap:Q", title="beside the closed form [%]", axis=alt.Axis(tickCount=4)), x2="high gap:Q", y=y),
         base.mark_rule(opacity=0.4).encode(x=alt.datum(0)),
-        Series("verdict", VERDICTS).points(base, size=80, chooses=True).encode(
+        Series("verdict", VERDICTS, columns=3).points(base, size=80, chooses=True).encode(
             x="printed gap:Q", y=y, tooltip=tips("row", "where", "quantity", "printed", "verdict", closed=".4f", low=".4f", high=".4f")),
     )  # fmt: skip
     return layers.properties(width=150, height=alt.Step(20)).facet(
@@ -62,15 +63,17 @@ def assumed(table: pd.DataFrame, printed: dict[str, float], plausible: tuple[flo
         printed: quantity -> the published value.
         plausible: ends of the ratios at which the row's own runs could hold the optimum.
     """
-    table = table.assign(printed=table["quantity"].map(printed), left=plausible[0], right=plausible[1])
+    once = ~table["quantity"].duplicated()      # a rule and a shade a panel: one a row would add up to another opacity
+    table = table.assign(printed=table["quantity"].map(printed).where(once), left=np.where(once, plausible[0], np.nan),
+                         right=np.where(once, plausible[1], np.nan))
     x = alt.X(**log_axis("ratio", "assumed D*/N* at 1e21 FLOPs"))
     base = alt.Chart(table)
     layers = alt.layer(
-        base.mark_rect(color=GREY, opacity=0.008).encode(x="left:Q", x2="right:Q"),
+        base.mark_rect(color=GREY, opacity=0.3).encode(x="left:Q", x2="right:Q"),
         base.mark_area(color=CATEGORY[0], opacity=0.45).encode(
             x=x, y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)), y2="high:Q",
             tooltip=tips(ratio=".3g", low=".3f", high=".3f")),
-        base.mark_rule(color=CATEGORY[1], strokeWidth=2, opacity=0.2).encode(y="printed:Q"),
+        base.mark_rule(color=CATEGORY[1], strokeWidth=2, opacity=1).encode(y="printed:Q"),
     )  # fmt: skip
     return layers.properties(width=235, height=220).facet(
         facet=alt.Facet("quantity:N", sort=None, title=None), columns=2, title="Late fusion: what the search gives for each assumed D*/N*"

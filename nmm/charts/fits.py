@@ -9,6 +9,7 @@ from nmm.charts.parts import (
     Series,
     as_law,
     diagonal,
+    finite,
     flop_axis,
     law_line,
     log_axis,
@@ -116,7 +117,7 @@ def contour(table: pd.DataFrame, fit: ParametricFit) -> alt.LayerChart:
 
 def exponent_rows(table: pd.DataFrame) -> alt.LayerChart:
     """Values with intervals, a row each: columns row, value, low, high, source; missing ends draw a point alone."""
-    table = table.assign(low=table["low"].replace([-np.inf], np.nan), high=table["high"].replace([np.inf], np.nan))
+    table = finite(table)
     y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220))
     series = Series.of(table, "source")
     return alt.layer(

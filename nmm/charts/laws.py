@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import DASH, LOSS, Series, as_law, flop_axis, law_line, log_axis, rule, tips
+from nmm.charts.parts import DASH, LOSS, Series, as_law, finite, flop_axis, law_line, log_axis, rule, tips
 
 
 def ends_of_starts(table: pd.DataFrame) -> alt.Chart:
@@ -43,7 +43,7 @@ def intervals_by_method(table: pd.DataFrame, truth: dict[str, float]) -> alt.Fac
         table: columns quantity, method, value, low, high.
         truth: quantity -> the value that the runs were made with.
     """
-    table = table.replace([np.inf, -np.inf], np.nan).assign(truth=table["quantity"].map(truth))
+    table = finite(table).assign(truth=table["quantity"].map(truth))
     y = alt.Y("method:N", sort=None, title=None)
     base = alt.Chart(table)
     colour = alt.Color("method:N", sort=None, legend=None)

@@ -104,15 +104,17 @@ def law_line(table: pd.DataFrame, inside: np.ndarray, by: Sequence[str] = ()) ->
     """The rows of a law's line, cut where it leaves the range of the runs that it was fitted to.
 
     Args:
-        table: the line's points in the order in which they are drawn.
+        table: the line's points in the order in which they are drawn; those of several lines may alternate.
         inside: (rows,) booleans, whether a point lies within the runs.
         by: columns that tell several lines apart.
     Returns:
         The table with `range` (`WITHIN` or `BEYOND`) and `piece`, the number of the uncut part; a part beyond the runs
         starts at the last point within them, so that the line has no gap.
     """
-    rows = table.reset_index(drop=True).assign(range=np.where(inside, WITHIN, BEYOND))
-    line = rows.groupby(list(by), sort=False).ngroup() if by else pd.Series(0, index=rows.index)
+    rows = table.assign(range=np.where(inside, WITHIN, BEYOND))
+    number = rows.groupby(list(by), sort=False).ngroup().to_numpy() if by else np.zeros(len(rows))
+    order = np.argsort(number, kind="stable")
+    rows, line = rows.iloc[order].reset_index(drop=True), pd.Series(number[order])
     cut = (rows["range"] != rows["range"].shift()) | (line != line.shift())
     rows["piece"] = cut.cumsum()
     joints = []
@@ -131,6 +133,11 @@ def as_law(chart: alt.Chart, width: float = 2.0) -> alt.Chart:
                                   legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=2)),
         strokeOpacity=alt.when(alt.datum.range == WITHIN).then(alt.value(1.0)).otherwise(alt.value(0.65)),
     )
+
+
+def finite(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of intervals (value, low, high) with ends that are infinite as missing, so that they are not drawn."""
+    return table.assign(**{name: table[name].where(np.isfinite(table[name])) for name in ("value", "low", "high")})
 
 
 def spread(low: float, high: float, points: int = 60, margin: float = 1.3) -> np.ndarray:

@@ -68,6 +68,19 @@ def test_a_chart_without_a_title_fails_the_build(book):
         site.build(book, EDITION)
 
 
+def test_a_warning_on_a_page_fails_the_build(book):
+    path = book.executed(EDITION) / "02_slope.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    text = "/home/me/ipykernel_1/2.py:4: FutureWarning: old behaviour\n  fit(x)\n"
+    notebook.cells[5].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text="3 of 4 runs\n"))
+    nbformat.write(notebook, path)
+    site.build(book, EDITION)
+    notebook.cells[5].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
+    nbformat.write(notebook, path)
+    with pytest.raises(ValueError, match=r"02_slope.ipynb, cell 6 .*a warning, which readers would see: FutureWarning: old behaviour; mend"):
+        site.build(book, EDITION)
+
+
 def test_a_failed_cell_fails_the_build_with_cell_and_error(book):
     path = book.executed(EDITION) / "02_slope.ipynb"
     notebook = nbformat.read(path, as_version=4)

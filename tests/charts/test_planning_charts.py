@@ -9,6 +9,7 @@ import vl_convert
 
 from nmm import charts
 from nmm.charts import auditing, planning
+from nmm.charts.parts import law_line
 from nmm.charts.theme import VEGA_LITE
 from nmm.laws.use.procedure import LEVEL_AT
 from nmm.laws.use.published import published_law
@@ -47,6 +48,20 @@ def test_a_law_is_dashed_where_its_runs_end():
     within = svg(planning.optimal_losses(table.assign(inside=True)))
     marks = [len(re.findall(r'<path aria-label="[^"]*beyond its runs[^"]*" role="graphics-symbol"', drawn)) for drawn in (both, within)]
     assert marks == [1, 0]
+
+
+def test_lines_whose_rows_alternate_are_drawn_whole():
+    rows = [{"quantity": name, "tokens_used": used, "ratio": used**0.01, "inside": used < 1e12}
+            for used in np.geomspace(1e10, 1e14, 9) for name in ("N", "D")]
+    lengths = law_line(pd.DataFrame(rows), np.array([row["inside"] for row in rows]), by=["quantity"]).groupby("piece").size()
+    assert lengths.tolist() == [4, 6, 4, 6], "4 points within and 5 beyond, and where they meet, twice"
+
+
+def test_a_panel_is_shaded_once_on_any_page():
+    rows = pd.DataFrame([{"ratio": ratio, "quantity": name, "low": 0.5, "high": 0.6} for name in ("a", "d") for ratio in (5.0, 20.0, 80.0)])
+    drawn = auditing.assumed(rows, {"a": 0.55, "d": 0.56}, (8.0, 40.0)).to_dict()
+    (data,) = drawn["datasets"].values()
+    assert [row["quantity"] for row in data if row["left"] is not None] == ["a", "d"]
 
 
 def test_the_audit_draws_every_row_and_every_verdict():
