@@ -24,6 +24,7 @@ LAYERS = (
     ("nmm.studies",),
     ("nmm.runs",),
     ("nmm.laws", "nmm.paper"),
+    ("nmm.atlas",),
     ("nmm.charts", "nmm.charts.tables"),
     ("nmm.book",),
     ("nmm.cli", "nmm.__main__"),

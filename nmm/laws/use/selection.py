@@ -54,6 +54,12 @@ class HoldOut:
         return self.inside < 0.5 * len(self.rows)
 
     @property
+    def record(self) -> dict:
+        """Everything as plain values, for JSON."""
+        return {"what": self.what, "runs": len(self.rows), "mean absolute error": float(np.mean(np.abs(self.errors))),
+                "mean error": float(np.mean(self.errors)), "inside": self.inside, "level": self.level, "failed": self.failed}
+
+    @property
     def words(self) -> str:
         """The finding as a clause."""
         mean = 100 * float(np.mean(np.abs(self.errors)))

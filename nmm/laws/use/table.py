@@ -65,11 +65,7 @@ class GroupFit:
             "outliers": [int(self.rows[k]) if isinstance(self.rows[k], (int, np.integer)) else str(self.rows[k]) for k in self.fit.outliers],
             "clusters": None if self.boot.noise.shared is None else int(self.boot.noise.shared.labels.max() + 1),
             "correlation in clusters": None if self.boot.noise.shared is None else self.boot.noise.shared.correlation,
-            "hold_outs": [
-                {"what": one.what, "runs": len(one.rows), "mean absolute error": float(np.mean(np.abs(one.errors))),
-                 "mean error": float(np.mean(one.errors)), "inside": one.inside, "level": one.level, "failed": one.failed}
-                for one in self.hold_outs
-            ],
+            "hold_outs": [one.record for one in self.hold_outs],
             "optimum": [
                 {k: _plain(v) for k, v in row.items()}
                 for row in self.optimum_table(budgets, level).to_dict("records")
