@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WHOLE = ("caption", "audio", "video")  # documents of these kinds are never cut
+MAX_TEXT = 16 << 20     # a longer text is passed over, best without being held in memory: its tokens would fill it [bytes]
 
 
 @dataclass(frozen=True, slots=True)

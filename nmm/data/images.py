@@ -17,6 +17,11 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 MIN_SIDE = 8               # smaller images are tracking pixels and spacers [pixels]
 MAX_PIXELS = 50_000_000    # larger images are refused before they are decoded [pixels]
 MAX_SIDE = 16_384          # [pixels]
+SPARE = 1 << 20            # what a file may hold beside its pixels, as a thumbnail or a colour profile [bytes]
+ORIENTATION = 0x0112       # EXIF's tag
+TURNS = {2: Pillow.Transpose.FLIP_LEFT_RIGHT, 3: Pillow.Transpose.ROTATE_180, 4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+         5: Pillow.Transpose.TRANSPOSE, 6: Pillow.Transpose.ROTATE_270, 7: Pillow.Transpose.TRANSVERSE,
+         8: Pillow.Transpose.ROTATE_90}     # as in pillow's ImageOps.exif_transpose
 SCALE = (0.4, 1.0)         # area of the crop against the image's (Shukor et al. 2025, App. A)
 RATIO = (3 / 4, 4 / 3)     # aspect ratio of the crop, as in torchvision's RandomResizedCrop
 FLIP = 0.5                 # probability of a horizontal flip (App. A)
@@ -36,7 +41,8 @@ def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]
     """Decode an image fully and give the bytes to store, their format and the original (width, height).
 
     RGB files of a fitting size are kept byte for byte. Others (CMYK, palette, 16-bit, alpha, animated: the first
-    frame; a short side above twice the model's largest image) are converted to RGB JPEG, so that reading never has to.
+    frame; turned by their EXIF orientation; more bytes than their pixels need; a short side above twice the model's
+    largest image) are converted to RGB JPEG, so that reading never has to.
 
     Raises:
         BadImage: empty, damaged, of an unknown format, too small or too large.
@@ -62,12 +68,16 @@ def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]
             raise BadImage(f"image below {MIN_SIDE} pixels a side")
         try:
             image.load()
-            plain = image.mode == "RGB" and not getattr(image, "is_animated", False)
+            turn = _turn(image)
+            plain = image.mode == "RGB" and not getattr(image, "is_animated", False) and turn is None
             name = image.format.lower()
             limit = 2 * geometry.sizes[-1]
-            if plain and min(size) <= limit:
+            if plain and min(size) <= limit and len(data) <= SPARE + 4 * size[0] * size[1]:
                 return data, name, size
             rgb = to_rgb(image)
+            if turn is not None:
+                rgb = rgb.transpose(turn)
+                size = rgb.size
         except BROKEN:
             raise BadImage("image is damaged") from None
     if min(size) > limit:
@@ -76,6 +86,14 @@ def check(data: bytes, geometry: Geometry) -> tuple[bytes, str, tuple[int, int]]
     out = io.BytesIO()
     rgb.save(out, "JPEG", quality=95)
     return out.getvalue(), "jpeg", size
+
+
+def _turn(image: Pillow.Image) -> Pillow.Transpose | None:
+    """How a picture is to be turned to be seen upright, as its EXIF data say; None where they say nothing readable."""
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION))
+    except BROKEN:
+        return None
 
 
 def to_rgb(image: Pillow.Image) -> Pillow.Image:

@@ -10,12 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from nmm.data.documents import Document, Span, Text
+from nmm.data.documents import MAX_TEXT, Document, Span, Text
 from nmm.data.geometry import Geometry
 from nmm.data.readers import BadShard, ImageRoot, files_of, read
 from nmm.data.readers.clean import clean
 from nmm.data.readers.detect import detect
-from nmm.data.readers.lines import MAX_LINE
 from nmm.data.readers.rejects import Rejects
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
 
@@ -58,7 +57,7 @@ def test_json_lines_plain_zstd_and_gzip(tmp_path, codec):
 
 def test_bad_lines_are_counted_and_their_neighbours_stay(tmp_path):
     lines = [json.dumps({"text": sentence(0)}), "not json", '{"text": null}', '{"text": 3}', "[1, 2]", '{"other": "x"}',
-             '{"text": "   "}', '{"text": "lone \\ud800 surrogate"}', "", '{"text": "' + "x" * (MAX_LINE + 10) + '"}',
+             '{"text": "   "}', '{"text": "lone \\ud800 surrogate"}', "", '{"text": "' + "x" * (MAX_TEXT + 10) + '"}',
              "[" * 100_000, json.dumps({"text": sentence(1)}), '{"text": "cut',
              json.dumps({"text": sentence(2)})]
     path = tmp_path / "a.jsonl"
@@ -271,7 +270,7 @@ def test_folders_are_read_by_content_and_sidecars_passed_over(tmp_path):
     pq.write_table(pa.table({"url": ["x"], "caption": ["y"]}), tmp_path / "00000.parquet")  # img2dataset's metadata
     (tmp_path / ".hidden").write_text("x")
     found, passed = files_of(tmp_path, "caption")
-    assert [f.name for f in found] == ["00000.tar"] and {f.name for f in passed} == {"00000.parquet", "00000_stats.json"}
+    assert [f.name for f in found] == ["00000.tar"] and {f.name for f in passed} == {"00000.parquet", "00000_stats.json", ".hidden"}
 
 
 def test_bad_paths_and_files_are_named(tmp_path):

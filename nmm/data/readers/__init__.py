@@ -2,21 +2,23 @@
 
 | kind | formats |
 |---|---|
-| caption | WebDataset tars as img2dataset writes them; parquet with image bytes and captions |
+| caption | WebDataset tars as img2dataset writes them, compressed or not; parquet with image bytes and captions |
 | interleaved | parquet with `images` and `texts`, lists of equal length, as OBELICS has them |
-| text | JSON lines, parquet or plain text; the first and the last also under zstd or gzip |
+| text | JSON lines, parquet or plain text; the first and the last also under zstd, gzip, xz, bzip2 or lz4 |
 
-A format is recognised by a file's content. A bad sample is counted and left out; a bad file is a `BadShard`.
+A format is recognised by a file's content. A bad sample is counted and left out; a bad file is a `BadShard`; a file that is
+not read is named.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nmm.data.documents import Document
-from nmm.data.readers.detect import BadShard, detect, files_of
+from nmm.data.readers.detect import BadShard, detect
 from nmm.data.readers.images import ImageRoot
 from nmm.data.readers.lines import read_jsonl, read_plain
 from nmm.data.readers.rejects import Rejects
+from nmm.data.readers.sources import files_of
 from nmm.data.readers.tables import read_caption_table, read_interleaved_table, read_text_table
 from nmm.data.readers.tars import read_caption_tar
 

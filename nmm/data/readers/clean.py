@@ -1,6 +1,6 @@
 """One check for every real document, whatever format it came from: valid text, whole images, nothing empty."""
 
-from nmm.data.documents import Document, Span, Text
+from nmm.data.documents import MAX_TEXT, Document, Span, Text
 from nmm.data.geometry import Geometry
 from nmm.data.images import BadImage, check
 from nmm.data.readers.rejects import Rejects
@@ -16,6 +16,9 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
     """
     segments: list[Text | Span] = []
     images = 0
+    if sum(len(segment.text) for segment in document.segments if isinstance(segment, Text)) > MAX_TEXT:
+        rejects.add(f"text above {MAX_TEXT >> 20} MB", document.name)
+        return None
     for segment in document.segments:
         if isinstance(segment, Text):
             text = segment.text.strip() if kind == "caption" else segment.text

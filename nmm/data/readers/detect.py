@@ -1,24 +1,20 @@
-"""Which files a path holds, and what format each is, by content."""
+"""What format a file is, by content; and its bytes, whatever it is compressed with."""
 
+import io
 import json
+import lzma
 import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 
-CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
+# first bytes -> what a file is compressed with; pyarrow reads all but xz
+CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4"}
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8", b"BM")
+LFS = b"version https://git-lfs.github.com/spec/"
+COMPRESSED = (".zst", ".zstd", ".gz", ".bz2", ".xz", ".lz4")
 HEAD = 1 << 16  # bytes looked at
-EXPECTED = {
-    "caption": ("tar", "parquet"),
-    "interleaved": ("parquet",),
-    "text": ("jsonl", "parquet", "plain"),
-}
-SAYS = {
-    "caption": "WebDataset tars (KEY.jpg with KEY.txt or KEY.json) or parquet with image bytes and captions",
-    "interleaved": "parquet with the columns `images` and `texts`",
-    "text": "JSON lines with `text` (plain, zstd or gzip), parquet with a column `text`, or plain UTF-8 text",
-}
+DAMAGED = (OSError, EOFError, lzma.LZMAError)    # what reading a damaged or cut compressed stream raises
 
 
 class BadShard(ValueError):
@@ -30,38 +26,51 @@ def bad_shard(path: Path, what: str, expected: str) -> BadShard:
     return BadShard(f"{path}: {what}; expected {expected}. Mend or remove this file")
 
 
+def ending(path: Path) -> str:
+    """The ending of a file's name, in small letters, that of its compression left out: `.tar` of `1.tar.gz`."""
+    endings = [each.lower() for each in path.suffixes]
+    if endings and endings[-1] in COMPRESSED:
+        endings.pop()
+    return endings[-1] if endings else ""
+
+
 def codec_of(path: Path) -> str | None:
-    """The compression of a file: zstd, gzip or None."""
+    """The compression of a file, a value of `CODECS`, or None."""
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(6)
     return next((codec for magic, codec in CODECS.items() if start.startswith(magic)), None)
 
 
-def open_stream(path: Path) -> pa.NativeFile:
+def open_stream(path: Path) -> pa.NativeFile | io.BufferedIOBase:
     """A file as a stream of its decompressed bytes, whatever its compression. Memory stays bounded."""
     codec = codec_of(path)
+    if codec == "xz":
+        return lzma.open(path)
     file = pa.OSFile(str(path), "rb")
     return pa.CompressedInputStream(file, codec) if codec else file
 
 
 def detect(path: Path) -> str:
-    """The format of a file: tar, parquet, jsonl, plain, image, empty or unknown."""
+    """The format of a file: tar, parquet, jsonl, plain, image, pointer (of git-lfs), empty or unknown."""
+    codec = codec_of(path)
     try:
         with open_stream(path) as stream:
             head = stream.read(HEAD)
-    except OSError as error:
-        if codec_of(path) is None:
+    except DAMAGED as error:
+        if codec is None:
             raise
-        raise bad_shard(path, f"damaged {codec_of(path)} stream ({error})", "a whole file") from None
+        raise bad_shard(path, f"damaged {codec} stream ({error})", "a whole file") from None
     if not head:
         return "empty"
+    if head.startswith(LFS):
+        return "pointer"
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(IMAGES):
         return "image"
     if _is_tar(head):
-        return "compressed tar" if codec_of(path) else "tar"
-    if ".jsonl" in path.suffixes or _is_json_lines(head):
+        return "tar"
+    if ending(path) == ".jsonl" or _is_json_lines(head):
         return "jsonl"
     return "plain" if _is_text(head) else "unknown"
 
@@ -100,53 +109,3 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
-    """The data files of a source, sorted by name, and those that were passed over.
-
-    Images, and whatever else lies beside the data (statistics, licences), are passed over. Where there are tars,
-    parquet files beside them are img2dataset's metadata.
-
-    Raises:
-        OSError: the path does not exist.
-        BadShard: the path is a file of another format.
-        ValueError: the folder has no data file of the kind.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: give a file or folder with {SAYS[kind]}")
-    if path.is_file():
-        found = detect(path)
-        if found not in EXPECTED[kind]:
-            raise bad_shard(path, f"is {_article(found)}", SAYS[kind])
-        return [path], []
-    files = sorted(p for p in path.rglob("*")
-                   if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
-    formats = {file: _format_in_folder(file) for file in files}
-    for wanted in _preference(kind):
-        chosen = [file for file in files if formats[file] in wanted]
-        if chosen:
-            return chosen, [file for file in files if formats[file] not in (*wanted, "image")]
-    raise ValueError(f"{path} has no data for a {kind} source among its {len(files)} files: expected {SAYS[kind]}")
-
-
-def _format_in_folder(path: Path) -> str:
-    # Names decide here only where a broken file would otherwise be passed over without a word.
-    found = detect(path)
-    suffix = "".join(path.suffixes[-2:])
-    for ending, meant in ((".tar", "tar"), (".parquet", "parquet"), (".jsonl", "jsonl")):
-        if ending in suffix and found in ("empty", "unknown"):
-            raise bad_shard(path, f"is {_article(found)}", f"a {meant} file")
-    return found
-
-
-def _preference(kind: str) -> list[tuple[str, ...]]:
-    if kind == "caption":
-        return [("tar",), ("parquet",)]
-    if kind == "text":
-        return [("jsonl", "parquet"), ("plain",)]
-    return [EXPECTED[kind]]
-
-
-def _article(found: str) -> str:
-    return {"empty": "empty", "unknown": "of an unknown format", "image": "an image", "plain": "plain text",
-            "jsonl": "JSON lines", "compressed tar": "a compressed tar (decompress it first)"}.get(
-                found, f"a {found} file")

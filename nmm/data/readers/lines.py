@@ -4,13 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from nmm.data.documents import Document, Text
-from nmm.data.readers.detect import bad_shard, open_stream
+from nmm.data.documents import MAX_TEXT, Document, Text
+from nmm.data.readers.detect import DAMAGED, bad_shard, open_stream
 from nmm.data.readers.images import ImageRoot
 from nmm.data.readers.rejects import Rejects
 
 BLOCK = 1 << 20
-MAX_LINE = 16 << 20      # a longer line is passed over without being held in memory [bytes]
 PLAIN_DOCUMENT = 1 << 16  # plain text is cut at line ends into documents of about this size [bytes]
 
 
@@ -19,7 +18,7 @@ def read_jsonl(path: Path, rejects: Rejects, images: ImageRoot | None = None) ->
     for number, line in _lines(path):
         name = f"{path.name}:line {number}"
         if line is None:
-            rejects.add(f"line above {MAX_LINE >> 20} MB", name)
+            rejects.add(f"line above {MAX_TEXT >> 20} MB", name)
             continue
         if not line.strip():
             continue
@@ -40,7 +39,7 @@ def read_plain(path: Path, rejects: Rejects, images: ImageRoot | None = None) ->
     held, size, first, last = [], 0, 1, 0
     for last, line in _lines(path):
         if line is None:
-            rejects.add(f"line above {MAX_LINE >> 20} MB", f"{path.name}:line {last}")
+            rejects.add(f"line above {MAX_TEXT >> 20} MB", f"{path.name}:line {last}")
             continue
         held.append(line)
         size += len(line) + 1
@@ -69,11 +68,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
             while block := stream.read(BLOCK):
                 *lines, rest = (rest + block).split(b"\n")
                 for line in lines:
-                    yield number, None if too_long or len(line) > MAX_LINE else line
+                    yield number, None if too_long or len(line) > MAX_TEXT else line
                     number, too_long = number + 1, False
-                if len(rest) > MAX_LINE:
+                if len(rest) > MAX_TEXT:
                     rest, too_long = b"", True
-    except OSError as error:
+    except DAMAGED as error:
         raise bad_shard(path, f"cannot be read to its end ({error})", "a whole file") from None
     if rest or too_long:
         yield number, None if too_long else rest

@@ -6,12 +6,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nmm.data.documents import Document, Span, Text
+from nmm.data.documents import MAX_TEXT, Document, Span, Text
 from nmm.data.readers.detect import bad_shard
-from nmm.data.readers.images import ImageRoot
+from nmm.data.readers.images import MAX_FILE, ImageRoot, too_large
 from nmm.data.readers.rejects import Rejects
 
-ROWS = 64  # rows held at once; a row may hold many images
+ROWS = 64           # rows held at once; a row may hold many images
+HELD = 256 << 20    # what they hold about, at most; and the images of a document [bytes]
+DICTIONARY = 2 << 20    # writers end a column's dictionary at 1 MB; a larger one is never laid out value by value [bytes]
+PACKED = 200        # a column of more than HELD that was packed by more than this is a bomb
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
 CAPTION_COLUMNS = ("caption", "text", "txt", "alt_text")
 
@@ -21,10 +24,11 @@ def read_text_table(path: Path, rejects: Rejects, images: ImageRoot | None = Non
     expected = "a column `text` of strings"
     for number, row in _rows(path, lambda schema: {"text": _choose(schema, ("text",), _is_string)}, expected):
         name = f"{path.name}:row {number}"
-        if row["text"] is None:
-            rejects.add("no `text` string", name)
+        text, reason = _text(row["text"])
+        if text is None:
+            rejects.add(reason or "no `text` string", name)
         else:
-            yield Document((Text(row["text"]),), name)
+            yield Document((Text(text),), name)
 
 
 def read_caption_table(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
@@ -40,13 +44,11 @@ def read_caption_table(path: Path, rejects: Rejects, images: ImageRoot | None = 
 
     for number, row in _rows(path, choose, expected):
         name = f"{path.name}:row {number}"
-        data = _bytes(row["image"])
-        if data is None:
-            rejects.add("no image", name)
-        elif row["caption"] is None:
-            rejects.add("no caption", name)
+        (data, reason), (caption, why) = _bytes(row["image"]), _text(row["caption"])
+        if data is None or caption is None:
+            rejects.add(reason or why or ("no image" if data is None else "no caption"), name)
         else:
-            yield Document((Span(data, "encoded"), Text(row["caption"])), name)
+            yield Document((Span(data, "encoded"), Text(caption)), name)
 
 
 def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
@@ -63,39 +65,85 @@ def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | Non
 
     for number, row in _rows(path, choose, expected):
         name = f"{path.name}:row {number}"
-        if row["images"] is None or row["texts"] is None or len(row["images"]) != len(row["texts"]):
+        images_, texts = (column.values for column in (row["images"], row["texts"]))
+        if images_ is None or texts is None or len(images_) != len(texts):
             rejects.add("images and texts differ in length", name)
             continue
-        if any(image is not None and text is not None for image, text in zip(row["images"], row["texts"])):
+        if any(image.is_valid and text.is_valid for image, text in zip(images_, texts)):
             rejects.add("image and text at one position", name)
             continue
         segments: list[Text | Span] = []
-        for image, text in zip(row["images"], row["texts"]):
-            if text is not None:
-                segments.append(Text(text))
-            elif image is not None:
-                data, reason = _resolve(image, images)
+        held = 0
+        for image, text in zip(images_, texts):
+            if text.is_valid:
+                found, reason = _text(text)
+                if found is None:
+                    rejects.add(reason, name)
+                    break
+                segments.append(Text(found))
+            elif image.is_valid:
+                data, reason = _resolve(image, images, HELD - held)
                 if data is None:
-                    rejects.add(reason, f"{name}: {image if isinstance(image, str) else 'bytes'}"[:200], "images")
+                    rejects.add(reason or "no image", f"{name}: {image.as_py() if _is_string(image.type) else 'bytes'}"[:200], "images")
                 else:
+                    held += len(data)
                     segments.append(Span(data, "encoded"))
-        yield Document(tuple(segments), name)
+        else:
+            yield Document(tuple(segments), name)
 
 
-def _resolve(image: str | bytes | dict, root: ImageRoot | None) -> tuple[bytes | None, str]:
-    if not isinstance(image, str):
-        data = _bytes(image)
-        return data, "" if data is not None else "no image"
+def has_images(path: Path) -> bool:
+    """Whether a parquet file has a column of images, as `read_caption_table` wants it.
+
+    Raises:
+        BadShard: the file is damaged.
+    """
+    try:
+        return _choose(pq.read_schema(path), IMAGE_COLUMNS, _is_image) is not None
+    except (pa.ArrowException, OSError) as error:
+        raise bad_shard(path, f"damaged parquet ({error})", "a whole file") from None
+
+
+def _resolve(image: pa.Scalar, root: ImageRoot | None, room: int) -> tuple[bytes | None, str]:
+    """An image's bytes, or None and the reason. At most `room` bytes are read."""
+    if not _is_string(image.type):
+        return _bytes(image, room)
     if root is None:
         return None, "image by name, but no image root given"
-    return root.read(image)
+    return root.read(_string(image), room)
 
 
-def _bytes(value: bytes | dict | None) -> bytes | None:
-    return value.get("bytes") if isinstance(value, dict) else value
+def _bytes(scalar: pa.Scalar, room: int = MAX_FILE) -> tuple[bytes | None, str]:
+    """Bytes, or the `bytes` of a struct; None without a reason where there are none."""
+    if pa.types.is_struct(scalar.type):
+        scalar = scalar["bytes"] if scalar.is_valid else pa.scalar(None, pa.binary())
+    scalar = _plain(scalar)
+    if not scalar.is_valid:
+        return None, ""
+    size = scalar.as_buffer().size
+    return (None, too_large(size, room)) if size > min(room, MAX_FILE) else (scalar.as_py(), "")
 
 
-def _rows(path: Path, choose, expected: str) -> Iterator[tuple[int, dict]]:
+def _text(scalar: pa.Scalar) -> tuple[str | None, str]:
+    """A string; None without a reason where there is none."""
+    scalar = _plain(scalar)
+    if not scalar.is_valid:
+        return None, ""
+    if scalar.as_buffer().size > MAX_TEXT:
+        return None, f"text above {MAX_TEXT >> 20} MB"
+    return _string(scalar), ""
+
+
+def _string(scalar: pa.Scalar) -> str:
+    """Its text; what is not UTF-8 becomes surrogates, which the cleaning then refuses."""
+    return _plain(scalar).as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
+
+
+def _plain(scalar: pa.Scalar) -> pa.Scalar:
+    return scalar.value if isinstance(scalar, pa.DictionaryScalar) else scalar
+
+
+def _rows(path: Path, choose, expected: str) -> Iterator[tuple[int, dict[str, pa.Scalar]]]:
     """Numbered rows from 0 as {role: value}; `choose` maps a schema to {role: column, or None when there is none}."""
     try:
         with pq.ParquetFile(path) as file:
@@ -103,24 +151,55 @@ def _rows(path: Path, choose, expected: str) -> Iterator[tuple[int, dict]]:
             if None in columns.values():
                 found = ", ".join(f"{field.name}: {field.type}" for field in file.schema_arrow)
                 raise bad_shard(path, f"has the columns ({found})", expected)
+            rows, shared = _fitting(path, file.metadata, set(columns.values()), expected)
+        with pq.ParquetFile(path, read_dictionary=shared) as file:
             number = 0
-            for batch in file.iter_batches(batch_size=ROWS, columns=list(columns.values())):
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns.values())):
                 values = {role: batch[column] for role, column in columns.items()}
                 for i in range(batch.num_rows):
-                    yield number, {role: _value(column[i]) for role, column in values.items()}
+                    yield number, {role: column[i] for role, column in values.items()}
                     number += 1
     except (pa.ArrowException, OSError) as error:
         raise bad_shard(path, f"damaged parquet ({error})", expected) from None
 
 
-def _value(scalar: pa.Scalar):
-    """A Python value; strings that are not UTF-8 become surrogates, which the cleaning then refuses."""
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        if pa.types.is_string(scalar.type) or pa.types.is_large_string(scalar.type):
-            return scalar.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
-        return [None if not item.is_valid else _value(item) for item in scalar]
+def _fitting(path: Path, metadata: pq.FileMetaData, columns: set[str], expected: str) -> tuple[int, list[str]]:
+    """How many rows are read at once, and which columns keep their dictionary, so that memory is bounded.
+
+    Raises:
+        BadShard: a column unpacks to far more than any data does.
+    """
+    most, shared = 0, set()
+    for group in range(metadata.num_row_groups):
+        size = 0
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            if column.path_in_schema.split(".")[0] in columns:
+                unpacked, packed = column.total_uncompressed_size, column.total_compressed_size
+                if unpacked > HELD and unpacked > PACKED * packed:
+                    raise bad_shard(path, f"unpacks from {packed:,} to {unpacked:,} bytes in {column.path_in_schema}", expected)
+                if column.has_dictionary_page and unpacked > DICTIONARY and _dictionary(path, column) > DICTIONARY:
+                    shared.add(column.path_in_schema)
+                size += unpacked
+        most = max(most, size)
+    return max(1, min(ROWS, ROWS * HELD // most if most else ROWS)), sorted(shared)
+
+
+def _dictionary(path: Path, column: pq.ColumnChunkMetaData) -> int:
+    """Size of a column's dictionary page [bytes]: the second number of the page's header, which pyarrow does not give.
+
+    Source: the Parquet format's `PageHeader` in Thrift's compact protocol: a byte for each field's type, then a varint.
+    """
+    with path.open("rb") as file:
+        file.seek(column.dictionary_page_offset)
+        header = file.read(16)
+    number, shift = 0, 0
+    for byte in header[3:]:     # after the first field, the page's type, which is one byte
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            break
+    return number >> 1      # zigzag
 
 
 def _choose(schema: pa.Schema, names: tuple[str, ...], fits) -> str | None:

@@ -1,39 +1,48 @@
 """Image-caption pairs in WebDataset tars, as img2dataset writes them: KEY.jpg|png|webp with KEY.txt or KEY.json."""
 
 import json
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from nmm.data.documents import Document, Span, Text
-from nmm.data.readers.detect import bad_shard
+from nmm.data.documents import MAX_TEXT, Document, Span, Text
+from nmm.data.readers.archives import MAX_MEMBER, members
 from nmm.data.readers.images import ImageRoot
 from nmm.data.readers.rejects import Rejects
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("txt", "json")
-MAX_MEMBER = 64 << 20  # larger members are passed over unread [bytes]
-EXPECTED = "a whole WebDataset tar"
+HELD = 64 << 20     # of a key's members, while it is not known whether their others will come [bytes]
+OTHER = "neither an image nor a caption"
+Sample = list[tuple[str, bytes | str]]      # extension and content of each member; a string says why it was refused
 
 
 def read_caption_tar(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
-    """One document per key: the image, then its caption (`txt`, else `caption` of `json`)."""
-    seen = set()
-    for key, members in _samples(path, rejects):
-        name = f"{path.name}:{key}"
-        if key in seen:
-            rejects.add("duplicate key", name)
-            continue
-        seen.add(key)
-        reason, document = _pair(members, name)
-        if document is None:
-            rejects.add(reason, name)
-        else:
-            yield document
+    """One document per key: the image, then its caption (`txt`, else `caption` of `json`).
+
+    A key may have dots, `IMG_1.v2.jpg` with `IMG_1.v2.txt`. Where only one of several names that share their part before
+    the first dot is a pair (`1.jpg` and `1.txt` beside `1.mask.png`), the others are members of another sort.
+    """
+    seen, paired = set(), None
+    for first, group in _groups(path, rejects):
+        pairs = [(key, *_pair(members, f"{path.name}:{key}")) for key, members in group.items()]
+        if any(document is not None for _, _, document in pairs):
+            paired = first
+        for key, reason, document in pairs:
+            name = f"{path.name}:{key}"
+            if key in seen:
+                rejects.add("duplicate key", name)
+                continue
+            seen.add(key)
+            if document is not None:
+                yield document
+            elif paired == first and reason in ("no image", "no caption"):
+                rejects.add(OTHER, name, "none")
+            else:
+                rejects.add(reason, name)
 
 
-def _pair(members: list[tuple[str, bytes | str]], name: str) -> tuple[str, Document | None]:
-    """A document, or the reason why there is none. A member's content is a string where it was refused, saying why."""
+def _pair(members: Sample, name: str) -> tuple[str, Document | None]:
+    """A document, or the reason why there is none."""
     refused = next((content for _, content in members if isinstance(content, str)), None)
     if refused:
         return refused, None
@@ -61,44 +70,42 @@ def _pair(members: list[tuple[str, bytes | str]], name: str) -> tuple[str, Docum
     return "", Document((Span(files[found[0]], found[0]), Text(caption)), name)
 
 
-def _samples(path: Path, rejects: Rejects) -> Iterator[tuple[str, list[tuple[str, bytes | str]]]]:
-    """Consecutive members of one key, as (extension, content)."""
-    key, members = None, []
-    for member_key, extension, content in _members(path, rejects):
-        if member_key != key and members:
-            yield key, members
-            members = []
-        key = member_key
-        members.append((extension, content))
-    if members:
-        yield key, members
+def _groups(path: Path, rejects: Rejects) -> Iterator[tuple[str, dict[str, Sample]]]:
+    """Members by key, of consecutive keys that share their part before the first dot: of them alone it is not known which
+    are samples. Where very many share it they come in several groups.
+    """
+    first, last, held, group = "", "", 0, {}
+    for start, key, extension, content in _members(path, rejects):
+        if group and (start != first or (held > HELD and key != last)):
+            yield first, group
+            group, held = {}, 0
+        first, last = start, key
+        members = group.setdefault(key, [])
+        again = any(extension == other for other, _ in members)
+        members.append((extension, b"" if again else content() if callable(content) else content))
+        held += len(members[-1][1])
+    if group:
+        yield first, group
 
 
-def _members(path: Path, rejects: Rejects) -> Iterator[tuple[str, str, bytes | str]]:
-    """Key, extension and content of each image and caption member; other members are passed over."""
-    try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            while (member := archive.next()) is not None:
-                archive.members = []  # tarfile keeps every header; a long archive would fill the memory
-                name = PurePosixPath(member.name)
-                stem, _, extension = name.name.partition(".")
-                extension = extension.lower()
-                if member.isdir() or extension not in IMAGES + TEXTS:
-                    continue
-                if name.is_absolute() or ".." in name.parts:
-                    content = "path outside the archive"
-                elif not member.isfile():
-                    content = "not a regular file"
-                elif member.size > MAX_MEMBER:
-                    content = f"file above {MAX_MEMBER >> 20} MB"
-                else:
-                    content = archive.extractfile(member).read()
-                    if len(content) != member.size:
-                        raise bad_shard(path, f"ends inside {member.name}", EXPECTED)
-                yield str(name.parent / stem), extension, content
-            # Every writer closes an archive with zero blocks; without them it was cut between two members.
-            file.seek(archive.offset)
-            if len(file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
-                raise bad_shard(path, "ends without the end-of-archive mark, so it was cut", EXPECTED)
-    except (tarfile.TarError, EOFError) as error:
-        raise bad_shard(path, f"damaged or cut ({error})", EXPECTED) from None
+def _members(path: Path, rejects: Rejects) -> Iterator[tuple[str, str, str, Callable[[], bytes] | str]]:
+    """Key up to its first dot, key, extension and what reads each image and caption; other members are counted."""
+    for member, read in members(path):
+        if member.isdir():
+            continue
+        name = PurePosixPath(member.name)
+        stem, _, extension = name.name.rpartition(".")
+        extension = extension.lower()
+        if extension not in IMAGES + TEXTS or name.name.startswith("."):
+            rejects.add(OTHER, f"{path.name}:{member.name}", "none")
+            continue
+        largest = MAX_MEMBER if extension in IMAGES else MAX_TEXT
+        if name.is_absolute() or ".." in name.parts:
+            found = "path outside the archive"
+        elif not member.isfile() or member.issparse():
+            found = "not a regular file"
+        elif member.size > largest:
+            found = f"file above {largest >> 20} MB"
+        else:
+            found = read
+        yield str(name.parent / stem.partition(".")[0]), str(name.parent / stem), extension, found
