@@ -8,7 +8,7 @@ from typing import Any
 from nmm.config import TASKS, content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.embedded import VERSION, embedded_corpus
-from nmm.data.corpus.prepare import prepare
+from nmm.data.corpus.prepare import CLEANING, prepare
 from nmm.data.generated import world as generated
 from nmm.studies.study import Study, find_study
 from nmm.sweep import Executor, Summary, sweep, write_jobs
@@ -62,7 +62,7 @@ def prepare_corpus(
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
         return embedded_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
     found = sources(data)
-    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), **REAL})}"
+    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **REAL})}"
     out = Path(corpus_dir or work / "corpora" / name)
     prepare(found, out, validation=study.validation_share, **REAL)
     return store.open(out)

@@ -20,6 +20,7 @@ from nmm.data.batches.loader import train_batches, validation_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus import store
 from nmm.data.corpus.prepare import parse_source, prepare
+from nmm.data.corpus.remembered import MEMORY
 from nmm.data.corpus.show import report_table, samples_html
 from nmm.data.geometry import Geometry
 from tests.data.conftest import caption_members, image_bytes, sentence, write_jsonl, write_tar
@@ -57,8 +58,8 @@ def prepared(files, tmp_path_factory) -> store.Corpus:
 
 
 def same_folders(one: Path, two: Path) -> bool:
-    """Equal names and bytes all the way down."""
-    names = [sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, two)]
+    """Equal names and bytes all the way down, but for times that are remembered."""
+    names = [sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and p.name != MEMORY) for root in (one, two)]
     assert names[0] == names[1]
     return not filecmp.cmpfiles(one, two, names[0], shallow=False)[1]
 
@@ -105,10 +106,11 @@ def test_every_document_is_there_once_and_splits_are_disjoint(prepared):
 
 def test_equal_documents_never_part(tmp_path):
     """Each text occurs three times, in different files and places; all three are on the same side."""
+    (tmp_path / "data").mkdir()
     for shard in range(3):
         order = np.random.default_rng(shard).permutation(40)
-        write_jsonl(tmp_path / f"{shard}.jsonl", [sentence(int(k), 10) for k in order])
-    prepare([("text", tmp_path)], tmp_path / "out", **SETTINGS)
+        write_jsonl(tmp_path / f"data/{shard}.jsonl", [sentence(int(k), 10) for k in order])
+    prepare([("text", tmp_path / "data")], tmp_path / "out", **SETTINGS)
     corpus = store.open(tmp_path / "out")
     joined = {split: "".join(texts_of(corpus, split, "text")) for split in store.SPLITS}
     for k in range(40):
@@ -128,7 +130,7 @@ def test_processes_change_nothing(prepared, files, tmp_path):
 
 
 def test_a_finished_corpus_is_left_alone(prepared, files):
-    before = {p: p.stat().st_mtime_ns for p in prepared.folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    before = {p: p.stat().st_mtime_ns for p in prepared.folder.rglob("*") if p.is_file() and p.name not in (".lock", MEMORY)}
     assert prepare(sources(files), prepared.folder, **SETTINGS) == prepared.report
     assert before == {p: p.stat().st_mtime_ns for p in before}
     with pytest.raises(ValueError, match="already holds a corpus made from other data or settings"):
@@ -238,7 +240,7 @@ def test_too_many_rejects_refuse_and_the_report_says_why(tmp_path):
 def test_a_caption_of_a_megabyte_is_rejected(tmp_path):
     members = [("long.jpg", image_bytes(0)), ("long.txt", b"word " * 200_000)]
     write_tar(tmp_path / "a.tar", caption_members(range(40)) + members)
-    report = prepare([("caption", tmp_path)], tmp_path / "out", **SETTINGS)
+    report = prepare([("caption", tmp_path / "a.tar")], tmp_path / "out", **SETTINGS)
     assert report["sources"]["caption"]["rejected"] == {"longer than the context": {"count": 1, "first": ["a.tar:long"]}}
 
 
@@ -268,7 +270,7 @@ def test_settings_and_sources_are_checked_before_any_work(files, tmp_path):
         ({"validation": 0}, "validation is 0"), ({"validation": 30}, "validation is 30"),
         ({"max_rejects": 2}, "max_rejects is 2"), ({"max_images": 0}, "max_images is 0"),
         ({"processes": 0}, "processes is 0"), ({"store_kind": "lmdb"}, "the store is 'lmdb'"),
-        ({"upload": "s3://bucket"}, "only mds can be uploaded"), ({"tokenizer": files / "x.json"}, "not both"), ({"vocab_size": 100}, "vocabulary size 100 is too small"),
+        ({"upload": "s3://bucket"}, "only mds can be uploaded"), ({"tokenizer": files / "x.json"}, "not both"), ({"vocab_size": 100}, "vocabulary size 100 is out of range"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(sources(files), tmp_path / "out", **{**SETTINGS, **changed})

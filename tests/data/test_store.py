@@ -153,7 +153,7 @@ def test_settings_that_cannot_work_are_refused(world, tmp_path):
     documents = {"text": ("text", [Document((Text(ids=np.arange(5)),), "d")])}
     for settings, message in (
         ({"image_size": 30}, "not a multiple of patch"), ({"context": 17}, "does not fit the context"),
-        ({"validation": 0}, "validation is 0"), ({"validation": 5}, "all 1 documents of source 'text' are validation"),
+        ({"validation": 0}, "validation is 0"), ({"validation": 5}, "source 'text' has no training documents among its 1"),
         ({"context": 40_000}, "context 40000 is out of range"),
     ):
         with pytest.raises(ValueError, match=message):

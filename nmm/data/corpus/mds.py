@@ -143,6 +143,30 @@ def fetch(url: str, target: Path, checksum: str | None = None) -> None:
         os.replace(part, target)
 
 
+def _is_name(name: object) -> bool:
+    """Whether a word from elsewhere names something in a folder, and nothing outside of it."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def _remote_hash(url: str, description: Path) -> str:
+    """The hash in a remote description, whose words become names of folders here.
+
+    Raises:
+        ValueError: it is none, or a name in the description leads out of the folder.
+    """
+    try:
+        plain = json.loads(description.read_text(encoding="utf-8"))
+        found, names = plain["hash"], list(plain["sources"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"{url}/corpus.json is no description of a corpus: check the address") from None
+    if not (isinstance(found, str) and found and set(found) <= set("0123456789abcdef")):
+        raise ValueError(f"{url}/corpus.json has the hash {found!r}, which is none: do not use this corpus")
+    for name in names:
+        if not _is_name(name) or name.startswith("."):
+            raise ValueError(f"{url}/corpus.json names the source {name!r}, which leads out of its folder: do not use this corpus")
+    return found
+
+
 def fetch_corpus(url: str, cache: str | Path | None) -> Path:
     """The local folder of a remote corpus, with its descriptions; shards follow when they are read."""
     root = Path(cache if cache is not None else CACHE).expanduser()
@@ -150,13 +174,28 @@ def fetch_corpus(url: str, cache: str | Path | None) -> Path:
     with tempfile.TemporaryDirectory(dir=root, prefix=".open-") as temporary:
         description = Path(temporary) / "corpus.json"
         fetch(f"{url.rstrip('/')}/corpus.json", description)
-        folder = root / json.loads(description.read_text(encoding="utf-8"))["hash"]
+        folder = root / _remote_hash(url, description)
         folder.mkdir(exist_ok=True)
         os.replace(description, folder / "corpus.json")
     for name in ("tokenizer.json", "report.json"):
         if not (folder / name).exists():
             fetch(f"{url.rstrip('/')}/{name}", folder / name)
     return folder
+
+
+def is_whole(folder: Path, rows: int) -> bool:
+    """Whether a local split has all its rows, in shards of the sizes and checksums that its index says."""
+    _library()
+    from streaming.base.hashing import get_hash
+
+    try:
+        split = MdsFolder(folder, None)
+        listed = [(folder / shard["raw_data"]["basename"], shard["raw_data"]) for shard in split.index]
+        return len(split.table) == rows == sum(shard["samples"] for shard in split.index) and all(
+            path.stat().st_size == raw["bytes"] and get_hash(CHECKSUM, path.read_bytes()) == raw["hashes"][CHECKSUM]
+            for path, raw in listed)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 class MdsFolder:
@@ -181,11 +220,12 @@ class MdsFolder:
         path = self.file("index.json")
         try:
             shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
-        except (ValueError, KeyError):
+            names = [shard["raw_data"]["basename"] for shard in shards]
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise ValueError(f"{path} is no MDS index: prepare the corpus again") from None
-        for shard in shards:
-            if os.path.basename(shard["raw_data"]["basename"]) != shard["raw_data"]["basename"]:
-                raise ValueError(f"{path} names a shard outside its folder: {shard['raw_data']['basename']!r}")
+        for name in names:
+            if not _is_name(name):
+                raise ValueError(f"{path} names a shard outside its folder: {name!r}")
         return shards
 
     @cached_property

@@ -48,8 +48,9 @@ class Encoded:
                 Encoded(self.tokens[at:], self.starts[k:] - at, self.lengths[k:], self.spans[k:]))
 
 
-def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_image: int | None) -> list[Encoded]:
+def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_image: int | None) -> list[Encoded | None]:
     """Token positions of documents: text as it is, a marker and zeros for each span, `<|endofdocument|>` at the end.
+    None for a document of whose text the tokenizer would lose a character.
 
     Args:
         patches_per_image: positions of a span that does not say how many it has; None: each must say so.
@@ -83,9 +84,9 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
                     raise ValueError(f"document {document.name}: token ids from {part.min()} to {part.max()}, but the "
                                      f"tokenizer has ids from 0 to {tokenizer.vocab_size - 1}")
             parts.append(part)
-            position += len(part)
+            position += len(part) if part is not None else 0
         parts.append(end)
-        result.append(
+        result.append(None if any(part is None for part in parts) else
             Encoded(np.concatenate(parts), np.array(starts, np.int64), np.array(lengths, np.int64), tuple(spans))
         )
     return result

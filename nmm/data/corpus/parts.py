@@ -5,7 +5,7 @@ import multiprocessing.connection
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ class Part:
     tokenizer: Path
     shape: Shape
     max_images: int
+    apart: Mapping[bytes, str]      # see `write_part`
 
 
 _counter = None  # documents read by all workers, for the progress bar
@@ -85,7 +86,7 @@ def _make_part(part: Part) -> dict:
     for left in part.folder.parent.glob(f"{part.folder.name}.partial-*"):
         shutil.rmtree(left)
     tokenizer = _tokenizer(part.tokenizer, part.tokenizer.stat().st_mtime_ns)
-    return write_part(documents, part.kind, part.folder, tokenizer, part.shape, rejects)
+    return write_part(documents, part.kind, part.folder, tokenizer, part.shape, rejects, part.apart)
 
 
 def make(parts: list[Part], processes: int, progress: bool) -> list[dict]:

@@ -5,15 +5,16 @@ from pathlib import Path
 from nmm.data.corpus.packing import better_context
 from nmm.data.corpus.shape import Shape
 from nmm.data.corpus.store import SPLITS
-from nmm.data.readers.rejects import Rejects
+from nmm.data.readers.rejects import FIRST, Rejects
 
 MAX_WASTE = 0.05    # above this share of empty positions the report says what to change
 
 
-def source_report(source: dict, shape: Shape, rejects: Rejects, lengths: list[int]) -> dict:
+def source_report(source: dict, shape: Shape, rejects: Rejects, lengths: list[int], unread: list[str]) -> dict:
     """The report of one source: counts of both splits together, waste and compression, and what was rejected.
 
-    `lengths` are the positions of each document that is packed whole (captions), sorted.
+    `lengths` are the positions of each document that is packed whole (captions), sorted; `unread` the names of files that
+    were not read.
     """
     total = {count: sum(source[split][count] for split in SPLITS) for count in shape.counts}
     others = [modality for modality in shape.geometry.modalities[1:] if total[f"{modality}_spans"]]
@@ -39,6 +40,7 @@ def source_report(source: dict, shape: Shape, rejects: Rejects, lengths: list[in
         "tokens_per_image": _ratio(total["image_tokens"], total["images"]),
         "validation_documents": source["validation"]["documents"],
         "validation_sequences": source["validation"]["sequences"],
+        "files_not_read": {"count": len(unread), "first": unread[:FIRST]},
         "rejected": rejects.reasons,
         "rejected_share": {"documents": rejects.documents / seen if seen else 0.0,
                            "images": _ratio(rejects.images, total["images"] + rejects.images) or 0.0},
@@ -76,7 +78,7 @@ def accept(name: str, report: dict, out: Path, max_rejects: float) -> None:
             )
     if not report["documents"]:
         raise ValueError(f"source {name!r} has no documents" + (f" left ({reasons})" if reasons else ""))
-    if not report["validation_documents"]:
-        raise ValueError(f"source {name!r} has no validation documents among {report['documents']}: raise --validation")
-    if report["validation_documents"] == report["documents"]:
-        raise ValueError(f"all {report['documents']} documents of source {name!r} are validation: lower --validation")
+    for split, left in (("validation", report["validation_documents"]), ("training", report["documents"] - report["validation_documents"])):
+        if not left:
+            raise ValueError(f"source {name!r} has no {split} documents among its {report['documents']}: it needs two good documents "
+                             "that differ, one to hold out and one to train on")

@@ -46,6 +46,8 @@ def report_table(report: dict) -> str:
         for reason, entry in source["rejected"].items():
             lines.append(f"{name}: {entry['count']:,} x {reason}: {', '.join(entry['first'])}")
         lines += [f"{name}: {note}" for note in source.get("notes", ())]
+        if (unread := source.get("files_not_read", {"count": 0}))["count"]:
+            lines.append(f"{name}: {unread['count']:,} files that were not read: {', '.join(unread['first'])}")
     return "\n".join(lines)
 
 

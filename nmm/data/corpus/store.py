@@ -19,10 +19,14 @@ from nmm.data.corpus.sequence import Sequence
 from nmm.data.corpus.tokenizer import Tokenizer
 from nmm.data.geometry import Geometry
 
-__all__ = ["SPLITS", "Corpus", "Sequence", "Source", "Split", "Writer", "open"]
+__all__ = ["SPLITS", "Corpus", "NewerCorpus", "Sequence", "Source", "Split", "Writer", "open"]
 
 SPLITS = ("train", "validation")
 FORMAT_VERSION = 1
+
+
+class NewerCorpus(ValueError):
+    """A corpus of a format that a later version of nmm writes: it is not damaged, and not to be replaced."""
 
 
 class Rows(Protocol):
@@ -156,9 +160,13 @@ def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
         raise ValueError(f"{folder} is not a prepared corpus (no corpus.json): {state}")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): prepare the corpus again") from None
-    if description.get("format") != FORMAT_VERSION:
-        raise ValueError(f"{path} has format {description.get('format')!r}, this version reads {FORMAT_VERSION}: "
-                         "prepare the corpus again")
-    return Corpus(folder, description, url)
+        written = description["format"]
+        if isinstance(written, int) and written > FORMAT_VERSION:
+            raise NewerCorpus(f"{path} has format {written}, and this version of nmm reads {FORMAT_VERSION}: update nmm")
+        if written != FORMAT_VERSION:
+            raise ValueError(f"its format is {written!r}, this version reads {FORMAT_VERSION}")
+        return Corpus(folder, description, url)
+    except NewerCorpus:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error or type(error).__name__}): prepare the corpus again") from None

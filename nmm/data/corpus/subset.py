@@ -10,6 +10,7 @@ from nmm.config import content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.parts import good_documents
 from nmm.data.corpus.prepare import PART_BYTES, Recipe, parse_source
+from nmm.data.corpus.remembered import MEMORY
 from nmm.data.corpus.shape import Shape
 from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document
@@ -45,12 +46,13 @@ def subset(
         sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
         image_root=Path(image_root) if image_root is not None else None, shape=shape, vocab_size=corpus.vocab_size,
         tokenizer=corpus.tokenizer, max_images=max_images, max_rejects=1.0, part_bytes=PART_BYTES,
+        memory=Path(out) / MEMORY,
     )
     documents = {name: (kind, _kept(recipe, name, share)) for name, kind in recipe.kinds.items()}
     return write_corpus(
         documents, out, corpus.tokenizer, context=corpus.context, image_size=corpus.geometry.image_size,
         patch=corpus.patch,
-        validation=held_out, identity=content_hash({"part of": recipe.identity, "share": share}),
+        validation=held_out, identity=content_hash({"part of": recipe.identity, "share": share}), apart=recipe.apart,
     )
 
 
@@ -87,5 +89,5 @@ def _kept(recipe: Recipe, name: str, share: float) -> Iterator[Document]:
     ):
         # the first half of the digest decides what is held out, the second what is kept
         drawn = int.from_bytes(document.digest()[8:16], "big")
-        if recipe.shape.split_of(document, 0) == "validation" or drawn < share * 2.0**64:
+        if recipe.split_of(name, document) == "validation" or drawn < share * 2.0**64:
             yield document

@@ -1,6 +1,7 @@
 """The tokenizer of a corpus: any `tokenizer.json`, or a byte-level BPE trained on the corpus's own text."""
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,9 @@ MARKERS = {entry.name: f"<|{entry.name}|>" for entry in INPUTS}     # before the
 IMAGE = MARKERS["image"]
 SPECIAL = (END, IMAGE, PAD)
 MIN_VOCABULARY = 256 + len(SPECIAL)
+MAX_VOCABULARY = 1 << 20    # larger than any tokenizer in use; a table with a row for each id must fit into memory
+# letters of all planes, which no vocabulary lists all of: a tokenizer that has ids for them has some for any text
+LETTERS = [letter for number in range(33, 0x32000, 53) if unicodedata.category(letter := chr(number))[0] in "LNPS"]
 
 
 class Tokenizer:
@@ -31,10 +35,13 @@ class Tokenizer:
         inner.no_truncation()
         inner.no_padding()
         self.inner = inner
+        self._known: set[str] = set()       # characters that have ids
         self.end = inner.token_to_id(END)
         self.markers = {modality: inner.token_to_id(token) for modality, token in MARKERS.items()}
         self.pad = inner.token_to_id(PAD)
         self.vocab_size = max(inner.get_vocab(with_added_tokens=True).values()) + 1
+        if self.vocab_size > MAX_VOCABULARY:
+            raise ValueError(f"the tokenizer has ids up to {self.vocab_size - 1}: at most {MAX_VOCABULARY - 1} make a model")
 
     def marker(self, modality: str) -> int:
         """The id of the token before a span of a modality.
@@ -56,24 +63,21 @@ class Tokenizer:
             OSError: the file cannot be read.
             ValueError: it is not a tokenizer.
         """
-        text = Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
         try:
-            inner = tokenizers.Tokenizer.from_str(text)
+            return cls(tokenizers.Tokenizer.from_str(data.decode("utf-8")))
         except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
             raise ValueError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
-        return cls(inner)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
         """Byte-level BPE with a vocabulary of at most `vocab_size`, the special tokens included.
 
         Raises:
-            ValueError: `vocab_size` cannot hold the 256 bytes and the special tokens.
+            ValueError: `vocab_size` cannot hold the 256 bytes and the special tokens, or is beyond all use.
         Source: Sennrich et al. 2016 (BPE), Radford et al. 2019 (on bytes), as the `tokenizers` library has them.
         """
-        if vocab_size < MIN_VOCABULARY:
-            raise ValueError(f"vocabulary size {vocab_size} is too small: at least {MIN_VOCABULARY} (256 bytes and "
-                             f"{len(SPECIAL)} special tokens)")
+        check_size(vocab_size)
         inner = tokenizers.Tokenizer(models.BPE())
         inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         inner.decoder = decoders.ByteLevel()
@@ -84,9 +88,32 @@ class Tokenizer:
         inner.train_from_iterator(texts, trainer)
         return cls(inner)
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, int32 (T,), without any token added."""
-        return [np.array(item.ids, np.int32) for item in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray | None]:
+        """Token ids of each text, int32 (T,), without any token added; None for a text of which a character would be lost.
+
+        Raises:
+            ValueError: the tokenizer cannot encode a text.
+        """
+        known = [self._is_complete or self._knows(set(text)) for text in texts]
+        return [ids if whole else None for ids, whole in zip(self._encode(texts), known)]
+
+    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        try:
+            return [np.array(item.ids, np.int32) for item in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+        except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
+            raise ValueError(f"the tokenizer cannot encode some text ({error}): take one with an unknown token or on bytes") from None
+
+    def _knows(self, characters: set[str]) -> bool:
+        """Whether each of these, but for spaces and what has no shape, has an id."""
+        new = [each for each in characters - self._known if unicodedata.category(each)[0] not in "ZC"]
+        found = {each for each, ids in zip(new, self._encode(new)) if len(ids)}
+        self._known |= found
+        return len(found) == len(new)
+
+    @cached_property
+    def _is_complete(self) -> bool:
+        """Whether every letter has an id of its own, of its bytes, or of the unknown token."""
+        return all(map(len, self._encode(LETTERS)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens spelled out."""
@@ -108,3 +135,10 @@ class Tokenizer:
         for token, number in self.inner.get_vocab(with_added_tokens=True).items():
             sizes[number] = len(token.encode()) + 1
         return sizes
+
+
+def check_size(vocab_size: int) -> None:
+    """Refuse a vocabulary that does not hold the bytes, or is beyond all use."""
+    if not MIN_VOCABULARY <= vocab_size <= MAX_VOCABULARY:
+        raise ValueError(f"vocabulary size {vocab_size} is out of range: at least {MIN_VOCABULARY} (256 bytes and {len(SPECIAL)} "
+                         f"special tokens), at most {MAX_VOCABULARY:,}")

@@ -4,19 +4,19 @@ A part is a deterministic share of a source's documents. It is written into OUT/
 whole; when all parts are there, their shards are numbered through and `corpus.json` is written last.
 """
 
-import fcntl
 import hashlib
-import itertools
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceABC
-from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from nmm.config import KINDS
+from nmm.data.corpus.beginning import PARTS, begin, locked
 from nmm.data.corpus.formats import known
 from nmm.data.corpus.packing import Encoded, encode, packer
 from nmm.data.corpus.report import accept, source_report
@@ -31,11 +31,15 @@ from nmm.data.geometry import Geometry
 from nmm.data.readers.rejects import Rejects
 
 BATCH = 256         # documents tokenised in one call
+BATCH_BYTES = 16 << 20      # and text and images of them, at most but for the last document [bytes]
 
 
 def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer: Tokenizer, shape: Shape,
-               rejects: Rejects) -> dict:
-    """Encode, split and pack documents into shards under `folder`; gives and writes the part's counts."""
+               rejects: Rejects, apart: Mapping[bytes, str] = MappingProxyType({})) -> dict:
+    """Encode, split and pack documents into shards under `folder`; gives and writes the part's counts.
+
+    `apart` is the split of documents, by digest, that are not where their hash would put them.
+    """
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     writers = {split: Writer(partial / split, shape.context) for split in SPLITS}
     packers = {split: packer(kind, shape.context) for split in SPLITS}
@@ -49,10 +53,14 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
     number = 0
     same_size = shape.geometry.patches_per_image if len(shape.geometry.sizes) == 1 else None
     lengths = Counter()  # positions of a whole document -> how many there are
-    for batch in _batches(documents, BATCH):
+    for batch in _batches(documents):
         for document, encoded in zip(batch, encode(batch, tokenizer, same_size)):
-            split = shape.split_of(document, number)
+            split = apart.get(document.digest()) if apart else None
+            split = split or shape.split_of(document, number)
             number += 1
+            if encoded is None:
+                rejects.add("characters that the tokenizer has no token for", document.name)
+                continue
             if kind in WHOLE and len(encoded) > shape.context:
                 rejects.add("longer than the context", document.name)
                 continue
@@ -94,9 +102,15 @@ def _count(
                 else len(segment.text.encode("utf-8"))
 
 
-def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
-    iterator = iter(documents)
-    while batch := list(itertools.islice(iterator, size)):
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch, size = [], 0
+    for document in documents:
+        batch.append(document)
+        size += sum(len(segment.data) if isinstance(segment, Span) else len(segment.text or "") for segment in document.segments)
+        if len(batch) >= BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
 
 
@@ -106,8 +120,11 @@ def parts_folder(out: Path, source: str) -> Path:
 
 
 def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]], tokenizer: Tokenizer, shape: Shape,
-             identity: str, max_rejects: float) -> Corpus:
+             identity: str, max_rejects: float, recipe: Mapping[str, Any] | None = None,
+             unread: Mapping[str, list[str]] = MappingProxyType({})) -> Corpus:
     """Number the shards of finished parts through, and write the reports. A killed call can be repeated.
+
+    `recipe` is what `identity` is a hash of, as `begin` takes it; `unread` names the files of each source that are not read.
 
     Raises:
         ValueError: too many rejected samples, or a split without sequences. Only `report.json` is written then.
@@ -120,7 +137,7 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
             sources[name][split] = {**total, "shards": [s for part in parts[name] for s in part[split]["shards"]]}
         rejects = Rejects.merge(part["rejects"] for part in parts[name])
         lengths = [length for part in parts[name] for length, count in part["lengths"] for _ in range(count)]
-        reports[name] = source_report(sources[name], shape, rejects, sorted(lengths))
+        reports[name] = source_report(sources[name], shape, rejects, sorted(lengths), unread.get(name, []))
     write_json(out / "report.json", {**shape.settings, "vocab_size": tokenizer.vocab_size, "sources": reports})
     for name, report in reports.items():
         accept(name, report, out, max_rejects)
@@ -143,46 +160,10 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
         "vocab_size": tokenizer.vocab_size, "tokenizer_hash": tokenizer.hash, "sources": sources,
     }
     description["hash"] = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
-    write_json(out / "corpus.json", {**description, "identity": identity})
+    write_json(out / PARTS, {"identity": identity, "parts": parts})
+    write_json(out / "corpus.json", {**description, "identity": identity, **({"recipe": recipe} if recipe else {})})
     shutil.rmtree(out / ".parts")
     return open_corpus(out)
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Only one process at a time works on a corpus folder; others wait. The lock dies with its process."""
-    with naming(out):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".lock").touch()
-    with (out / ".lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def begin(out: Path, identity: str, store: str = "arrow") -> Corpus | None:
-    """The finished corpus, if `out` holds it in this store; None, if its parts are to be written.
-
-    Raises:
-        ValueError: `out` holds another corpus, or the beginning of another.
-    """
-    if (out / "corpus.json").exists():
-        corpus = open_corpus(out)
-        if (corpus.description["identity"], corpus.description.get("store", "arrow")) != (identity, store):
-            raise ValueError(
-                f"{out} already holds a corpus made from other data or settings: choose another folder, or "
-                "delete this one"
-            )
-        shutil.rmtree(out / ".parts", ignore_errors=True)  # left by a call that was killed in its last moment
-        return corpus
-    started = out / ".parts" / "identity.json"
-    if started.exists() and json.loads(started.read_text())["identity"] != identity:
-        raise ValueError(
-            f"{out} holds the beginning of a corpus from other data or settings: choose another folder, or "
-            "delete this one"
-        )
-    started.parent.mkdir(exist_ok=True)
-    write_json(started, {"identity": identity})
-    return None
 
 
 def finished_part(folder: Path) -> dict | None:
@@ -193,7 +174,8 @@ def finished_part(folder: Path) -> dict | None:
 
 def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: str | Path, tokenizer: Tokenizer, *,
                  context: int, image_size: int | SequenceABC[int], patch: int, validation: float, identity: str,
-                 audio_dim: int = 0, video_dim: int = 0) -> Corpus:
+                 audio_dim: int = 0, video_dim: int = 0,
+                 apart: Mapping[str, Mapping[bytes, str]] = MappingProxyType({})) -> Corpus:
     """Write documents held in memory or generated, `{source name: (kind, documents)}`, as a corpus; and open it.
 
     A finished corpus of the same identity is opened and no document is read; finished sources of a killed call are
@@ -203,6 +185,7 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
         out: the corpus folder.
         image_size, patch, audio_dim, video_dim: see `Geometry`.
         validation: below 1 a share of documents, by content hash; else the first so many documents of each source.
+        apart: by source, the split of documents that are not where their hash would put them, as for `write_part`.
         identity: a hash of all that decides the documents, as seeds and sizes.
     Raises:
         ValueError: an unknown kind, a caption longer than the context, no validation documents, or another corpus in
@@ -224,7 +207,7 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
             folder = parts_folder(out, name)
             folder.mkdir(parents=True, exist_ok=True)
             parts[name] = [finished_part(folder / "00000")
-                           or write_part(items, kind, folder / "00000", tokenizer, shape, Rejects())]
+                           or write_part(items, kind, folder / "00000", tokenizer, shape, Rejects(), apart.get(name, {}))]
         return assemble(
             out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, shape, identity, 0.0
         )
