@@ -13,6 +13,7 @@ COMMANDS = {
     "sweep": "train the runs of a preset that are not finished yet",
     "status": "what has become of the runs of a folder, also while they train",
     "fit": "fit a scaling law to a table of runs",
+    "design": "which runs to train next, so that an interval shrinks most",
     "atlas": "fit the public tables of runs that you have cloned",
     "plan": "compute-optimal N, D and L for a budget",
     "book": "execute the chapters and render the site",
