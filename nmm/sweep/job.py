@@ -54,8 +54,8 @@ class Family:
 class Report:
     """What there is to say of a family in training."""
 
-    kind: str                   # "begun" and "progress" of a run; "finished", "failed", "refused", "skipped", "busy", "lost": its end;
-    run: str = ""               # .. and "ready": a process that trains has started
+    kind: str                   # "begun" and "progress" of a run; "finished", "failed", "refused", "skipped", "busy", "lost", "stopped",
+    run: str = ""               # "queued": its end; and "ready": a process that trains has started
     reason: str | None = None
     tokens: int = 0             # trained since the last report of progress; at its end, those not shared with a longer run
     tokens_alone: int = 0       # that the run would have taken, trained from its start
@@ -68,6 +68,11 @@ def families(runs: Iterable[RunConfig]) -> list[list[RunConfig]]:
     for run in runs:
         found.setdefault(replace(run, tokens=run.data.batch_tokens).id, []).append(run)
     return [sorted(family, key=lambda run: -run.tokens) for family in found.values()]
+
+
+def own_tokens(run: RunConfig, family: list[RunConfig]) -> int:
+    """What a run of a family trains itself: a branch only its cooldown [tokens]."""
+    return run.tokens if run is family[0] else int(run.optim.cooldown * run.tokens)
 
 
 def read_family(path: str | Path) -> Family:
@@ -101,7 +106,7 @@ def _checked(plain: Any) -> dict[str, Any]:
     return {**given, "runs": runs}
 
 
-def train_family(family: Family, report: Callable[[Report], None]) -> None:
+def train_family(family: Family, report: Callable[[Report], None], stop: Callable[[], bool] | None = None) -> None:
     """Train the runs of a family that have no record yet, in all processes of this launch; the first writes the records.
 
     What goes wrong in a run, whatever it is, becomes its record, and the others go on. A ValueError is a refusal, of weights
@@ -110,6 +115,7 @@ def train_family(family: Family, report: Callable[[Report], None]) -> None:
 
     Args:
         report: is told, in every process, what becomes of each run.
+        stop: asked after each step; once it says yes, the run writes a checkpoint and all ends, to go on from there later.
     Raises:
         ValueError: a record cannot be read, or the corpus.
         OSError: a file cannot be read or written.
@@ -125,14 +131,18 @@ def train_family(family: Family, report: Callable[[Report], None]) -> None:
                 report(Report("busy", run.id, f"run {run.id} is being trained in {family.runs_dir} by another launch or sweep"))
         mine = [run for run in family.runs if run.id in taken]
         for number, run in enumerate(mine):
-            report(_train_one(family, run, mine[number + 1:], corpus, place, report))
+            said = _train_one(family, run, mine[number + 1:], corpus, place, report, stop)
+            report(said)
+            if said.kind == "stopped":
+                return
 
 
 def _train_one(
     family: Family, run: RunConfig, branches: list[RunConfig], corpus: store.Corpus, place: Any, report: Callable[[Report], None],
+    stop: Callable[[], bool] | None,
 ) -> Report:
     """Train one run whose lock is held, and leave the shorter ones of its family their checkpoints; what became of it."""
-    from nmm.training import execution
+    from nmm.training import checkpoints, execution
     from nmm.training.run import train
 
     folder, scratch = Path(family.runs_dir), family.scratch(run)
@@ -160,8 +170,10 @@ def _train_one(
                 run, corpus, entropy=family.entropy, scratch=scratch, checkpoint_seconds=family.checkpoint_seconds,
                 branches={branch.tokens: family.scratch(branch) for branch in branches}, weights=family.weights,
                 save_weights=Path(family.save_weights) / f"{run.id}.safetensors" if family.save_weights else None,
-                progress=progress,
+                progress=progress, stop=stop,
             )
+    except checkpoints.Stopped as stopped:
+        return Report("stopped", run.id, str(stopped))
     except OSError:
         raise
     except Exception as error:      # whatever it is: it is this run's, and others wait

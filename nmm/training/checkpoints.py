@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from composer import State
+from composer import Callback, State
 from composer.callbacks import CheckpointSaver
 from composer.core import Event
+from composer.loggers import Logger
 
 from nmm.architectures import ModelConfig
 from nmm.models import build
@@ -20,6 +21,41 @@ from nmm.training.execution import agreed
 FILENAME = "ba{batch}-rank{rank}.pt"
 FORK = "trunk-ba{batch}-rank{rank}.pt"      # of a longer run, for a shorter one to go on from
 LATEST = "latest-rank0.pt"      # Composer's link to the last one
+
+
+class Stopped(Exception):
+    """Training was asked to stop: its checkpoint is written, and it goes on from there."""
+
+
+class Every:
+    """A checkpoint interval in wall-clock time: short runs write none, long ones lose little. One more when a run is asked to stop.
+
+    All processes write a checkpoint together, so the first one's clock counts, and what it is asked.
+    """
+
+    def __init__(self, seconds: float, stop: Callable[[], bool] | None) -> None:
+        self.seconds, self.stop, self.stopping = seconds, stop or (lambda: False), False
+        self.last = time.monotonic()
+
+    def __call__(self, state: State, event: Event) -> bool:
+        if event != Event.BATCH_CHECKPOINT:
+            return False
+        self.stopping, due = agreed(lambda: (self.stop(), time.monotonic() - self.last >= self.seconds))
+        if self.stopping or due:
+            self.last = time.monotonic()
+            return True
+        return False
+
+
+class Stop(Callback):
+    """Ends training once the checkpoint is written that a run asked to stop writes; it comes after all savers."""
+
+    def __init__(self, interval: Every) -> None:
+        self.interval = interval
+
+    def batch_checkpoint(self, state: State, logger: Logger) -> None:
+        if self.interval.stopping:
+            raise Stopped(f"stopped at {state.timestamp.token.value:,} tokens")
 
 
 class Fork(CheckpointSaver):
@@ -40,42 +76,27 @@ class Fork(CheckpointSaver):
         return {}
 
 
-def savers(scratch: Path, seconds: float, forks: Mapping[Path, int]) -> list[CheckpointSaver]:
-    """What writes the checkpoints of a run into its folder, and those of shorter runs into theirs.
+def savers(scratch: Path, seconds: float, forks: Mapping[Path, int], stop: Callable[[], bool] | None = None) -> list[Callback]:
+    """What writes the checkpoints of a run into its folder, and those of shorter runs into theirs, and stops it after one.
 
     Args:
         scratch: the run's folder.
         seconds: time between its checkpoints [s].
         forks: folders of shorter runs -> the step after which their cooldown begins. Those that have a checkpoint are left
             out: they have started.
+        stop: asked after each step whether to stop, with `Stopped`, after one more checkpoint.
     """
+    interval = Every(seconds, stop)
     own = CheckpointSaver(
-        str(scratch), FILENAME, remote_file_name=FILENAME, latest_remote_file_name=LATEST, save_interval=every(seconds),
+        str(scratch), FILENAME, remote_file_name=FILENAME, latest_remote_file_name=LATEST, save_interval=interval,
         num_checkpoints_to_keep=1,
     )
-    return [own, *(Fork(folder, step) for folder, step in forks.items() if not (folder / LATEST).exists())]
+    return [own, *(Fork(folder, step) for folder, step in forks.items() if not (folder / LATEST).exists()), Stop(interval)]
 
 
 def forked(scratch: Path) -> bool:
     """Whether a run goes on from a longer one's checkpoint."""
     return any(scratch.glob("trunk-ba*-rank0.pt"))
-
-
-def every(seconds: float) -> Callable[[State, Event], bool]:
-    """A checkpoint interval in wall-clock time: short runs write none, long ones lose little.
-
-    All processes write a checkpoint together, so the first one's clock counts.
-    """
-    last = time.monotonic()
-
-    def due(state: State, event: Event) -> bool:
-        nonlocal last
-        if event != Event.BATCH_CHECKPOINT or not agreed(lambda: time.monotonic() - last >= seconds):
-            return False
-        last = time.monotonic()
-        return True
-
-    return due
 
 
 def settle(scratch: Path) -> None:

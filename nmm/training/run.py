@@ -8,7 +8,7 @@ trains one run in several processes, see `nmm.sweep.launch`. Importing this take
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def train(
     weights: Mapping[str, str | Path] | None = None,
     save_weights: str | Path | None = None,
     progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> RunRecord:
     """Train one model from its seed and measure it; in each of its processes, where there are several.
 
@@ -56,15 +57,18 @@ def train(
         weights: files that the run starts from, "decoder" and "encoder"; their hashes are in `config.init`.
         save_weights: file for the trained model, safetensors.
         progress: called with the tokens trained since the last call, about `curve.PROGRESS_REPORTS` times a run.
+        stop: asked after each step of training; once it says yes, a checkpoint is written and `checkpoints.Stopped` raised. Needs
+            `scratch`.
     Returns:
         The record, the same in every process; its status is "failed", with the reason, if the loss diverged.
     Raises:
         ValueError: the corpus is another one, lacks a data type, or is too small for the budget; the machine or the number of
             processes does not suit `config.execution`; starting weights, or the checkpoint in `scratch`, do not fit.
         OSError: a file cannot be read or written.
+        Stopped: it was asked to stop.
     """
     parts = assemble(config, corpus, branch=scratch is not None and checkpoints.forked(scratch), weights=weights, progress=progress)
-    trainer = _trainer(parts, scratch, checkpoint_seconds, branches)
+    trainer = _trainer(parts, scratch, checkpoint_seconds, branches, stop)
     known = {"entropy": entropy, "branched_at": parts.branched_at, "processes": parts.place.world_size, "curve": parts.curve.points}
     try:
         if trainer.state.timestamp.token.value < config.tokens:     # else it was killed after its last step
@@ -101,10 +105,12 @@ def about() -> dict[str, Any]:
     return {"versions": versions, "device": device_name(), "code": code()}
 
 
-def _trainer(parts: Parts, scratch: Path | None, checkpoint_seconds: float, branches: Mapping[int, Path] | None) -> Trainer:
+def _trainer(
+    parts: Parts, scratch: Path | None, checkpoint_seconds: float, branches: Mapping[int, Path] | None, stop: Callable[[], bool] | None,
+) -> Trainer:
     """The Trainer, at its last checkpoint; one that belongs to another model is said to."""
     try:
-        return make_trainer(parts, scratch=scratch, checkpoint_seconds=checkpoint_seconds, branches=branches)
+        return make_trainer(parts, scratch=scratch, checkpoint_seconds=checkpoint_seconds, branches=branches, stop=stop)
     except (KeyError, RuntimeError) as error:
         found = checkpoints.misfit(scratch, parts.config.model) if scratch is not None else []
         if not found:

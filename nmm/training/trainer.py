@@ -17,7 +17,8 @@ from nmm.training.parts import Parts
 
 
 def make_trainer(
-    parts: Parts, *, scratch: Path | None = None, checkpoint_seconds: float = 0.0, branches: Mapping[int, Path] | None = None
+    parts: Parts, *, scratch: Path | None = None, checkpoint_seconds: float = 0.0, branches: Mapping[int, Path] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Trainer:
     """A Trainer ready to fit; arguments and errors as for `nmm.training.run.train`."""
     config, place, optim = parts.config, parts.place, parts.config.optim
@@ -25,7 +26,7 @@ def make_trainer(
     if scratch is not None:
         execution.agreed(lambda: checkpoints.settle(scratch))
         forks = {folder: cooldown_step(parts.seen, tokens, optim.cooldown) for tokens, folder in (branches or {}).items()}
-        callbacks += checkpoints.savers(scratch, checkpoint_seconds, forks)
+        callbacks += checkpoints.savers(scratch, checkpoint_seconds, forks, stop)
         resume = {"save_folder": str(scratch), "autoresume": True}
     trainer = Trainer(
         model=parts.model,
