@@ -22,7 +22,7 @@ REAL := $(if $(DATA),$(if $(filter real-mini,$(PRESET)),-p real_runs_dir=$(OWN) 
 # Our records of the same study, shown beside the reader's own
 PUBLISHED := $(if $(DATA),,$(wildcard runs/$(PRESET)))
 
-.PHONY: book site serve test test-torch211 report lab constraints clean help
+.PHONY: book site serve test test-torch211 test-cluster report lab constraints clean help
 
 book: $(READY) ## train the study PRESET on the generated corpus, or on DATA, and render the book from it
 	$(NMM) sweep --preset $(PRESET) --runs-dir $(OWN) --jobs $(JOBS) $(if $(DATA),--data "$(DATA)" --corpus-dir $(CORPUS)) $(if $(MAX_EPOCHS),--max-epochs $(MAX_EPOCHS)) || test $$? -eq 1
@@ -43,6 +43,15 @@ test: $(READY) ## the whole test suite
 test-torch211: $(VENV211)/.ready ## the whole test suite on torch 2.11, in an environment of its own (7 GB)
 	@$(VENV211)/bin/python -c 'import platform, torch; print("Python", platform.python_version(), "torch", torch.__version__)'
 	OMP_NUM_THREADS=1 $(VENV211)/bin/python -m pytest -n $(JOBS)
+
+# Extras that the clusters need; Slurm itself is the system's: apt-get install slurm-wlm
+test-cluster: $(VENV)/.cluster-ready ## sweeps on a Slurm and a Ray cluster that the tests start on this machine
+	@command -v slurmctld >/dev/null || echo "Slurm is not installed, its tests are left out: apt-get install slurm-wlm (Debian, Ubuntu)"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m cluster tests/cluster
+
+$(VENV)/.cluster-ready: $(READY)
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --constraint constraints.txt --editable '.[slurm,ray]'
+	@touch $@
 
 report: $(READY) ## one self-contained HTML file of the chapter CHAPTER, as last executed by make book
 	$(NMM) report work/executed/$(STUDY)/$(CHAPTER).ipynb --out work/$(CHAPTER).html
@@ -71,4 +80,4 @@ clean: ## delete the rendered book and the executed chapters; own runs and corpo
 	rm -rf book/_build work/executed
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14

@@ -294,8 +294,8 @@ def test_names_of_what_is_set_aside_never_collide(tmp_path):
 
 
 def test_an_unknown_executor(corpus, grid, tmp_path):
-    with pytest.raises(ValueError, match="unknown executor 'slurm': known are pool"):
-        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path / "runs", executor="slurm")
+    with pytest.raises(ValueError, match="unknown executor 'lsf': known are local"):
+        sweep(grid, corpus=corpus.folder, runs_dir=tmp_path / "runs", executor="lsf")
 
 
 def test_a_worker_does_not_outlive_a_killed_parent(corpus, tmp_path):
@@ -376,7 +376,7 @@ def test_bad_input_at_the_command_line_is_one_line(arguments, said, tmp_path, mo
 def test_outcome_counts(corpus, tmp_path):
     """A sweep over nothing says so, and leaves a folder to read."""
     outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new")
-    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "lost": {}, "aside": {}, "busy": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
+    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "lost": {}, "aside": {}, "busy": [], "queued": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
                                              "startup_share": 0.0}
     assert runs.load(tmp_path / "new").empty
 

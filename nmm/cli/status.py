@@ -25,9 +25,9 @@ def run(args: argparse.Namespace) -> int:
         for one in found:
             if one.state == state:
                 print(_line(one))
-    waiting = Counter(_what(one, budget=False) for one in found if one.state == "queued")
-    for what, count in waiting.items():
-        print(f"queued   {count} of {what}")
+    waiting = Counter((_what(one, budget=False), one.where.partition("_")[0]) for one in found if one.state == "queued")
+    for (what, job), count in waiting.items():
+        print(f"queued   {count} of {what}" + (f"; {job}" if job else ""))
     return 0
 
 

@@ -1,6 +1,7 @@
 """From a preset's name to its records: prepare the corpus, then train what is missing."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,12 @@ from nmm.data.corpus import store
 from nmm.data.corpus.embedded import VERSION, embedded_corpus
 from nmm.data.corpus.prepare import CLEANING, prepare
 from nmm.data.generated import world as generated
-from nmm.studies.study import Study, find_study
-from nmm.sweep import Executor, Summary, sweep, write_jobs
+from nmm.studies.study import LISTED, Listed, Study, find_study
+from nmm.sweep import CHECKPOINT_SECONDS, Executor, Summary, make, sweep, write_jobs
 
 WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
 WORLD_SEED = 0
 FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
-REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the generated corpus is
 
 
 def sources(data: str | Path) -> list[tuple[str, Path]]:
@@ -43,7 +43,7 @@ def _expected() -> str:
 
 
 def prepare_corpus(
-    study: Study, data: str | Path | None, work: Path = WORK, corpus_dir: str | Path | None = None
+    study: Study | Listed, data: str | Path | None, work: Path = WORK, corpus_dir: str | Path | None = None
 ) -> store.Corpus:
     """The corpus of a study, one for all its mixtures: generated, or prepared from a folder of real data; opened if it is there.
 
@@ -57,14 +57,16 @@ def prepare_corpus(
         ValueError, OSError: the data cannot be used; the file is named.
     """
     if data is None:
+        if study.name in LISTED:
+            raise ValueError(f"preset {study.name!r} needs real data: give --data DIR; --dry-run says what it takes, without any")
         most = _most(study)
         tokens = round(study.max_tokens * sum(most.values()))
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
         return embedded_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
     found = sources(data)
-    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **REAL})}"
+    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **study.prepared})}"
     out = Path(corpus_dir or work / "corpora" / name)
-    prepare(found, out, validation=study.validation_share, **REAL)
+    prepare(found, out, validation=study.validation_share, **study.prepared)
     return store.open(out)
 
 
@@ -87,10 +89,12 @@ def run_study(
     data: str | Path | None = None,
     corpus_dir: str | Path | None = None,
     max_epochs: int | None = None,
-    jobs: int = 2,
-    executor: str | Executor = "pool",
+    jobs: int | None = None,
+    executor: str | Executor = "local",
+    options: Mapping[str, Any] | None = None,
     retry_failed: bool = False,
     branch: bool = True,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     work: Path = WORK,
 ) -> tuple[Summary, Path]:
     """Train what is missing of a study.
@@ -101,10 +105,12 @@ def run_study(
         data: folder of real data; default: the generated corpus.
         corpus_dir: folder for the prepared corpus; default: one under work/corpora.
         max_epochs: how often the data may be repeated; default: the preset's.
-        jobs: families trained at a time.
+        jobs: families trained at a time; None: as many as the executor thinks fit.
         executor: who trains them, see `nmm.sweep.EXECUTORS`.
+        options: of the executor, see `nmm.sweep.executors.options`.
         retry_failed: train failed runs again.
         branch: let budgets of one model share a trunk.
+        checkpoint_seconds: time between checkpoints of a run [s].
         work: folder for corpora and records.
     Returns:
         What happened, and the folder of the records.
@@ -112,8 +118,11 @@ def run_study(
         ValueError: unknown preset, unusable data, or a corpus too small for the budgets.
         OSError: see `sweep`.
     """
+    if isinstance(executor, str):       # what is wrong with its options is said before a corpus is made
+        executor = make(executor, jobs, options)
     work_to_do = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
-    return sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed, branch=branch), Path(work_to_do["runs_dir"])
+    return sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed,
+                 branch=branch, checkpoint_seconds=checkpoint_seconds), Path(work_to_do["runs_dir"])
 
 
 def write_study(

@@ -11,6 +11,7 @@ from nmm.data.batches.mixture import MIXTURES
 MAIN_MIXTURE = "45-45-10"       # Sec. 3.2
 MIXTURE = MIXTURES[MAIN_MIXTURE]
 TUNED_WIDTH = 32                # at which learning rates are tuned [features]
+REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the generated corpus is
 
 
 class CorpusShape(Protocol):
@@ -74,6 +75,7 @@ class Study:
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out
     corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
+    prepared: Mapping[str, int] = field(default_factory=lambda: REAL)       # how a folder of real data is prepared for it
 
     @property
     def max_tokens(self) -> int:
@@ -135,7 +137,23 @@ class Study:
         return Origin(study=self.name, arm=arm.name, grows=grows, rules=rules)
 
 
+class Listed(Protocol):
+    """A study whose runs are listed, not made of rules; it has no generated corpus."""
+
+    name: str
+    mixtures: Mapping[str, Mapping[str, Any]]
+    max_epochs: int
+    validation_share: float
+    prepared: Mapping[str, int]
+    shape: CorpusShape
+
+    def grid(self, corpus: CorpusShape) -> dict[str, RunConfig]:
+        """Every run by id."""
+        ...
+
+
 STUDIES: dict[str, Study] = {}
+LISTED: dict[str, Listed] = {}
 
 
 def register(study: Study) -> Study:
@@ -149,12 +167,14 @@ def register(study: Study) -> Study:
     return study
 
 
-def find_study(name: str) -> Study:
+def find_study(name: str) -> Study | Listed:
     """The study of a name.
 
     Raises:
         ValueError: no study has the name; the known ones are listed.
     """
+    if name in LISTED:
+        return LISTED[name]
     if name not in STUDIES:
-        raise ValueError(f"unknown preset {name!r}: known are {', '.join(STUDIES)}")
+        raise ValueError(f"unknown preset {name!r}: known are {', '.join([*STUDIES, *LISTED])}")
     return STUDIES[name]

@@ -10,9 +10,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,16 +21,17 @@ from nmm import record as records
 from nmm.config import RunConfig, content_hash
 from nmm.data.batches.reading import reading
 from nmm.data.corpus import store
-from nmm.sweep.executors import EXECUTORS, Executor
-from nmm.sweep.job import Family, Report, families
+from nmm.sweep.executors import Executor, make
+from nmm.sweep.job import Family, Report, families, own_tokens
 from nmm.sweep.locks import SCRATCH, lock
+from nmm.sweep.watch import recorded
 
 CHECKPOINT_SECONDS = 20.0   # what a kill can cost each worker [s]
 
 
 @dataclass
 class Summary:
-    """What a sweep did, as run ids. `failed` maps each failed run to its reason, `lost` each run whose process died to how,
+    """What a sweep did, as run ids. `failed` maps each failed run to its reason, `lost` each run whose process died or was stopped to how,
     `aside` each bad record to its new place.
     """
 
@@ -39,6 +41,7 @@ class Summary:
     lost: dict[str, str] = field(default_factory=dict)
     aside: dict[str, str] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
+    queued: list[str] = field(default_factory=list)
     seconds: float = 0.0
     tokens: int = 0                 # trained; what branches share with their trunk counts once
     tokens_alone: int = 0           # that the finished runs would have taken, each trained from its start
@@ -53,10 +56,10 @@ class Summary:
         """Note the end of a run."""
         self.tokens += said.tokens
         self.tokens_alone += said.tokens_alone
-        if said.kind in ("failed", "refused", "lost"):
-            (self.lost if said.kind == "lost" else self.failed)[said.run] = said.reason or "no reason given"
+        if said.kind in ("failed", "refused", "lost", "stopped"):
+            (self.lost if said.kind in ("lost", "stopped") else self.failed)[said.run] = said.reason or "no reason given"
         else:
-            {"finished": self.finished, "busy": self.busy, "skipped": self.skipped}[said.kind].append(said.run)
+            {"finished": self.finished, "busy": self.busy, "skipped": self.skipped, "queued": self.queued}[said.kind].append(said.run)
 
     def __str__(self) -> str:
         parts = [f"{len(self.finished)} trained", f"{len(self.skipped)} already there", f"{len(self.failed)} failed"]
@@ -64,6 +67,8 @@ class Summary:
             parts.append(f"{len(self.lost)} lost")
         if self.busy:
             parts.append(f"{len(self.busy)} in the hands of another sweep")
+        if self.queued:
+            parts.append(f"{len(self.queued)} queued or running elsewhere")
         lines = [f"{', '.join(parts)} in {self.seconds:.0f} s"]
         if self.finished:
             lines.append(f"{60 * len(self.finished) / self.seconds:.1f} runs a minute; {100 * self.startup_share:.1f} % of the "
@@ -83,8 +88,9 @@ def sweep(
     corpus: str | Path,
     runs_dir: str | Path,
     entropy: dict[str, float] | None = None,
-    jobs: int = 2,
-    executor: str | Executor = "pool",
+    jobs: int | None = None,
+    executor: str | Executor = "local",
+    options: Mapping[str, Any] | None = None,
     retry_failed: bool = False,
     branch: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -96,24 +102,23 @@ def sweep(
         corpus: folder of the prepared corpus.
         runs_dir: folder of the records; made if it is not there.
         entropy: the generator's entropy by data type [nats per target token].
-        jobs: families trained at a time; of the pool: processes, each with one CPU thread.
+        jobs: families trained at a time; None: as many as the executor thinks fit, two processes of this machine or all at once.
         executor: who trains them, a name of `EXECUTORS` or one of your own.
+        options: of an executor that is given by its name, see `nmm.sweep.executors.options`.
         retry_failed: train runs again whose record says "failed"; they fail the same way unless the code changed.
         branch: let runs that differ in their budget alone share a trunk; the losses are the same without.
         checkpoint_seconds: time between checkpoints of a run [s].
     Returns:
         What happened to each run.
     Raises:
-        ValueError: the corpus does not fit the runs, `jobs` is not positive, the executor is unknown, or a record is of a later
-            version.
+        ValueError: the corpus does not fit the runs, `jobs` is not positive, the executor or an option of it is unknown, or a
+            record is of a later version.
         OSError: the folder cannot be written, or the executor cannot start.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1: got {jobs}")
     if isinstance(executor, str):
-        if executor not in EXECUTORS:
-            raise ValueError(f"unknown executor {executor!r}: known are {', '.join(EXECUTORS)}")
-        executor = EXECUTORS[executor](jobs)
+        executor = make(executor, jobs, options or {})
     folder = Path(runs_dir)
     folder.mkdir(parents=True, exist_ok=True)
     began, summary = time.perf_counter(), Summary()
@@ -198,16 +203,11 @@ def _check(todo: list[RunConfig], corpus_folder: Path) -> None:
         reading(config, corpus)
 
 
-def _own_tokens(config: RunConfig, trunk: bool) -> int:
-    """What a run trains itself: a branch only its cooldown [tokens]."""
-    return config.tokens if trunk else int(config.optim.cooldown * config.tokens)
-
-
-def _train(executor: Executor, paths: Sequence[Path], groups: list[list[RunConfig]], jobs: int, folder: Path, summary: Summary) -> None:
+def _train(executor: Executor, paths: Sequence[Path], groups: list[list[RunConfig]], jobs: int | None, folder: Path, summary: Summary) -> None:
     """Let the executor train, and show and note what it reports."""
     left = {config.id for group in groups for config in group}
     count, startup = len(left), 0.0
-    total = sum(_own_tokens(config, config is group[0]) for group in groups for config in group)
+    total = sum(own_tokens(config, group) for group in groups for config in group)
     with tqdm(total=total, unit="tok", unit_scale=True, desc=f"training {count} runs", smoothing=0.05, mininterval=0.5,
               file=sys.stdout, dynamic_ncols=True) as bar:
         for said in executor.train(paths):
@@ -220,18 +220,6 @@ def _train(executor: Executor, paths: Sequence[Path], groups: list[list[RunConfi
                 left.discard(said.run)
                 bar.set_postfix_str(f"{count - len(left)}/{count} runs", refresh=False)
         elapsed = bar.format_dict["elapsed"]
-    summary.startup_share = startup / (elapsed * min(jobs, len(paths))) if elapsed else 0.0
-    for said in _unreported((config for group in groups for config in group if config.id in left), folder):
-        summary.add(said)
-
-
-def _unreported(runs: Iterable[RunConfig], folder: Path) -> Iterable[Report]:
-    """What the records say of runs of which the executor said nothing."""
-    for run in runs:
-        path = folder / f"{run.id}.json"
-        if path.exists():
-            record = records.read(path)
-            tokens = record.D or 0
-            yield Report(record.status, run.id, record.reason, max(0, tokens - (record.branched_at or 0)), tokens)
-        else:
-            yield Report("lost", run.id, "its family ended before it was trained")
+    summary.startup_share = startup / (elapsed * min(jobs or len(paths), len(paths))) if elapsed else 0.0
+    for run in (config.id for group in groups for config in group if config.id in left):
+        summary.add(recorded(run, folder) or Report("lost", run, "its family ended before it was trained"))

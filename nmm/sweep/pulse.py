@@ -25,6 +25,7 @@ class Sign:
     tokens: int             # trained so far, those before a kill or a trunk's too [tokens]
     total: int              # the run's budget [tokens]
     where: str              # machine and process
+    job: str                # the Slurm job it belongs to; empty: none
     at: float               # when it was given
     reported: float         # when `tokens` were counted
     first_tokens: int       # the first count of this process, from which its speed is taken; 0: none yet
@@ -66,6 +67,12 @@ def read(scratch: Path) -> Sign | None:
         return None
 
 
+def slurm_job() -> str:
+    """The Slurm job that this process is part of, as `squeue` names it; empty outside of one."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
+
+
 class Pulse:
     """Gives signs of life of one run, from a thread of its own, as long as its `with` block lasts.
 
@@ -78,7 +85,7 @@ class Pulse:
         branch = any(scratch.glob("trunk-ba*"))
         self._sign = Sign(
             tokens=int((1 - run.optim.cooldown) * run.tokens) if branch else 0, total=run.tokens,
-            where=f"{socket.gethostname()} {os.getpid()}", at=now, reported=now, first_tokens=0, first=now,
+            where=f"{socket.gethostname()} {os.getpid()}", job=slurm_job(), at=now, reported=now, first_tokens=0, first=now,
         )
         self._thread = threading.Thread(target=self._beat, daemon=True)
 

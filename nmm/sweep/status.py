@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nmm import record as records
 from nmm.config import RunConfig
-from nmm.sweep import pulse
+from nmm.sweep import pulse, queued
 from nmm.sweep.job import read_family
 from nmm.sweep.locks import SCRATCH
 
@@ -24,7 +24,7 @@ class RunStatus:
         config: None where the record cannot be read and no job file names the run.
         tokens: trained so far; None where nobody knows [tokens].
         eta: time until it is trained at its present speed [s]; None unless it is running and has been for a while.
-        where: machine and process that train it, or did when they were last heard of.
+        where: machine and process that train it, or did when they were last heard of, and the scheduler's job.
         reason: why it failed, how long a stopped one has been silent, or what is wrong with its record.
     """
 
@@ -68,10 +68,11 @@ def _recorded(path: Path, config: RunConfig | None) -> RunStatus:
 
 
 def _unrecorded(run: str, folder: Path, config: RunConfig | None) -> RunStatus:
-    sign = pulse.read(folder / SCRATCH / run)
+    sign, job = pulse.read(folder / SCRATCH / run), queued.read(folder / SCRATCH / run)
+    last = f"{job.executor} job {job.id}" if job else ""
     if sign is None:
-        return RunStatus(run=run, state="queued", config=config)
-    known = {"run": run, "config": config, "tokens": sign.tokens, "where": sign.where}
+        return RunStatus(run=run, state="queued", config=config, where=last)
+    known = {"run": run, "config": config, "tokens": sign.tokens, "where": ", ".join(filter(None, [sign.where, last]))}
     if sign.alive:
         return RunStatus(state="running", eta=sign.eta, **known)
     return RunStatus(state="stopped", reason=f"silent for {duration(sign.silence)}", **known)

@@ -62,5 +62,5 @@ def test_an_executor_in_the_registry_is_named_at_the_command_line(small, tmp_pat
 
 
 def test_a_name_that_is_not_in_the_registry(small, corpus, tmp_path):
-    with pytest.raises(ValueError, match="unknown executor 'slurm': known are pool"):
-        sweep(small.grid(corpus), corpus=corpus.folder, runs_dir=tmp_path, executor="slurm")
+    with pytest.raises(ValueError, match="unknown executor 'lsf': known are local"):
+        sweep(small.grid(corpus), corpus=corpus.folder, runs_dir=tmp_path, executor="lsf")

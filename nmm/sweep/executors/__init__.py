@@ -1,10 +1,13 @@
 """Who trains families of runs: processes of this machine, or whatever else can read a job file. A line here for each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from nmm.sweep.executors import options
 from nmm.sweep.executors.pool import Pool
+from nmm.sweep.executors.ray import Ray
+from nmm.sweep.executors.slurm import Slurm
 from nmm.sweep.job import Report
 
 
@@ -20,6 +23,27 @@ class Executor(Protocol):
         ...
 
 
-EXECUTORS: dict[str, Callable[[int], Executor]] = {     # name -> made for so many families at a time
-    "pool": Pool,
+EXECUTORS: dict[str, Callable[..., Executor]] = {   # name -> made for so many families at a time (None: it decides), and its options
+    "local": Pool,
+    "slurm": Slurm,
+    "ray": Ray,
 }
+
+
+def make(name: str, jobs: int | None = None, given: Mapping[str, Any] | None = None) -> Executor:
+    """The executor of a name with its options, checked as far as this machine can.
+
+    Raises:
+        ValueError: the name, an option or a value of one is unknown.
+        OSError: this machine lacks what it takes.
+    """
+    return options.make(name, EXECUTORS, jobs, given or {})
+
+
+def parse_options(words: str) -> dict[str, Any]:
+    """Options of an executor from one line, as at the command line: "--partition gpu --gpus 8".
+
+    Raises:
+        ValueError: one is unknown, or its value is of another type.
+    """
+    return options.parse(words, EXECUTORS)

@@ -2,25 +2,49 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from nmm.sweep.executors.options import option
+from nmm.sweep.executors.worker import load, one_thread
 from nmm.sweep.job import Report, read_family, train_family
 
 CONTEXT = multiprocessing.get_context("spawn")
 
 
+@dataclass(frozen=True)
 class Pool:
-    """So many processes, each with one CPU thread and one family at a time. One that dies is told of, and another takes its place."""
+    """So many processes, each with one CPU thread and one family at a time. One that dies is told of, and another takes its place.
 
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
+    `jobs` processes; None: two, or on a machine with GPUs `runs_per_gpu` for each of them.
+    """
+
+    jobs: int | None = None
+    _: KW_ONLY
+    runs_per_gpu: int = option(0, "runs that share each GPU of this machine; default: one each (their memory is not divided: they must fit together)")
+
+    def __post_init__(self) -> None:
+        if self.runs_per_gpu < 0:
+            raise ValueError(f"--runs-per-gpu must be at least 1: got {self.runs_per_gpu}")
+        if self.runs_per_gpu and not gpus():
+            raise ValueError("--runs-per-gpu: this machine shows no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES): leave it out to train on the CPU")
+
+    @property
+    def places(self) -> list[str]:
+        """The GPU of each process; empty: none of its own."""
+        found = gpus()
+        if self.runs_per_gpu or (found and self.jobs is None):
+            return (found * max(1, self.runs_per_gpu))[:self.jobs]
+        return ((found or [""]) * (self.jobs or 2))[:self.jobs or 2]
 
     def train(self, families: Sequence[Path]) -> Iterator[Report]:
         """Train families.
@@ -30,8 +54,7 @@ class Pool:
             ChildProcessError: a process died before it was given anything.
         """
         waiting, oom_kills = deque(families), _oom_kills()
-        with _for_workers():
-            workers = [_Worker() for _ in range(min(self.jobs, len(families)))]
+        workers = [_Worker(gpu) for gpu in self.places[:len(families)]]
         try:
             while workers:
                 for pipe in wait([worker.pipe for worker in workers], timeout=1.0):
@@ -49,8 +72,7 @@ class Pool:
                             if worker.run:
                                 yield Report("lost", worker.run, f"its process ended {how}")
                             if waiting:
-                                with _for_workers():
-                                    workers.append(_Worker())
+                                workers.append(_Worker(worker.gpu))
                         continue
                     if isinstance(said, Exception):
                         raise said
@@ -70,11 +92,12 @@ class Pool:
 class _Worker:
     """A process, what it is known to do, and the line to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: str) -> None:
         self.pipe, theirs = CONTEXT.Pipe()
-        self.ready, self.run = False, ""
+        self.ready, self.run, self.gpu = False, "", gpu
         self.process = CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
-        self.process.start()
+        with _for_workers(gpu):
+            self.process.start()
         theirs.close()      # so that its death is the end of the line
 
     def end(self) -> str:
@@ -86,15 +109,15 @@ class _Worker:
 
 
 @contextmanager
-def _for_workers() -> Iterator[None]:
-    """What processes started here inherit.
+def _for_workers(gpu: str) -> Iterator[None]:
+    """What a process started here inherits.
 
-    One CPU thread each: tiny models are slower with two, and sums stay reproducible. Deafness to Ctrl-C: it reaches
+    Its GPU. One CPU thread: tiny models are slower with two, and sums stay reproducible. Deafness to Ctrl-C: it reaches
     the parent too, and the parent decides.
     """
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    ours = one_thread() | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     main = threading.current_thread() is threading.main_thread()        # only there handlers may be set
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
@@ -114,13 +137,8 @@ def _work(pipe: Connection) -> None:
     began = time.perf_counter()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        import torch
-
-        import nmm.training.run  # noqa: F401  (so that it counts as starting)
-
-        signal.signal(signal.SIGINT, signal.SIG_IGN)        # importing Composer sets handlers of its own
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        torch.set_num_threads(1)
+        load()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)        # importing Composer sets a handler of its own
         pipe.send(Report("ready", seconds=time.perf_counter() - began))
         while (path := pipe.recv()) is not None:
             train_family(read_family(path), pipe.send)
@@ -135,6 +153,16 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def gpus() -> list[str]:
+    """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them, those that it shows alone where it is set."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    done = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    return done.stdout.split() if done.returncode == 0 else []
 
 
 def _oom_kills() -> int:

@@ -1,0 +1,56 @@
+"""A sweep on a Ray cluster of two nodes, one of which is killed: the records of a local sweep, and nothing trained twice."""
+
+import re
+import time
+
+import pytest
+
+from nmm.studies import run_study
+from nmm.sweep import SCRATCH, pulse, sweep
+from tests import sweeping
+from tests.cluster.conftest import InBackground
+from tests.test_sweep import content
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'nmm[ray]'")
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
+
+
+@pytest.fixture
+def nodes():
+    """A cluster of two nodes on this machine, each with a CPU for one run."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    yield cluster, second
+    cluster.shutdown()
+
+
+def test_a_node_killed_in_the_middle_costs_nothing(nodes, local_smoke, tmp_path):
+    cluster, second = nodes
+    runs_dir = tmp_path / "runs"
+    call = InBackground(lambda: run_study("smoke", executor="ray", options={"address": cluster.address, "poll": 0.1}, runs_dir=runs_dir, work=tmp_path,
+                                          checkpoint_seconds=0.0))
+    deadline, begun = time.monotonic() + 900, []
+    while len(begun) < 2:           # a run in training on each node
+        assert call.is_alive() and time.monotonic() < deadline, call.result()
+        begun = [path.name.split(".")[0] for path in (runs_dir / SCRATCH).glob("*.pulse.json")]
+        time.sleep(0.01)
+    written = {path: path.stat().st_mtime_ns for path in runs_dir.glob("*.json")}
+    cluster.remove_node(second, allow_graceful=False)
+    summary, _ = call.result()
+    assert summary.whole and len(summary.finished) == 9, summary
+    assert content(runs_dir) == content(local_smoke), "losses must be bit-identical"
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items()), "trained twice"
+    assert not list(runs_dir.rglob("*.pt"))
+    assert not any(pulse.read(runs_dir / SCRATCH / run) for run in begun)
+
+
+def test_what_no_node_has_is_refused_before_anything_is_trained(nodes, corpus, tmp_path):
+    cluster, _ = nodes
+    for options, said in (({"gpus_per_run": 0.5}, "no node of the Ray cluster has 1 CPUs and 0.5 GPUs"), ({"cpus": 3}, "no node of the Ray cluster has 3 CPUs and 0 GPUs"),
+                          ({"gpus_per_run": 1.5}, "--gpus-per-run must be whole, or a share below 1: got 1.5"),
+                          ({"partition": "gpu"}, "--partition is no option of executor 'ray': it takes --address, --gpus-per-run")):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            sweep(sweeping.grid(corpus), corpus=corpus.folder, runs_dir=tmp_path, executor="ray", options={"address": cluster.address, **options})
+    assert not list((tmp_path / SCRATCH).glob("*.pulse.json")) and not list(tmp_path.glob("*.json"))
