@@ -86,7 +86,7 @@ def test_a_run_counts_its_tokens_and_knows_when_it_will_end(run, tmp_path):
         assert (sign.tokens, sign.first_tokens, sign.total) == (1_500, 1_000, 10_000)
     assert pulse.read(tmp_path / run.id) is None, "gone at the end"
     now = time.time()
-    sign = Sign(tokens=6_000, first_tokens=2_000, first=now - 100, reported=now, at=now, total=10_000, where="here")
+    sign = Sign(tokens=6_000, first_tokens=2_000, first=now - 100, reported=now, at=now, total=10_000, where="here", job="")
     assert sign.eta == pytest.approx(100, abs=1)
     assert replace(sign, first_tokens=0).eta is None and replace(sign, tokens=2_000).eta is None
     assert not replace(sign, at=now - 100).alive

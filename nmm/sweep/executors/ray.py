@@ -91,7 +91,7 @@ class Ray:
         own = {} if self.address else {"include_dashboard": False}
         try:
             ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **own)
-        except (ConnectionError, RuntimeError) as error:
+        except Exception as error:      # Ray raises plain ones where its daemons do not come up
             raise OSError(f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}") from error
         return ray
 
