@@ -44,6 +44,7 @@ class Adapter:
 
     name: str
     title: str
+    short: str  # the same in a narrow column
     repository: str  # owner/name on GitHub
     source: str  # the paper
     files: tuple[str, ...]  # patterns; a clone has a file for each
@@ -54,6 +55,7 @@ class Adapter:
     L: str = "L"
     extra: dict[str, str] = field(default_factory=dict)  # quantity of another law -> column
     by: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)  # group -> what it is called, where `short, group` will not do
     cluster: tuple[str, ...] = ()
     counts: dict[str, str] = field(default_factory=dict)
     best: bool = False

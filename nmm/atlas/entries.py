@@ -15,6 +15,7 @@ ENTRIES = (
     Adapter(
         name="chinchilla",
         title="Chinchilla, as Epoch AI digitised it",
+        short="Chinchilla",
         repository="epoch-research/analyzing-chinchilla",
         source="Hoffmann et al. 2022 (arXiv 2203.15556); Besiroglu et al. 2024 (arXiv 2404.10102)",
         files=("data/svg_extracted_data.csv", "chinchilla_figure_4.svg"),
@@ -38,6 +39,7 @@ ENTRIES = (
     Adapter(
         name="isoflops",
         title="Llama 3 (digitised) and Marin, isoFLOP runs",
+        short="isoFLOPs",
         repository="Open-Athena/scaling-law-analysis",
         source="Dubey et al. 2024 (arXiv 2407.21783), Fig. 2; Marin 2026; curated by arXiv 2603.22339",
         files=("data/isoflops/transform/isoflops.csv",),
@@ -47,6 +49,12 @@ ENTRIES = (
         D="tokens",
         L="loss",
         by=("experiment",),
+        labels={
+            "llama_3__raw_loss": "Llama 3",
+            "marin_202603__comma__llama_2": "Marin, Comma",
+            "marin_202603__dclm__llama_2": "Marin, DCLM",
+            "marin_202603__nemotron__llama_2": "Marin, Nemotron",
+        },
         published={
             "llama_3__raw_loss": (
                 Published(
@@ -59,6 +67,7 @@ ENTRIES = (
     Adapter(
         name="gemstones",
         title="Gemstones, cooled down",
+        short="Gemstones",
         repository="mcleish7/gemstone-scaling-laws",
         source="McLeish et al. 2025 (arXiv 2502.06857)",
         files=("wandb_dfs/wandb_df_for_fitting_cool_end.jsonl",),
@@ -81,6 +90,7 @@ ENTRIES = (
     Adapter(
         name="over-training",
         title="Over-training",
+        short="Over-training",
         repository="mlfoundations/scaling",
         source="Gadre et al. 2024 (arXiv 2403.08540)",
         files=("exp_data/models/*.json",),
@@ -90,12 +100,18 @@ ENTRIES = (
         D="tokens",
         L="c4",
         by=("dataset",),
+        labels={
+            "c4_original": "Over-training, C4",
+            "rpj": "Over-training, RedPajama",
+            "rw_original": "Over-training, RefinedWeb",
+        },
         counts={"without embeddings": "params_no_embed"},
         note="loss on C4 for each training set; the authors fit a law of another form, with one exponent",
     ),
     Adapter(
         name="ladder",
         title="OLMo ladder",
+        short="OLMo ladder",
         repository="allenai/OLMo-ladder",
         source="Bhagia et al. 2024 (arXiv 2412.04403)",
         files=("src/scripts/paper/data/ladder-runs/*xC*.csv",),
@@ -106,6 +122,7 @@ ENTRIES = (
     Adapter(
         name="loss-to-loss",
         title="Loss to loss",
+        short="Loss to loss",
         repository="KempnerInstitute/loss-to-loss-notebooks",
         source="Brandfonbrener et al. 2024 (arXiv 2411.12925)",
         files=("data/sweep.csv", "data/extrapolation.csv"),
@@ -128,6 +145,7 @@ ENTRIES = (
     Adapter(
         name="step-law",
         title="Step law, dense",
+        short="Step law",
         repository="step-law/steplaw",
         source="Li et al. 2025 (arXiv 2503.04715)",
         files=("data/dense_lr_bs_loss.csv",),
@@ -139,6 +157,7 @@ ENTRIES = (
     Adapter(
         name="misfitting",
         title="(Mis)fitting",
+        short="(Mis)fitting",
         repository="hadasah/scaling_laws",
         source="Li et al. 2025 (arXiv 2502.18969)",
         files=("data/scaling_results_last_ckpt_only.csv",),
@@ -151,25 +170,18 @@ ENTRIES = (
     Adapter(
         name="data-constrained",
         title="Data-constrained, fresh data",
+        short="Data-constrained",
         repository="huggingface/datablations",
         source="Muennighoff et al. 2023 (arXiv 2305.16264)",
         files=("utils/parametric_fit.ipynb",),
         read=readers.fresh,
         counted="as the authors give it",
-        published={
-            ALL: (
-                Published(
-                    {"alpha": 0.3526596, "beta": 0.3526596, "A": 520.825, "B": 1487.716, "E": 1.86914},
-                    "utils/parametric_fit.ipynb of the repository, cell 7",
-                    "fitted to Chinchilla's C4 runs with alpha = beta, not to these",
-                ),
-            )
-        },
         note="the runs that read no token twice, written in a notebook",
     ),
     Adapter(
         name="repetition",
         title="Data-constrained, all",
+        short="Repetition",
         repository="huggingface/datablations",
         source="Muennighoff et al. 2023 (arXiv 2305.16264)",
         files=("utils/parametric_fit.ipynb",),
@@ -196,6 +208,7 @@ ENTRIES = (
     Adapter(
         name="routing",
         title="Routing, dense models",
+        short="Routing, dense",
         repository="google-deepmind/scaling_laws_for_routing",
         source="Clark et al. 2022 (arXiv 2202.01169)",
         files=("data/curves.csv.gz",),
@@ -208,6 +221,7 @@ ENTRIES = (
     Adapter(
         name="regmix",
         title="RegMix, 1M models",
+        short="RegMix",
         repository="sail-sg/regmix",
         source="Liu et al. 2024 (arXiv 2407.01492)",
         files=("data/train_mixture_1m.csv", "data/train_pile_loss_1m.csv"),
@@ -219,11 +233,17 @@ ENTRIES = (
     Adapter(
         name="nanochat",
         title="nanochat",
+        short="nanochat",
         repository="karpathy/nanochat",
         source="Karpathy 2026, dev/LOG.md",
         files=("dev/LOG.md",),
         read=readers.nanochat,
         by=("counted",),
+        labels={
+            "all projections including lm_head and no embeddings": "nanochat, blocks and head",
+            "all parameters, period": "nanochat, all",
+            "only the projections inside the transformer": "nanochat, blocks",
+        },
         law="optima",
         counted="three ways",
         published={

@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.atlas import readers
+from nmm.atlas import readers, results
 from nmm.atlas.adapter import commit, license_of
 from nmm.atlas.entries import ENTRIES
 from nmm.atlas.fit import fit_folder
@@ -255,3 +256,27 @@ def test_a_repository_that_changed_is_refused_in_one_line(tmp_path):
     written(tmp_path, "data/dense_lr_bs_loss.csv", pd.DataFrame({"N": [1.0], "tokens": [2.0]}))
     (record,) = fit_folder(tmp_path)
     assert "no column D, smooth loss in dense_lr_bs_loss.csv" in record["refused"] and not record["fits"]
+
+
+def test_results_are_read_as_tables(fitted):
+    records = list(fitted.values())
+    table = results.exponents(records)
+    assert not table.duplicated(["row", "quantity"]).any()
+    routing_a = table.query("row == 'Routing, dense' and quantity == 'a'").iloc[0]
+    assert not routing_a["known"] and np.isnan(routing_a["low"]), "a is not known where beta is not"
+    given = results.published(records).query("row == 'Chinchilla' and quantity == 'alpha'")
+    assert list(given["published"]) == [0.34, 0.34781] and given["inside"].iloc[0] == (given["low"].iloc[0] <= 0.34 <= given["high"].iloc[0])
+    assert (results.held_out(records)["what"] == "runs beyond the table").sum() == 1
+    assert len(results.counting(records)) == 2 * 3
+    assert results.refused(records).keys() == {"Routing, dense models", "RegMix, 1M models"}
+    assert len(results.sources(records)) == len(records)
+
+
+def test_committed_results_are_of_the_entries_there_are_and_hold_no_run():
+    records = results.load(Path(__file__).parents[2] / "benchmarks" / "atlas.json")
+    assert [record["name"] for record in records] == [entry.name for entry in ENTRIES], "run the atlas again: an entry came or went"
+    for record in records:
+        assert len(record["commit"]) == 40 and record["repository"] == BY_NAME[record["name"]].repository
+        for fit in record["fits"]:
+            assert fit["runs"] <= record["runs"] and all(one["what"] for one in fit.get("hold_outs", []))
+            assert len(fit.get("outliers", [])) < 0.2 * fit["runs"]
