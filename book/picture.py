@@ -1,7 +1,8 @@
-"""Draw the README's picture, book/_static/frontier.png, from the committed records: python book/picture.py"""
+"""Draw the picture of README and front page, book/_static/frontier*.png, from the committed records: python book/picture.py"""
 
 from pathlib import Path
 
+import altair as alt
 import pandas as pd
 
 from nmm import laws, runs
@@ -9,6 +10,7 @@ from nmm.charts import runs as draw
 from nmm.charts import theme
 
 ROOT = Path(__file__).resolve().parents[1]
+WIDTH, HEIGHT, SCALE = 340, 250, 2.5      # small, so that a phone shows its words in a size to read
 
 
 def main() -> None:
@@ -16,10 +18,13 @@ def main() -> None:
     table = runs.load(ROOT / "runs" / "laptop")
     table = table[table["status"] == "finished"]
     frontier = laws.fit_frontier(table["C"], table["L"])
-    edge = pd.DataFrame({"C": draw.spread(table["C"].min(), table["C"].max(), margin=1)})
+    edge = pd.DataFrame({"C": draw.spread(table["C"].min(), table["C"].max(), margin=2)})
+    title = alt.Title(f"{len(table)} models of {table['N'].nunique()} sizes", subtitle=f"On their frontier L falls as C^{frontier.c:.3f}")
     chart = draw.against_compute(table, edge.assign(L=frontier.predict(edge["C"])))
-    title = f"{len(table)} models, {table['N'].nunique()} sizes: L falls as C^{frontier.c:.3f} along the frontier"
-    (ROOT / "book" / "_static" / "frontier.png").write_bytes(theme.png(chart.properties(title=title).to_dict()))
+    spec = chart.properties(title=title, width=WIDTH, height=HEIGHT).to_dict()
+    spec["config"]["legend"]["layout"] = {"top": {"direction": "vertical", "anchor": "start", "margin": 4}}     # one under the other
+    for name, dark in (("frontier", False), ("frontier-dark", True)):
+        (ROOT / "book" / "_static" / f"{name}.png").write_bytes(theme.png(spec, dark=dark, scale=SCALE))
 
 
 if __name__ == "__main__":

@@ -89,12 +89,12 @@ def render(spec: dict[str, Any], **_metadata: Any) -> dict[str, Any]:
     return {MIME: spec, "image/png": base64.b64encode(png(spec)).decode("ascii"), "text/plain": f"Chart: {spec['description']}"}
 
 
-def png(spec: dict[str, Any], dark: bool = False) -> bytes:
+def png(spec: dict[str, Any], dark: bool = False, scale: float = _PNG_SCALE) -> bytes:
     """The chart as a small picture: few colours, numbers in place of container sizes, in ink for a light or a dark page."""
     paper, ink = PAGES[dark]
     still = _paint(spec, ink)
     still["config"] = {**still.get("config", {}), **(still.get("usermeta", {}).get("dark", {}) if dark else {}), "background": paper}
-    full = vl_convert.vegalite_to_png(still, vl_version=VEGA_LITE, scale=_PNG_SCALE, show_warnings=False)
+    full = vl_convert.vegalite_to_png(still, vl_version=VEGA_LITE, scale=scale, show_warnings=False)
     with Image.open(io.BytesIO(full)) as picture, io.BytesIO() as out:
         picture.convert("RGB").quantize(_PNG_COLOURS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
         return out.getvalue()

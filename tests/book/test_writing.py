@@ -1,0 +1,27 @@
+"""What chapters and pages say can be done as it stands there, and lists are lists."""
+
+import re
+
+import pytest
+
+from nmm.book.chapters import read_chapters
+from tests.book.conftest import REPOSITORY
+from tests.book.typed import texts
+
+PAGES = [*sorted((REPOSITORY / "notebooks").glob("*.ipynb")), *(REPOSITORY / name for name in (
+    "README.md", "CONTRIBUTING.md", "book/README.md", "book/index.md", "book/glossary.md"))]
+CHAPTERS = {chapter.name: chapter for chapter in read_chapters(REPOSITORY / "notebooks")}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_an_outline_has_an_item_a_line(path):
+    for cell, text in texts(path):
+        assert not (run_in := re.search(r"^1\. .*[.?] 2\. .*", text, re.MULTILINE)), f"{path.name}, {cell}: break the line: {run_in[0]}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_command_sets_parameters_that_its_chapter_has(path):
+    for cell, text in texts(path):
+        for name, words in re.findall(r"papermill notebooks/(\w+)\.ipynb([^`\n|]*)", text):
+            for parameter in re.findall(r"-p (\w+)", words):
+                assert parameter in CHAPTERS[name].parameters, f"{path.name}, {cell}: {name} has no parameter {parameter}"
