@@ -13,6 +13,7 @@ from PIL import Image
 
 from nmm.charts.parts import Series, log_axis, tips
 from nmm.config import MODALITIES, TASKS
+from nmm.data.corpus.store import Corpus
 
 TEXT, IMAGE, PADDING = "text", "image", "padding"
 
@@ -106,11 +107,21 @@ def strips(tokens: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> list[
     ]
 
 
+def first_sequences(corpus: Corpus, count: int = 3) -> pd.DataFrame:
+    """The first packed sequences of each source, for `packing`: rows of `strips` with the column sequence."""
+    rows = []
+    for source in corpus.sources.values():
+        for index in range(min(count, len(source.train))):
+            item = source.train[index]
+            rows += [{"sequence": f"{source.name} {index + 1}", **strip} for strip in strips(item.documents, item.starts, item.lengths)]
+    return pd.DataFrame(rows)
+
+
 def packing(table: pd.DataFrame) -> alt.LayerChart:
     """Packed sequences as bars, text and image in colour, walls between documents.
 
     Args:
-        table: rows of `strips` with the column `sequence`, its name.
+        table: rows of `strips` with the column `sequence`, its name, as of `first_sequences`.
     """
     names = table["sequence"].drop_duplicates().tolist()
     table = table.assign(named=table["document"] + 1)

@@ -8,9 +8,19 @@ import pandas as pd
 
 from nmm.architectures import ModelConfig
 from nmm.charts.parts import DASH, Series, log_axis, rule, tips
+from nmm.charts.tables import short
 from nmm.config.flops import train_flops
+from nmm.data.generated import world as generated
+from nmm.studies import Study
 
 NO, YES, AHEAD = "may not attend", "may attend", "sees ahead, inside its image"
+
+
+def of_study(study: Study) -> dict[str, ModelConfig]:
+    """The models of a study on the generated corpus, the smallest first, by the study's name and their size."""
+    vocabulary = len(generated.World().vocabulary)
+    models = [study.model(width, vocab_size=vocabulary, patch_dim=generated.PATCH_DIM) for width in study.widths]
+    return {f"{study.name} {short(model.counts.N)}": model for model in models}
 
 
 def stacked(table: pd.DataFrame, x_title: str, colour_title: str, at: float = 1.0, axis_format: str = ".0%") -> alt.LayerChart:

@@ -2,6 +2,6 @@
 
 from nmm.runs.arms import by_arm, finished, one_design
 from nmm.runs.pairs import pair_runs
-from nmm.runs.table import curves, load
+from nmm.runs.table import LOSSES, curves, load
 
-__all__ = ["by_arm", "curves", "finished", "load", "one_design", "pair_runs"]
+__all__ = ["LOSSES", "by_arm", "curves", "finished", "load", "one_design", "pair_runs"]

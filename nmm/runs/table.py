@@ -12,6 +12,8 @@ from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 from nmm.runs.seeing import SEEN, share_of_chance
 
+LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is measured -> its column
+
 
 def load(folder: str | Path) -> pd.DataFrame:
     """All runs of a folder, a row a run, sorted by N and D.

@@ -1,5 +1,6 @@
 """What chapters and pages say can be done as it stands there, and lists are lists."""
 
+import ast
 import re
 
 import pytest
@@ -17,6 +18,16 @@ CHAPTERS = {chapter.name: chapter for chapter in read_chapters(REPOSITORY / "not
 def test_an_outline_has_an_item_a_line(path):
     for cell, text in texts(path):
         assert not (run_in := re.search(r"^1\. .*[.?] 2\. .*", text, re.MULTILINE)), f"{path.name}, {cell}: break the line: {run_in[0]}"
+
+
+def test_no_two_chapters_hold_the_same_code():
+    seen: dict[str, str] = {}
+    for name, chapter in CHAPTERS.items():
+        own = {ast.unparse(statement) for code in chapter.code for statement in ast.parse(code).body}
+        for text in own:
+            if len(text) > 95 and not text.startswith(("if ", "import ", "from ", "chapter.say")):
+                assert text not in seen, f"{name} and {seen[text]} both hold this; give it a place in nmm: {text}"
+                seen[text] = name
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
