@@ -38,7 +38,7 @@ class Printed:
         return self.value + self.half_unit
 
     def miss(self, value: float) -> float:
-        """How far the printed number is from a value beyond rounding, relative to the value; 0 where rounding explains it."""
+        """How far the printed number is from a value beyond rounding, relative to it; 0 where rounding explains it."""
         return 0.0 if self.low <= value <= self.high else self.value / value - 1
 
 
@@ -206,27 +206,48 @@ LARGEST_BUDGET = 1e22  # right end of the axis of Figures 5, 26 and 28 [FLOPs]
 # Sizes [parameters] under the names that the presets have. Zeros that end a round number are not digits: 300M is 3e8.
 # Late fusion's count encoder and decoder, those of the mixtures of experts the active part; no total is printed.
 SIZES = {
-    arch: {name: tuple(Printed(text, where) for text, where in zip(texts, ("Table 6", "Figure 26"))) for name, *texts in rows}
+    arch: {
+        name: tuple(Printed(text, where) for text, where in zip(texts, ("Table 6", "Figure 26")))
+        for name, *texts in rows
+    }
     for arch, rows in {
         "early": (
-            ("275M", "275e6", "0.275e9"), ("464M", "468e6", "0.464e9"), ("932M", "932e6", "0.932e9"),
-            ("1.63B", "1.63e9", "1.627e9"), ("2.28B", "2.28e9", "2.280e9"), ("3.35B", "3.35e9", "3.354e9"),
+            ("275M", "275e6", "0.275e9"),
+            ("464M", "468e6", "0.464e9"),
+            ("932M", "932e6", "0.932e9"),
+            ("1.63B", "1.63e9", "1.627e9"),
+            ("2.28B", "2.28e9", "2.280e9"),
+            ("3.35B", "3.35e9", "3.354e9"),
         ),
         # Figure 26's second name is 0.494B or 0.499B in different readings of its legend
         "late": (
-            ("289M", "289e6", "0.289e9"), ("494M", "494e6", "0.494e9"), ("1B", "1e9", "1e9"),
-            ("1.75B", "1.75e9", "1.748e9"), ("2.43B", "2.43e9", "2.430e9"), ("3.7B", "3.7e9", "3.714e9"),
+            ("289M", "289e6", "0.289e9"),
+            ("494M", "494e6", "0.494e9"),
+            ("1B", "1e9", "1e9"),
+            ("1.75B", "1.75e9", "1.748e9"),
+            ("2.43B", "2.43e9", "2.430e9"),
+            ("3.7B", "3.7e9", "3.714e9"),
         ),
         "moe": (
-            ("275M", "275e6"), ("464M", "468e6"), ("932M", "932e6"), ("1.63B", "1.63e9"), ("2.28B", "2.28e9"), ("3.35B", "3.35e9"),
+            ("275M", "275e6"),
+            ("464M", "468e6"),
+            ("932M", "932e6"),
+            ("1.63B", "1.63e9"),
+            ("2.28B", "2.28e9"),
+            ("3.35B", "3.35e9"),
         ),
     }.items()
 }
 # Late fusion with one encoder: its size, and those of the decoders alone
 FIXED_ENCODER = Printed("3e8", "Figure 19")
-FIXED_DECODERS = {name: Printed(text, "Figure 19") for name, text in {"250M": "2.5e8", "834M": "834e6", "2B": "2e9", "3B": "3e9"}.items()}
+FIXED_DECODERS = {
+    name: Printed(text, "Figure 19")
+    for name, text in {"250M": "2.5e8", "834M": "834e6", "2B": "2e9", "3B": "3e9"}.items()
+}
 MOST_TOKENS = {  # of a run; the fewest are 250M
-    "early": Printed("400e9", "Figure 2, caption"), "late": Printed("400e9", "Figure 2, caption"), "sparse": Printed("600e9", "Sec. 4.2"),
+    "early": Printed("400e9", "Figure 2, caption"),
+    "late": Printed("400e9", "Figure 2, caption"),
+    "sparse": Printed("600e9", "Sec. 4.2"),
 }
 FEWEST_TOKENS = Printed("250e6", "Figure 2, caption; Sec. 4.2")
 IMAGE_TEXT_RATIO = Printed("1.19", "Table 3, 45-45-10")     # image tokens over text tokens

@@ -10,8 +10,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def code() -> dict[str, Any]:
-    """The source of this process as it was when it first asked: `commit` and `clean`, whether the package's files are those of
-    the commit; outside of git, or where they are not, `sources`, the hash of the files.
+    """The source of this process as it was when it first asked.
+
+    `commit` and `clean`, whether the package's files are those of the commit; outside of git, or where they are not,
+    `sources`, the hash of the files.
     """
     return dict(_code(PACKAGE))
 
@@ -22,7 +24,9 @@ def _code(package: Path) -> dict[str, Any]:
         return subprocess.run(["git", *words], cwd=package, check=True, capture_output=True, text=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")       # installed into another project's folder it is not that project's
+        git(
+            "ls-files", "--error-unmatch", "__init__.py"
+        )  # installed into another project's folder it is not that project's
         found = {"commit": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain", "--", ".")}
     except (OSError, subprocess.CalledProcessError):
         found = {}

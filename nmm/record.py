@@ -1,4 +1,4 @@
-"""What one run leaves behind: one validated JSON record, written once, atomically, under the run's content hash. No torch here."""
+"""What one run leaves behind: one validated JSON record, written atomically, under the run's hash. No torch here."""
 
 import json
 import math
@@ -31,19 +31,21 @@ class RunRecord:
     Attributes:
         config: everything that decided the result; its `origin` names the study and the arm.
         status, reason: "finished", or "failed" with a reason.
-        tokens: tokens trained on, by modality and kind: `text`, `image`, `audio`, `video`, `padding`, `target` [tokens].
+        tokens: tokens trained on, by modality and kind: `text`, `image`, `audio`, `video`, `padding`, `target`
+            [tokens].
         share: realised share of the training tokens by source name.
         flops_exact: every matrix product, see `nmm.config.flops.exact_train_flops` [FLOPs].
         losses: held-out cross-entropy by data type [nats per target token].
         losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
         metrics: what else the objective measures on held-out data, by name and data type.
-        entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target token].
+        entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target
+            token].
         routing: of a mixture of experts: held-out tokens by data type, layer and expert, text first, then all else;
             lists of shape (n_layers, n_experts, 2) [tokens].
         branched_at: tokens at which the run left a longer one whose course it shares; None: trained alone [tokens].
         curve: training loss: pairs of tokens seen [tokens] and mean loss since the pair before [nats per target token].
-        wall_seconds: training and evaluation, without start-up; all attempts of a resumed run together, and what it shares
-            with a longer run [s].
+        wall_seconds: training and evaluation, without start-up; all attempts of a resumed run together, and what it
+            shares with a longer run [s].
         tokens_per_second: D / seconds spent in training steps, all processes together.
         processes: that trained it.
         mfu: model FLOPs utilisation, C / (seconds of training * peak of all devices); None where the peak is not known.
@@ -83,16 +85,30 @@ class RunRecord:
         if self.status == "finished" and not (self.losses and self.tokens):
             raise RecordError("a finished run must have losses and tokens")
         if self.losses is not None and not (_numbers(self.losses, above=0) and self.losses.keys() <= set(KINDS)):
-            raise RecordError(f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}")
+            raise RecordError(
+                f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}"
+            )
         for task, losses in (self.losses_by_token or {}).items():
             if task not in KINDS or not (losses and _numbers(losses)):
-                raise RecordError(f"losses_by_token must be finite and not negative, by data type and kind of token: got {losses} for {task!r}")
+                raise RecordError(
+                    f"losses_by_token must be finite and not negative, by data type and kind of token: "
+                    f"got {losses} for {task!r}"
+                )
         for name, values in (self.metrics or {}).items():
-            if not (values.keys() <= set(KINDS) and all(isinstance(value, int | float) and math.isfinite(value) for value in values.values())):
-                raise RecordError(f"metrics must be finite, by name and data type ({', '.join(KINDS)}): got {values} for {name!r}")
-        if self.tokens is not None and not (_numbers(self.tokens, whole=True) and TOKENS <= self.tokens.keys() <= TOKENS | set(MODALITIES)):
+            if not (
+                values.keys() <= set(KINDS)
+                and all(isinstance(value, int | float) and math.isfinite(value) for value in values.values())
+            ):
+                raise RecordError(
+                    f"metrics must be finite, by name and data type ({', '.join(KINDS)}): got {values} for {name!r}"
+                )
+        if self.tokens is not None and not (
+            _numbers(self.tokens, whole=True) and TOKENS <= self.tokens.keys() <= TOKENS | set(MODALITIES)
+        ):
             raise RecordError(f"tokens must be whole numbers of {', '.join(sorted(TOKENS))}: got {self.tokens}")
-        if self.entropy is not None and not (_numbers(self.entropy) and self.entropy and self.entropy.keys() <= set(KINDS)):
+        if self.entropy is not None and not (
+            _numbers(self.entropy) and self.entropy and self.entropy.keys() <= set(KINDS)
+        ):
             raise RecordError(f"entropy must be a number by data type ({', '.join(KINDS)}): got {self.entropy}")
         if self.routing is not None:
             self._check_routing()
@@ -100,7 +116,8 @@ class RunRecord:
             raise RecordError(f"code must say what trained the run, by name: got {self.code!r}")
         if not all(_numbers(dict(enumerate(point))) and len(point) == 2 for point in self.curve):
             raise RecordError("the curve must be pairs of tokens and loss")
-        for name in ("flops_exact", "wall_seconds", "tokens_per_second", "branched_at", "processes", "mfu", "memory_bytes"):
+        for name in ("flops_exact", "wall_seconds", "tokens_per_second", "branched_at",
+                     "processes", "mfu", "memory_bytes"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not _numbers({name: value}, above=0):
                 raise RecordError(f"{name} must be positive and finite: got {value!r}")
@@ -109,8 +126,15 @@ class RunRecord:
         model = self.config.model
         shape = (model.n_layers, getattr(model, "n_experts", 0), 2)
         for task, counts in self.routing.items():
-            if task not in KINDS or np.shape(counts) != shape or not _numbers(dict(enumerate(np.ravel(counts).tolist())), whole=True):
-                raise RecordError(f"routing must hold whole numbers of shape {shape} by data type: got {np.shape(counts)} for {task!r}")
+            if (
+                task not in KINDS
+                or np.shape(counts) != shape
+                or not _numbers(dict(enumerate(np.ravel(counts).tolist())), whole=True)
+            ):
+                raise RecordError(
+                    f"routing must hold whole numbers of shape {shape} by data type: "
+                    f"got {np.shape(counts)} for {task!r}"
+                )
 
     @property
     def D(self) -> int | None:
@@ -153,7 +177,9 @@ def write(record: RunRecord, folder: str | Path) -> Path:
         with whole(path, shared=True) as partial:
             partial.write_text(text + "\n")
     except OSError as error:
-        raise OSError(f"cannot write the record {path}: {error}. Free space or choose another folder, then run again") from error
+        raise OSError(
+            f"cannot write the record {path}: {error}. Free space or choose another folder, then run again"
+        ) from error
     return path
 
 
@@ -161,15 +187,17 @@ def read(path: str | Path) -> RunRecord:
     """Read one record.
 
     Raises:
-        RecordError: the file is not a whole, valid record; the message names file and reason. `NewerRecord` if it is one of a
-            later version.
+        RecordError: the file is not a whole, valid record; the message names file and reason. `NewerRecord` if it is
+            one of a later version.
     """
     path = Path(path)
     try:
         plain = json.loads(path.read_text())
         schema = plain.pop("schema")
         if isinstance(schema, int) and schema > SCHEMA:
-            raise NewerRecord(f"{path} is a run record of schema {schema}, and this version of nmm reads up to {SCHEMA}: update nmm")
+            raise NewerRecord(
+                f"{path} is a run record of schema {schema}, and this version of nmm reads up to {SCHEMA}: update nmm"
+            )
         if schema not in range(1, SCHEMA + 1):
             raise RecordError(f"its schema is not one of 1 to {SCHEMA}")
         if schema == 1:
@@ -182,7 +210,9 @@ def read(path: str | Path) -> RunRecord:
     except NewerRecord:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path} is no valid run record ({error}): restore it, or delete it and run the sweep again") from error
+        raise RecordError(
+            f"{path} is no valid run record ({error}): restore it, or delete it and run the sweep again"
+        ) from error
 
 
 def _from_schema_1(plain: dict[str, Any]) -> dict[str, Any]:
@@ -194,8 +224,15 @@ def _from_schema_1(plain: dict[str, Any]) -> dict[str, Any]:
     model, optim = plain["config"]["model"], plain["config"]["optim"]
     width, heads, sparse = model["d_model"], model["n_heads"], model["arch"] == "moe"
     learned = f"mixture {model['n_experts']}-top-{model['top_k']}" if sparse else ""
-    arm = {"early": "early fusion", "late": "late fusion", "moe": "experts by modality" if sparse and model["routing"] == "modality" else learned}
-    rules = {"lr": float(f"{optim['lr'] * (width / 32) ** 0.5:.6g}"), "head_dim": 16 if heads == width // 16 else width / heads}
+    arm = {
+        "early": "early fusion",
+        "late": "late fusion",
+        "moe": "experts by modality" if sparse and model["routing"] == "modality" else learned,
+    }
+    rules = {
+        "lr": float(f"{optim['lr'] * (width / 32) ** 0.5:.6g}"),
+        "head_dim": 16 if heads == width // 16 else width / heads,
+    }
     grows = ["lr", "d_model", "n_heads"]
     if model["arch"] == "late":
         rules["vision_share"], grows = model["d_vision"] / width, [*grows, "d_vision", "n_vision_heads"]
@@ -212,5 +249,7 @@ def paths(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no runs folder {folder}: run `python -m nmm sweep`, or give the folder of your records")
+        raise FileNotFoundError(
+            f"no runs folder {folder}: run `python -m nmm sweep`, or give the folder of your records"
+        )
     return sorted(path for path in folder.glob("*.json") if not path.is_dir())

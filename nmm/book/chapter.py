@@ -43,7 +43,9 @@ def check(namespace: Mapping[str, Any]) -> None:
     if not declared:
         raise ValueError("no annotated parameter is defined yet: run the cell tagged `parameters` before this one")
     known = {name: type_ for name, type_ in declared.items() if name in namespace}
-    injected = [name for source in namespace.get("In", ()) if source.startswith(_INJECTED) for name in _assigned(source)]
+    injected = [
+        name for source in namespace.get("In", ()) if source.startswith(_INJECTED) for name in _assigned(source)
+    ]
     check_values({name: namespace[name] for name in [*known, *injected] if name in namespace}, known)
 
 

@@ -78,13 +78,17 @@ def read_chapter(path: Path) -> Chapter:
     notebook = read_notebook(path)
     settings = dict(notebook.metadata.get("nmm", {}))
     if unknown := set(settings) - {"after", "inputs"}:
-        raise ValueError(f"{path.name}: notebook metadata `nmm` has unknown keys {sorted(unknown)}; valid: after, inputs")
+        raise ValueError(
+            f"{path.name}: notebook metadata `nmm` has unknown keys {sorted(unknown)}; valid: after, inputs"
+        )
     title, question = _heading(notebook, path)
     parameters = _parameters(notebook, path)
     inputs = tuple(settings.get("inputs", ()))
     for name in inputs:
         if name not in parameters:
-            raise ValueError(f"{path.name}: `inputs` names {name!r}; the parameters are {', '.join(parameters) or 'none'}")
+            raise ValueError(
+                f"{path.name}: `inputs` names {name!r}; the parameters are {', '.join(parameters) or 'none'}"
+            )
     code = tuple(cell.source for cell in notebook.cells if computes(cell) and not is_tagged(cell, "parameters"))
     return Chapter(path=path, title=title, question=question, parameters=parameters,
                    after=tuple(settings.get("after", ())), inputs=inputs, code=code)

@@ -37,7 +37,9 @@ class Bibliography:
             raise ValueError(f"no entry {key!r} in {self._path}; there are {', '.join(sorted(self._data.entries))}")
         self._cited[key] = None
         entry = self._data.entries[key]
-        names = [" ".join([*person.prelast_names, *person.last_names]).strip("{}") for person in entry.persons["author"]]
+        names = [
+            " ".join([*person.prelast_names, *person.last_names]).strip("{}") for person in entry.persons["author"]
+        ]
         authors = names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
         return form.format(authors=_plain(authors), year=entry.fields["year"])
 

@@ -1,6 +1,7 @@
 """How to cite and find this software: `CITATION.cff` is the one source of title, authors, version and address.
 
-`repository-code` in it is the one setting for the repository's address. Where it is absent, no page links to a repository.
+`repository-code` in it is the one setting for the repository's address. Where it is absent, no page links to a
+repository.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ class Software:
         return "\n".join(["@software{nmm,", *lines, "}"]) + "\n"
 
     def links(self, path: str) -> dict[str, str]:
-        """Link text -> address of one file of the repository; empty where no address is known or its host is a strange one."""
+        """Link text -> address of one file of the repository; empty where no address is known, or a host is unknown."""
         pages = _PAGES.get(urlsplit(self.repository).hostname or "", ())
         return {text: f"{self.repository}/{page}/{path}" for text, page in zip(("Source", "Edit"), pages)}
 
@@ -46,10 +47,20 @@ def read(path: Path) -> Software:
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     repository = str(data.get("repository-code") or "").rstrip("/")
     if repository and urlsplit(repository).scheme != "https":
-        raise ValueError(f"{path}: repository-code must be an https address, got {repository!r}; leave it out if there is none")
+        raise ValueError(
+            f"{path}: repository-code must be an https address, got {repository!r}; leave it out if there is none"
+        )
     try:
-        authors = tuple(f"{{{item['name']}}}" if "name" in item else f"{item['family-names']}, {item['given-names']}" for item in data["authors"])
-        return Software(title=data["title"], authors=authors, version=str(data["version"]), released=str(data["date-released"]),
-                        repository=repository)
+        authors = tuple(
+            f"{{{item['name']}}}" if "name" in item else f"{item['family-names']}, {item['given-names']}"
+            for item in data["authors"]
+        )
+        return Software(
+            title=data["title"],
+            authors=authors,
+            version=str(data["version"]),
+            released=str(data["date-released"]),
+            repository=repository,
+        )
     except KeyError as error:
         raise ValueError(f"{path} has no field {error}") from error

@@ -13,7 +13,8 @@ from nmm.book.labels import EQUATION, Contents, Label, chapter_contents
 _EXTENSIONS = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]  # as in book/conf.py
 # code keeps its text: plain fences, and code spans of one or more backticks that no role opens
 _TOKEN = re.compile(
-    r"(?P<code>^(?P<fence>`{3,}|~{3,})(?!\{).*?^(?P=fence)`*[ \t]*$|(?<![`}])(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
+    r"(?P<code>^(?P<fence>`{3,}|~{3,})(?!\{).*?^(?P=fence)`*[ \t]*$"
+    r"|(?<![`}])(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
     r"|\{(?P<role>[\w:.-]+)\}`(?P<content>[^`]+)`",
     re.MULTILINE | re.DOTALL,
 )

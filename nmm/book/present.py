@@ -19,8 +19,8 @@ _WARNING = re.compile(r"\b\w+Warning: .*")
 def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     """Turn an executed chapter, in place, into what the site and the report show.
 
-    Prose cells become Markdown with their numbers, captions get theirs. Statements that only glue numbers are left out, with the
-    cell if nothing else is in it. Code of more than `LONG` lines is folded.
+    Prose cells become Markdown with their numbers, captions get theirs. Statements that only glue numbers are left out,
+    with the cell if nothing else is in it. Code of more than `LONG` lines is folded.
 
     Args:
         name: of the file, for messages.
@@ -30,7 +30,8 @@ def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
     values = glued_values(notebook)
     for number, cell in enumerate(notebook.cells, 1):
         if is_tagged(cell, prose.TAG):
-            cell.cell_type, cell.source = "markdown", _filled(prose.text_of(cell.source), values, place_of(name, number, cell))
+            cell.cell_type = "markdown"
+            cell.source = _filled(prose.text_of(cell.source), values, place_of(name, number, cell))
             for key in ("outputs", "execution_count"):
                 del cell[key]
             cell.metadata.pop("tags")
@@ -55,7 +56,8 @@ def check_quiet(notebook: nbformat.NotebookNode, name: str) -> None:
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr" and (warning := _WARNING.search(output.text)):
-                raise ValueError(f"{place_of(name, number, cell)} ends with a warning, which readers would see: {warning[0]}; mend what it names")
+                where = place_of(name, number, cell)
+                raise ValueError(f"{where} ends with a warning, which readers would see: {warning[0]}; mend it")
 
 
 def without_glue(source: str) -> str:

@@ -1,7 +1,8 @@
 """Paragraphs with computed numbers: what `chapter.say` fills in live, and the driver, the site and the reports again.
 
 Such a paragraph is a code cell tagged `prose` whose one statement is `chapter.say(r'''... {{alpha:.3f}} ...''')`,
-after its import where it stands above the chapter's own. Its output is the text with its numbers, so it reads the same wherever the notebook is read.
+after its import where it stands above the chapter's own. Its output is the text with its numbers, so it reads the same
+wherever the notebook is read.
 """
 
 import ast
@@ -28,7 +29,9 @@ def text_of(source: str) -> str:
             raise ValueError(f"it calls {ast.unparse(call.func)}")
         (text,) = map(ast.literal_eval, call.args)
     except (SyntaxError, ValueError, AttributeError) as error:
-        raise ValueError(f"a cell tagged {TAG!r} holds one call, chapter.say(r'''text'''), and nothing else: {error}") from error
+        raise ValueError(
+            f"a cell tagged {TAG!r} holds one call, chapter.say(r'''text'''), and nothing else: {error}"
+        ) from error
     return text
 
 
@@ -45,7 +48,9 @@ def fill(text: str, values: Mapping[str, Any]) -> str:
     """
     def number(place: re.Match[str]) -> str:
         if place["name"] not in values:
-            raise ValueError(f"{place[0]}: nothing is glued as {place['name']!r}; there is {', '.join(sorted(values)) or 'nothing'}")
+            raise ValueError(
+                f"{place[0]}: nothing is glued as {place['name']!r}; there is {', '.join(sorted(values)) or 'nothing'}"
+            )
         return _SPECIAL.sub(r"\\\1", _formatted(place[0], values[place["name"]], place["format"] or ""))
 
     return _PLACE.sub(number, text)

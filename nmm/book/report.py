@@ -35,7 +35,9 @@ def report(executed: Path, out: Path, layout: Layout) -> None:
     if failure := describe_failure(executed):
         raise ValueError(f"{executed} did not finish: {failure}")
     if not any(cell.cell_type == "code" and cell.execution_count for cell in notebook.cells):
-        raise ValueError(f"{executed} has not been executed: run it with papermill or `python -m nmm book execute` first")
+        raise ValueError(
+            f"{executed} has not been executed: run it with papermill or `python -m nmm book execute` first"
+        )
     bibliography = Bibliography(layout.source / "references.bib")
     prose = Prose(executed, _chapter_name(notebook, executed), layout.notebooks, bibliography)
     present(notebook, executed.name)
@@ -46,7 +48,9 @@ def report(executed: Path, out: Path, layout: Layout) -> None:
             cell.metadata["html"] = prose.html(cell.source, where)
         elif cell.cell_type == "code":
             cell.metadata["figure"] = _figure(cell, prose, figures, where)
-            name = f"{_chapter_name(notebook, executed)}-{cell.metadata['figure'].get('anchor') or f'chart-{number}'}.csv"
+            name = (
+                f"{_chapter_name(notebook, executed)}-{cell.metadata['figure'].get('anchor') or f'chart-{number}'}.csv"
+            )
             cell.outputs = [_shown(output, name) for output in cell.outputs if not carries(output)]
             cell.metadata["transient"] = {"remove_source": is_tagged(cell, "remove-input")}  # nbconvert's own switch
             if is_tagged(cell, "remove-output"):
@@ -68,13 +72,18 @@ def _export(notebook: nbformat.NotebookNode, title: str, references: str, layout
         "style": (layout.source / "_static" / "book.css").read_text(encoding="utf-8")
         + (folder / "report.css").read_text(encoding="utf-8")
         + HtmlFormatter(style="default").get_style_defs(".highlight")
-        + "@media (prefers-color-scheme: dark) {" + HtmlFormatter(style="github-dark").get_style_defs(".highlight") + "}",
+        + "@media (prefers-color-scheme: dark) {"
+        + HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+        + "}",
     }
     body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
     # the scripts are added here, as they are: a template engine has no business with megabytes of JavaScript
     scripts = []
     if 'class="math"' in body:
-        scripts += ["window.MathJax = {options: {enableMenu: false}};", assets.mathjax("tex-svg-full.js").read_text("utf-8")]
+        scripts += [
+            "window.MathJax = {options: {enableMenu: false}};",
+            assets.mathjax("tex-svg-full.js").read_text("utf-8"),
+        ]
     if 'class="chart"' in body:
         scripts.append(assets.chart_script(layout.source / "_static" / "charts.js"))
     tags = "".join(f"<script>{_inside_tag(script)}</script>\n" for script in scripts)
@@ -107,7 +116,12 @@ def _shown(output: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     spec = output.get("data", {}).get(MIME)
     if spec:
         picture = output.data.get("image/png", "")
-        still = f'<noscript><img alt="{html.escape(reading.describe(spec))}" src="data:image/png;base64,{picture}"></noscript>' if picture else ""
+        still = (
+            f'<noscript><img alt="{html.escape(reading.describe(spec))}" '
+            f'src="data:image/png;base64,{picture}"></noscript>'
+            if picture
+            else ""
+        )
         box = f"{assets.chart_html(spec)}{still}</div>{assets.data_link(spec, name)}"
         output.data = nbformat.from_dict({"text/html": box})
     return output

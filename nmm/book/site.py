@@ -68,7 +68,9 @@ def check_executed(chapters: Sequence[Chapter], layout: Layout, edition: str) ->
     keys = chapter_keys(chapters, values, layout)
     for chapter in chapters:
         if stored(layout.executed(edition) / chapter.path.name)["key"] != keys[chapter.name]:
-            raise ValueError(f"{chapter.name} is out of date: its code, its inputs or a module it uses changed; {remedy}")
+            raise ValueError(
+                f"{chapter.name} is out of date: its code, its inputs or a module it uses changed; {remedy}"
+            )
 
 
 def stage(chapters: Sequence[Chapter], layout: Layout, edition: str, source: Path) -> None:
@@ -146,7 +148,9 @@ def serve(layout: Layout, port: int) -> None:
     try:
         server = local_server(layout.html, port)
     except OSError as error:
-        raise OSError(f"cannot serve on port {port}: {error.strerror}; choose another, --port 0 takes a free one") from error
+        raise OSError(
+            f"cannot serve on port {port}: {error.strerror}; choose another, --port 0 takes a free one"
+        ) from error
     with server:
         print(f"the book is at http://127.0.0.1:{server.server_port}/ (Ctrl-C stops)", flush=True)
         try:

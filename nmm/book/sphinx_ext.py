@@ -35,7 +35,9 @@ class ChapterRenderer(NbElementRenderer):
         if data.mime_type != MIME:
             return super().render_mime_type(data)
         if not reading.is_titled(data.content):
-            self.logger.warning("a chart has no title: give it one that says what is shown, alt.Chart(.., title=..)", line=data.line)
+            self.logger.warning(
+                "a chart has no title: give it one that says what is shown, alt.Chart(.., title=..)", line=data.line
+            )
         self.add_js_file("charts", "charts-bundle.js", {"loading_method": "defer"})
         return [chart(spec=data.content)]
 
@@ -77,7 +79,8 @@ def depart_chart(translator: Any, node: chart) -> None:
     """Close the box; write the data that are drawn beside the page, and link them."""
     figure = next((above for above in _above(node) if isinstance(above, nodes.figure) and above["ids"]), None)
     number = list(translator.document.findall(chart)).index(node) + 1
-    name = f"{translator.builder.current_docname}-{figure['ids'][0] if figure else f'chart-{number}'}.csv".replace("/", "-")
+    anchor = figure["ids"][0] if figure else f"chart-{number}"
+    name = f"{translator.builder.current_docname}-{anchor}.csv".replace("/", "-")
     path = Path(translator.builder.outdir) / _DATA / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(reading.csv(node["spec"]), encoding="utf-8")
@@ -101,14 +104,17 @@ def write_assets(app: Sphinx, _config: Config) -> None:
 
 
 def add_download(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """A line under the title of every chapter: take the executed notebook along; see or edit its source, if that is anywhere."""
+    """A line under the title of every chapter: take the executed notebook along; see or edit its source."""
     download = f"{DOWNLOADS}/{pagename}.ipynb"
     if "body" not in context or not (Path(app.srcdir) / download).exists():
         return
     link = context["pathto"](download, 1)
     links = app.config.nmm_software.links(f"notebooks/{pagename}.ipynb")
-    line = (f'<p class="download"><a href="{link}" download="{pagename}.ipynb">Download this chapter as a notebook</a>'
-            + "".join(f' <a class="outside" href="{html.escape(address)}">{text}</a>' for text, address in links.items()) + "</p>")
+    line = (
+        f'<p class="download"><a href="{link}" download="{pagename}.ipynb">Download this chapter as a notebook</a>'
+        + "".join(f' <a class="outside" href="{html.escape(address)}">{text}</a>' for text, address in links.items())
+        + "</p>"
+    )
     title, end, rest = context["body"].partition("</h1>")
     context["body"] = title + end + line + rest
 

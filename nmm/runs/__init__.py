@@ -1,4 +1,4 @@
-"""Records of trained models, read: the tidy table, training curves, and which runs may be fitted or set side by side."""
+"""Records of trained models, read: the tidy table, training curves, which runs may be fitted or set side by side."""
 
 from nmm.runs.arms import by_arm, finished, one_design
 from nmm.runs.pairs import pair_runs

@@ -50,12 +50,18 @@ def one_design(table: pd.DataFrame, by: Sequence[str] = ()) -> None:
         designs = [json.loads(design) for design in rows["design"].dropna().unique()]
         if {} in designs:
             unknown = rows.loc[rows["design"] == "{}", "run"].iloc[0]
-            raise ValueError(f"run {unknown} has no design on record, so that nobody knows what it may be fitted with: train it by a study")
+            raise ValueError(
+                f"run {unknown} has no design on record, so that nobody knows what it may be fitted with: "
+                "train it by a study"
+            )
         differing = {
             name: values for name in sorted({name for design in designs for name in design})
             if len(values := sorted({json.dumps(design.get(name)) for design in designs})) > 1
         }
         if differing:
             listed = "; ".join(f"{name} ({', '.join(values)})" for name, values in differing.items())
-            raise ValueError(f"these {len(rows)} runs differ in more than N, D and seed, and one law does not hold for all: {listed}. "
-                             "Say by which columns to separate them, or put those of one design into a folder of their own")
+            raise ValueError(
+                f"these {len(rows)} runs differ in more than N, D and seed, and one law does not hold for all: "
+                f"{listed}. "
+                "Say by which columns to separate them, or put those of one design into a folder of their own"
+            )

@@ -5,7 +5,10 @@ import math
 from nmm.data.generated.world import COLOURS, SHAPES
 from nmm.record import RunRecord
 
-SEEN = {"colour": len(COLOURS), "shape": len(SHAPES)}     # kind of token of the generated corpus -> how many there are to guess from
+SEEN = {
+    "colour": len(COLOURS),
+    "shape": len(SHAPES),
+}  # kind of token of the generated corpus -> how many there are to guess from
 
 
 def share_of_chance(record: RunRecord) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """How far the experts of a mixture specialise in a modality, from counts of routed tokens (Sec. 4.4, App. E.2).
 
-Counts are arrays (n_layers, E, 2): how many text tokens, and how many of all other kinds (in the study: image tokens), each
-expert of each layer took. `RunRecord.routing` has them for held-out data, by data type. A token that takes several experts
-counts for each of them.
+Counts are arrays (n_layers, E, 2): how many text tokens, and how many of all other kinds (in the study: image tokens),
+each expert of each layer took. `RunRecord.routing` has them for held-out data, by data type. A token that takes several
+experts counts for each of them.
 """
 
 import numpy as np
@@ -21,14 +21,17 @@ def checked(counts: ArrayLike) -> Array:
     """
     array = np.asarray(counts, dtype=np.float64)
     if array.ndim != 3 or array.shape[2] != len(ROUTED) or not array.size:
-        raise ValueError(f"routing counts must have shape (n_layers, E, {len(ROUTED)}), for {' and '.join(ROUTED)}: got {array.shape}")
+        raise ValueError(
+            f"routing counts must have shape (n_layers, E, {len(ROUTED)}), for {' and '.join(ROUTED)}: "
+            f"got {array.shape}"
+        )
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError("routing counts must be finite and not negative: count tokens by layer, expert and kind")
     return array
 
 
 def load(counts: ArrayLike) -> Array:
-    """Share of all choices that fell on each expert, (n_layers, E); 1 / E each where the load is even. NaN without tokens."""
+    """Share of all choices that fell on each expert, (n_layers, E); 1 / E where the load is even. NaN: no tokens."""
     tokens = checked(counts).sum(axis=2)
     return _ratio(tokens, tokens.sum(axis=1, keepdims=True))
 
@@ -54,9 +57,10 @@ def assignment(counts: ArrayLike) -> Array:
 def entropy_score(counts: ArrayLike) -> Array:
     """Specialisation of each layer, (n_layers,): the mean over experts of 1 - H(p), H the binary entropy in bits.
 
-    p is the share of text among an expert's tokens (`composition`). 1: every expert takes one kind alone; 0: every expert
-    takes as many of one as of the other. Experts without tokens are left out of the mean, the others count alike whatever
-    their load; NaN for a layer without tokens. Source: Sec. 4.4, Fig. 12, which says nothing of unused experts.
+    p is the share of text among an expert's tokens (`composition`). 1: every expert takes one kind alone; 0: every
+    expert takes as many of one as of the other. Experts without tokens are left out of the mean, the others count alike
+    whatever their load; NaN for a layer without tokens. Source: Sec. 4.4, Fig. 12, which says nothing of unused
+    experts.
 
     Where one kind is rarer than the other, experts without any preference score more than 0: `indifferent_score`.
     """
@@ -77,8 +81,9 @@ def indifferent_score(counts: ArrayLike) -> float:
 def uniform_deviation(counts: ArrayLike) -> Array:
     """Mean over experts of |share of a kind's tokens - 1 / E|, (n_layers, 2), in per cent [%].
 
-    0: every expert takes 1 / E of that kind. At most 200 (E - 1) / E^2, where one expert takes all: 21.9 % for 8 experts.
-    NaN for a kind without tokens. Source: App. E.2, Fig. 25; that its axis is in per cent is inferred from its range, 0 to 15.
+    0: every expert takes 1 / E of that kind. At most 200 (E - 1) / E^2, where one expert takes all: 21.9 % for 8
+    experts. NaN for a kind without tokens. Source: App. E.2, Fig. 25; that its axis is in per cent is inferred from its
+    range, 0 to 15.
     """
     share = assignment(counts)
     return 100 * np.abs(share - 1 / share.shape[1]).mean(axis=1)

@@ -18,29 +18,29 @@ LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is m
 def load(folder: str | Path) -> pd.DataFrame:
     """All runs of a folder, a row a run, sorted by N and D.
 
-    A file that is no valid record keeps a row with status "corrupt", or "newer" if a later version wrote it, and the reason,
-    and is warned about.
+    A file that is no valid record keeps a row with status "corrupt", or "newer" if a later version wrote it, and the
+    reason, and is warned about.
 
     Columns:
         run, study, arm, arch, size, mixture, corpus: names and hashes [text]
-        design: all settings but width, budget and seed, as JSON, see `nmm.runs.arms.one_design`; "{}" where none is recorded [text]
-        seed
-        cluster: size, seed and a hash of the design: runs with one label branched off one trunk and share its luck, which `cluster=`
-            of a fit's intervals takes [text]
+        design: all settings but width, budget and seed, as JSON, see `nmm.runs.arms.one_design`; "{}" where none is
+        recorded [text] seed
+        cluster: size, seed and a hash of the design: runs with one label branched off one trunk and share its luck,
+            which `cluster=` of a fit's intervals takes [text]
         status, reason: "finished", "failed", "corrupt" or "newer" [text]
         N: parameters of the decoder in the laws: active, embeddings included, norms and patch projection left out; N_v:
             those of the vision encoder, 0 without one [parameters]
         n_active, n_total, n_embedding, n_unembedding, n_blocks, n_inactive, n_vision, n_patch, n_connector, n_routers,
             n_norms: by group [parameters]
         d_model, n_layers, lr, batch_tokens, max_epochs: settings; width [features], batch [tokens]
-        d_vision [features], encoder_lr_scale; n_experts, top_k, routing, expert_lr_scale: missing where an architecture has
-            none
-        budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality; D_v:
-            those that pass an encoder; branched_at [tokens]
+        d_vision [features], encoder_lr_scale; n_experts, top_k, routing, expert_lr_scale: missing where an architecture
+            has none
+        budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality;
+            D_v: those that pass an encoder; branched_at [tokens]
         C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
         L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
-        colour_of_chance, shape_of_chance: held-out caption loss on what stands in the image alone against that of a guess, NaN
-            where it was not measured; see `nmm.runs.seeing`
+        colour_of_chance, shape_of_chance: held-out caption loss on what stands in the image alone against that of a
+            guess, NaN where it was not measured; see `nmm.runs.seeing`
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
         wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
         tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
@@ -61,7 +61,7 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
-    """Training curves of a folder's runs, a row a point: run, size, N, D, tokens [tokens], loss [nats per target token].
+    """Training curves of a folder's runs, a row a point: run, size, N, D, tokens [tokens], loss [nats/target token].
 
     A file that is no valid record is warned about and left out.
 
@@ -91,7 +91,8 @@ SPARSE = ("n_experts", "top_k", "routing")
 CHANCE = {f"{kind}_of_chance": kind for kind in SEEN}      # column -> kind of token
 
 COLUMNS = [
-    "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "cluster", "status", "reason", *GROUPS,
+    "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "cluster", "status", "reason",
+    *GROUPS,
     "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
     "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
     "L", "L_caption", "L_interleaved", "L_text", *CHANCE, "E_true", "E_caption", "E_interleaved", "E_text",
@@ -100,8 +101,9 @@ COLUMNS = [
 
 MEASURED = [
     name for name in COLUMNS
-    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "own_seconds", "tokens_per_second", "mfu", "memory_bytes",
-                "d_vision", "encoder_lr_scale", "n_experts", "top_k", "expert_lr_scale", *CHANCE)
+    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "own_seconds",
+                "tokens_per_second", "mfu", "memory_bytes", "d_vision", "encoder_lr_scale", "n_experts", "top_k",
+                "expert_lr_scale", *CHANCE)
     or name[:2] in ("L_", "E_")
 ]
 
@@ -111,25 +113,30 @@ def _row(record: RunRecord) -> dict[str, Any]:
     model, optim = config.model, config.optim
     losses, entropy, tokens = record.losses or {}, record.entropy or {}, record.tokens or {}
     has_entropy = all(task in entropy for task in TASKS)
-    alone = 1 - (record.branched_at or 0) / record.D if record.D else None      # share of the tokens that no longer run trained
+    # share of the tokens that no longer run trained
+    alone = 1 - (record.branched_at or 0) / record.D if record.D else None
     compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
     chance = share_of_chance(record)
     return {
-        "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch, "size": model.size,
-        "mixture": config.data.mixture, "corpus": config.data.corpus_id, "design": json.dumps(config.design, sort_keys=True), "seed": config.seed,
-        "cluster": f"{model.size} seed {config.seed} of {content_hash(config.design)}", "status": record.status, "reason": record.reason,
+        "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch,
+        "size": model.size, "mixture": config.data.mixture, "corpus": config.data.corpus_id,
+        "design": json.dumps(config.design, sort_keys=True), "seed": config.seed,
+        "cluster": f"{model.size} seed {config.seed} of {content_hash(config.design)}",
+        "status": record.status, "reason": record.reason,
         **{column: getattr(counts, group) for column, group in GROUPS.items()},
         "d_model": model.d_model, "n_layers": model.n_layers, "lr": optim.lr,
         "batch_tokens": config.data.batch_tokens, "max_epochs": config.data.max_epochs,
         **{name: getattr(model, name, None) for name in (*LATE, *SPARSE)},
         "encoder_lr_scale": optim.encoder_lr_scale if model.encodes else None,
         "expert_lr_scale": optim.expert_lr_scale if model.routes else None,
-        "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES}, "D_v": record.D_v,
+        "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES},
+        "D_v": record.D_v,
         "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
         **{column: chance.get(kind) for column, kind in CHANCE.items()},
         "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if has_entropy else None,
         **{f"E_{task}": entropy.get(task) for task in TASKS},
         "own_seconds": record.wall_seconds * alone if record.wall_seconds and alone else None,
-        **{name: getattr(record, name) for name in ("wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes")},
+        **{name: getattr(record, name)
+           for name in ("wall_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes")},
     }

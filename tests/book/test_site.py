@@ -77,7 +77,7 @@ def test_a_warning_on_a_page_fails_the_build(book):
     site.build(book, EDITION)
     notebook.cells[5].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
     nbformat.write(notebook, path)
-    with pytest.raises(ValueError, match=r"02_slope.ipynb, cell 6 .*a warning, which readers would see: FutureWarning: old behaviour; mend"):
+    with pytest.raises(ValueError, match=r"02_slope.ipynb, cell 6 .*a warning, which readers would see: FutureWarning: old behaviour; mend it"):
         site.build(book, EDITION)
 
 
