@@ -1,7 +1,10 @@
 """What chapters and pages say can be done as it stands there, and lists are lists."""
 
 import ast
+import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -25,7 +28,7 @@ def test_no_two_chapters_hold_the_same_code():
     for name, chapter in CHAPTERS.items():
         own = {ast.unparse(statement) for code in chapter.code for statement in ast.parse(code).body}
         for text in own:
-            if len(text) > 95 and not text.startswith(("if ", "import ", "from ", "chapter.say")):
+            if len(text) > 100 and not text.startswith(("if ", "import ", "from ", "chapter.say")):
                 assert text not in seen, f"{name} and {seen[text]} both hold this; give it a place in nmm: {text}"
                 seen[text] = name
 
@@ -36,3 +39,13 @@ def test_a_command_sets_parameters_that_its_chapter_has(path):
         for name, words in re.findall(r"papermill notebooks/(\w+)\.ipynb([^`\n|]*)", text):
             for parameter in re.findall(r"-p (\w+)", words):
                 assert parameter in CHAPTERS[name].parameters, f"{path.name}, {cell}: {name} has no parameter {parameter}"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_uses_names_that_there_are_and_imports_none_for_nothing(name, tmp_path):
+    file = tmp_path / f"{name}.py"
+    file.write_text("\n\n".join(CHAPTERS[name].code), encoding="utf-8")
+    given = json.dumps(["display", *CHAPTERS[name].parameters])
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F401,F821", "--config", f"builtins={given}"]
+    found = subprocess.run([*ruff, str(file)], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
