@@ -53,6 +53,7 @@ class Outcome:
 def execute(
     layout: Layout, edition: str, given: Mapping[str, Any], *,
     jobs: int = 1, only: Sequence[str] = (), echo: Callable[[str], None] = print,
+    call: Callable[..., Any] = lambda function, *args: function(*args),
 ) -> list[Outcome]:
     """Bring the executed chapters up to date.
 
@@ -62,6 +63,7 @@ def execute(
         jobs: chapters at a time.
         only: chapters to bring up to date, with those that they come after; empty: all.
         echo: takes one line as each chapter ends.
+        call: calls a function with its arguments, here or on another machine (`nmm.sweep.executors.caller`).
     Returns:
         One outcome a chapter, in the book's order.
     Raises:
@@ -88,7 +90,7 @@ def execute(
                         outcomes[chapter.name] = Outcome(name=chapter.name, status="skipped", reason=reason)
                         echo(str(outcomes[chapter.name]))
                     elif len(running) < jobs:
-                        job = pool.submit(_bring_up_to_date, chapter, given, keys[chapter.name], layout, edition)
+                        job = pool.submit(call, _bring_up_to_date, chapter, given, keys[chapter.name], layout, edition)
                         running[job] = chapter.name
                     else:
                         continue

@@ -2,8 +2,11 @@
 
 import argparse
 import time
+from pathlib import Path
 
 from nmm.book.layout import Layout
+from nmm.sweep import EXECUTORS
+from nmm.sweep.executors import caller, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     execute.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[],
                          help="a parameter for every chapter that declares it; repeatable")
     execute.add_argument("-j", dest="jobs", type=int, default=1, help="chapters at a time (default: %(default)s)")
+    execute.add_argument("--executor", default="local", help=f"where chapters are run: {', '.join(EXECUTORS)} (default: %(default)s)")
+    options.add_options(execute.add_argument_group("options of executors"), EXECUTORS)
     execute.add_argument("chapters", nargs="*", help="only these and the chapters that they come after")
     steps.add_parser("cite", help="print the BibTeX entry that CITATION.cff stands for")
     serve = steps.add_parser("serve", help="serve the rendered site on this machine")
@@ -53,7 +58,7 @@ def _execute(args: argparse.Namespace) -> int:
     if given.get("preset", args.preset) != args.preset:
         raise ValueError(f"two presets, {args.preset!r} and -p preset={given['preset']}: give it once, by --preset")
     outcomes = execute(layout, args.edition or args.preset, given, jobs=args.jobs, only=args.chapters,
-                       echo=lambda line: print(line, flush=True))
+                       echo=lambda line: print(line, flush=True), call=caller(args.executor, options.given(args, EXECUTORS), Path("work") / "jobs"))
     counts = {status: sum(item.status == status for item in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
     print(f"{len(outcomes)} chapters in {time.perf_counter() - start:.1f} s: "
           + ", ".join(f"{count} {status}" for status, count in counts.items()))

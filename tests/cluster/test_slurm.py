@@ -10,15 +10,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from nmm import record as records
+from nmm.book.execute import execute
+from nmm.book.layout import Layout
 from nmm.cli import main
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import World
 from nmm.studies import MIXTURE, find_study
 from nmm.sweep import SCRATCH, queued, sweep
+from nmm.sweep.executors import caller
 from tests import sweeping
+from tests.book.conftest import write_chapter
 from tests.cluster.conftest import InBackground
 from tests.test_sweep import checkpoint, content
 
@@ -165,3 +170,16 @@ def test_options_of_sbatch_reach_the_job(cluster, corpus, tmp_path):
     other = sweep({**grid, again.id: again}, corpus=corpus.folder, runs_dir=tmp_path, executor="slurm", options=options)
     assert set(other.queued) == {*grid, again.id} and len(cluster.jobs()) == 2, "a later call submits the rest alone"
     assert json.loads((tmp_path / SCRATCH / f"{again.id}.queued.json").read_text())["id"] in cluster.jobs()
+
+
+def test_chapters_are_jobs_in_their_order(cluster, tmp_path):
+    """Two small chapters, the second after the first; and one that fails, whose error comes back."""
+    write_chapter(tmp_path, "01_first", "", "import os\nprint(os.environ['SLURM_JOB_ID'])")
+    write_chapter(tmp_path, "02_second", "", "import os\nprint(os.environ['SLURM_JOB_ID'])", after=["01_first"])
+    write_chapter(tmp_path, "03_bad", "", "raise ValueError('a bad chapter')")
+    layout = Layout(root=tmp_path)
+    outcomes = execute(layout, "there", {}, jobs=3, echo=lambda line: None, call=caller("slurm", QUICK, tmp_path / "logs"))
+    assert [outcome.status for outcome in outcomes] == ["executed", "executed", "failed"], outcomes
+    assert "ValueError: a bad chapter" in outcomes[2].reason
+    first, second = (nbformat.read(layout.executed("there") / f"{name}.ipynb", as_version=4).cells[-1].outputs[0].text for name in ("01_first", "02_second"))
+    assert 0 < int(first) < int(second)

@@ -40,6 +40,22 @@ def make(name: str, jobs: int | None = None, given: Mapping[str, Any] | None = N
     return options.make(name, EXECUTORS, jobs, given or {})
 
 
+def caller(name: str, given: Mapping[str, Any], logs: Path) -> Callable[..., Any]:
+    """What calls a function with its arguments where an executor runs its jobs, and gives what it returns.
+
+    Args:
+        logs: folder for what the jobs say.
+    Raises:
+        ValueError, OSError: as `make`; the executor runs families of runs alone.
+    """
+    executor = make(name, None, given)
+    if isinstance(executor, Pool):
+        return lambda function, *args: function(*args)
+    if not isinstance(executor, Slurm | Ray):
+        raise ValueError(f"executor {name!r} runs nothing but families of runs: take local, slurm or ray")
+    return lambda function, *args: executor.call(function, *args, logs=logs)
+
+
 def parse_options(words: str) -> dict[str, Any]:
     """Options of an executor from one line, as at the command line: "--partition gpu --gpus 8".
 

@@ -5,8 +5,9 @@ worker or a node is lost.
 import os
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from nmm.sweep.executors.options import option
 from nmm.sweep.executors.worker import load, one_thread
 from nmm.sweep.job import Report, own_tokens, read_family, train_family
 from nmm.sweep.watch import Watch
+
+_CONNECTING = threading.Lock()      # of the threads of one process, which share its connection
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,34 @@ class Ray:
                     if watch.left.pop(said.run, None):
                         yield said
 
-    def _connect(self) -> Any:
-        """Ray, connected to its cluster."""
+    def call(self, function: Callable[..., Any], *args: Any, logs: Path) -> Any:
+        """What a function returns in a task of its own; it must be one of a module that the machines have.
+
+        Args:
+            logs: not needed: Ray keeps its own.
+        Raises:
+            OSError: Ray is not installed, there is no cluster, or the task's worker died, and those of its retries.
+            Exception: what the function raised.
+        """
+        with _CONNECTING:
+            ray = self._connect(again=True)
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus_per_run, max_retries=self.retries)(_call)
+        try:
+            return ray.get(task.remote(os.getcwd(), function, args))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except ray.exceptions.RayError as error:
+            raise OSError(f"a task of Ray ended: {str(error).splitlines()[0]}") from error
+
+    def _connect(self, again: bool = False) -> Any:
+        """Ray, connected to its cluster; `again`: by this executor before, perhaps."""
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")    # a run that asks for no GPU sees what its node shows it
         try:
             import ray
         except ImportError as error:
             raise OSError("executor 'ray' needs Ray, and it is not installed: pip install 'nmm[ray]'") from error
+        if again and ray.is_initialized():
+            return ray
         if ray.is_initialized():
             raise ValueError("this process is connected to a Ray cluster already: disconnect it (ray.shutdown()), and give --address")
         own = {} if self.address else {"include_dashboard": False}
@@ -94,6 +118,12 @@ class Ray:
         except Exception as error:      # Ray raises plain ones where its daemons do not come up
             raise OSError(f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}") from error
         return ray
+
+
+def _call(folder: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """What a task does: calls a function from the folder from which the command was called."""
+    os.chdir(folder)
+    return function(*args)
 
 
 def _work(path: str, folder: str, processes: int) -> list[Report]:

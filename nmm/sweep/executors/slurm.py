@@ -102,6 +102,30 @@ class Slurm:
                     yield Report("lost", run, "its Slurm job was cancelled")
                 self._try_again([rest for family in lost if (rest := _without(family, lambda run: run.id in cancelled))], ends, folder)
 
+    def call(self, function: Callable[..., Any], *args: Any, logs: Path) -> Any:
+        """What a function returns in a job of its own; it must be one of a module that the machines have.
+
+        Args:
+            logs: folder for what the job says, which all machines see.
+        Raises:
+            ValueError: sbatch refuses the job.
+            OSError: the job ended without an answer, or the function raised what is told in its words.
+        """
+        try:
+            job = self._executor(logs).submit(function, *args)
+        except RuntimeError as error:
+            raise ValueError(f"sbatch refuses the job: {' '.join(str(error).split())}") from error
+        while not job.paths.result_pickle.exists():
+            live = job.job_id in _live()
+            time.sleep(self.poll)
+            if not live and not job.paths.result_pickle.exists():
+                raise OSError(f"the Slurm job {job.job_id} ended{_words(_end(job.job_id), logs / f'{job.job_id}_0_log.err')}")
+        try:
+            return job.result()
+        except RuntimeError as error:       # submitit's, with the function's traceback
+            lines = [line for line in str(error).split("\n----")[0].splitlines() if line.strip()]
+            raise OSError(f"the Slurm job {job.job_id} failed: {lines[-1].strip()} (log: {job.paths.stderr})") from error
+
     @staticmethod
     def _look(watch: Watch) -> Iterator[Report]:
         before = set(watch.left)
@@ -128,7 +152,7 @@ class Slurm:
             for run in begun or family.runs:
                 job = queued.read(family.scratch(run))
                 if job is not None and job.tries > self.retries:
-                    reason = f"its Slurm job {job.id} ended{_words(ends[job.id], job.id, folder)}; submitted {job.tries} times"
+                    reason = f"its Slurm job {job.id} ended{_words(ends[job.id], folder / SCRATCH / 'slurm' / f'{job.id}_0_log.err')}; submitted {job.tries} times"
                     records.write(records.RunRecord(config=run, status="failed", reason=reason, code=code()), folder)
                     pulse.path_of(family.scratch(run)).unlink(missing_ok=True)
                     over.append(run)
@@ -252,8 +276,7 @@ def _end(job: str) -> str:
     return f"{state.group(1)}, exit code {status.group(1)}" if state and status else ""
 
 
-def _words(end: str, job: str, folder: Path) -> str:
+def _words(end: str, log: Path) -> str:
     """How a job ended, and the last line that it said."""
-    log = folder / SCRATCH / "slurm" / f"{job}_0_log.err"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
     return (f" as {end}" if end else "") + (f": {lines[-1].strip()}" if lines else "") + f" (log: {log})"
