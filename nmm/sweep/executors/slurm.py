@@ -78,7 +78,7 @@ class Slurm:
         if self.detach:
             yield from (Report("queued", run) for run in watch.left)
             return
-        unanswered = 0
+        unanswered, missed = 0, set[str]()
         while watch.left:
             time.sleep(self.poll)
             yield from self._look(watch)
@@ -94,6 +94,9 @@ class Slurm:
             with queued.submitting(folder):
                 lost = [lost for family in known.values() if (lost := _without(
                     family, lambda run, family=family: run.id not in watch.left or self._trained(family, run, live)))]
+                before, missed = missed, {run.id for family in lost for run in family.runs}
+                # for a moment a job that is requeued is in no queue: only what two looks have missed has ended
+                lost = [gone for family in lost if (gone := _without(family, lambda run, before=before: run.id not in before))]
                 ends = {job: _end(job) for job in {self._job(family, run) for family in lost for run in family.runs}}
                 cancelled = [run.id for family in lost for run in family.runs if ends[self._job(family, run)].startswith("CANCELLED")]
                 for run in cancelled:
