@@ -12,7 +12,8 @@ READY := $(VENV)/.ready
 VENV211   := .venv-torch211
 PYTHON211 ?= $(shell python3.12 -V >/dev/null 2>&1 && echo python3.12 || echo $(PYTHON))
 NMM   := $(VENV)/bin/python -m nmm
-STUDY := $(PRESET)$(if $(DATA),-$(notdir $(abspath $(DATA))))
+# the folder's own name; make's functions would break at a space, and so would the paths below
+STUDY := $(PRESET)$(if $(DATA),-$(shell cd "$(DATA)" && basename "$$PWD" | tr -c 'A-Za-z0-9._\n-' '_'))
 OWN   := work/runs/$(STUDY)
 CORPUS := work/corpora/$(STUDY)
 # The smoke study checks that everything runs: few refits are enough

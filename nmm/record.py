@@ -209,7 +209,7 @@ def read(path: str | Path) -> RunRecord:
         return record
     except NewerRecord:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RecordError(
             f"{path} is no valid run record ({error}): restore it, or delete it and run the sweep again"
         ) from error

@@ -23,10 +23,10 @@ from nmm import record as records
 from nmm import runs
 from nmm.cli import main
 from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.files import set_aside
 from nmm.record import RunRecord
 from nmm.studies import MIXTURE
 from nmm.sweep import SCRATCH, sweep
-from nmm.sweep.grid import _set_aside
 from tests import sweeping
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -288,7 +288,7 @@ def test_names_of_what_is_set_aside_never_collide(tmp_path):
     places = []
     for text in ("one", "two", "three"):
         (tmp_path / "x.json").write_text(text)
-        places.append(_set_aside(tmp_path / "x.json"))
+        places.append(set_aside(tmp_path / "x.json", "corrupt"))
     assert [place.name for place in places] == ["x.json.corrupt", "x.json.corrupt-2", "x.json.corrupt-3"]
     assert [place.read_text() for place in places] == ["one", "two", "three"]
 

@@ -112,8 +112,8 @@ def computes(cell: nbformat.NotebookNode) -> bool:
     return cell.cell_type == "code" and not is_tagged(cell, prose.TAG)
 
 
-def parse_values(pairs: Sequence[str], chapters: Sequence[Chapter]) -> dict[str, Any]:
-    """`name=value` words of a command line as values of the type that the chapters declare.
+def parse_values(pairs: Sequence[str], chapters: Sequence[Chapter], book: Sequence[Chapter] = ()) -> dict[str, Any]:
+    """`name=value` words of a command line as values of the type that the chapters declare, some of a book's.
 
     Raises:
         ValueError: a word without `=`, a parameter that no chapter declares, or a value of another type.
@@ -124,6 +124,10 @@ def parse_values(pairs: Sequence[str], chapters: Sequence[Chapter]) -> dict[str,
         name, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"expected a parameter as name=value, got {pair!r}")
+        owners = [chapter.name for chapter in book if name in chapter.parameters]
+        if owners and not any(name in chapter.parameters for chapter in chapters):
+            raise ValueError(f"parameter {name!r} is one of {', '.join(owners)}, and only {', '.join(each.name for each in chapters)} would be "
+                             "executed: leave it out, or name those chapters too")
         values[name] = text
         # a string is taken as typed: runs_dir=007 stays "007"; anything else is a Python literal
         if name in declared and declared[name].type is not str:

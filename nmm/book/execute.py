@@ -6,6 +6,7 @@ that come after it, never the others, and leaves its last good output in place.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import graphlib
 import json
@@ -30,6 +31,7 @@ from nmm.book.readable import Readable
 from nmm.data.files import write_text
 
 _STORED = ("key", "values", "seconds")  # what an executed chapter's metadata `nmm` has beside the chapter's own
+_RUNNING = "running"    # folder within that of the outputs
 _KEEPS = ("executed", "unchanged", "new prose")  # statuses after which the stored output is good
 
 
@@ -102,6 +104,9 @@ def execute(
         except BaseException:
             _interrupt_kernels()
             raise
+        finally:
+            pool.shutdown(wait=True)
+            _clear(layout.executed(edition) / _RUNNING)
     return [outcomes[chapter.name] for chapter in chapters]
 
 
@@ -166,7 +171,7 @@ def _run(
     values = chapter.values(given)
     # what equals the default stays out, so that an ordinary chapter shows no injected cell
     changed = {name: value for name, value in values.items() if value != chapter.parameters[name].default}
-    partial = path.parent / "running" / f"{os.getpid()}.{path.name}"
+    partial = path.parent / _RUNNING / f"{os.getpid()}.{path.name}"
     for folder in (partial.parent, failed.parent):
         folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -246,6 +251,14 @@ def _merge(chapter: Chapter, executed: nbformat.NotebookNode, readable: Readable
     merged.metadata["language_info"] = executed.metadata.get("language_info", {})
     merged.metadata["nmm"] = {**merged.metadata.get("nmm", {}), **{k: executed.metadata["nmm"][k] for k in _STORED}}
     return merged
+
+
+def _clear(running: Path) -> None:
+    """Take away the folder of notebooks that are being executed, with what this process left there, unless another one uses it."""
+    for left in running.glob(f"{os.getpid()}.*"):
+        left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):      # it is not there, or not empty
+        running.rmdir()
 
 
 def _interrupt_kernels() -> None:

@@ -140,9 +140,12 @@ def serve(layout: Layout, port: int) -> None:
     """Serve the site on 127.0.0.1 until interrupted; search needs a server, it does not work from file://.
 
     Raises:
+        ValueError: no port has this number.
         FileNotFoundError: there is no rendered site.
         OSError: the port is taken.
     """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port is a number from 0 to 65535: got {port}")
     if not (layout.html / "index.html").exists():
         raise FileNotFoundError(f"no rendered site in {layout.html}: run `make book` or `make site` first")
     try:

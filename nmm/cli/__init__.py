@@ -5,7 +5,13 @@ A command module has `add_arguments(parser)` and `run(args) -> int`, the exit st
 
 import argparse
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nmm.data.files import printable
 
 COMMANDS = {
     "data": "prepare a corpus from real files, or look into one",
@@ -34,10 +40,27 @@ def main(argv: list[str] | None = None) -> int:
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(argv)
     try:
-        return args.run(args)
-    except (ValueError, OSError) as error:
-        print(f"nmm {args.command}: {error}", file=sys.stderr)
+        with _ended_in_order():
+            return args.run(args)
+    except (ValueError, OSError, MemoryError, OverflowError) as error:
+        print(f"nmm {args.command}: {printable(str(error) or type(error).__name__)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"nmm {args.command}: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends the command as an exception does, so that processes and what they share are put away."""
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():      # only there handlers may be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

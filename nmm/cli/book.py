@@ -48,13 +48,16 @@ def _list(_args: argparse.Namespace) -> int:
 def _execute(args: argparse.Namespace) -> int:
     from nmm.book.chapters import parse_values, read_chapters
     from nmm.book.execute import execute, selected
+    from nmm.studies import find_study
 
     layout, start = Layout(), time.perf_counter()
-    chapters = selected(read_chapters(layout.notebooks), args.chapters)
+    find_study(args.preset)     # refuses an unknown one before any chapter runs
+    book = read_chapters(layout.notebooks)
+    chapters = selected(book, args.chapters)
     words = args.parameters
     if any("preset" in chapter.parameters for chapter in chapters):
         words = [f"preset={args.preset}", *words]
-    given = parse_values(words, chapters)
+    given = parse_values(words, chapters, book)
     if given.get("preset", args.preset) != args.preset:
         raise ValueError(f"two presets, {args.preset!r} and -p preset={given['preset']}: give it once, by --preset")
     outcomes = execute(layout, args.edition or args.preset, given, jobs=args.jobs, only=args.chapters,

@@ -1,6 +1,7 @@
 """`python -m nmm data`: prepare a corpus from real files, or look into one."""
 
 import argparse
+import html
 from pathlib import Path
 
 from nmm.data.corpus import store
@@ -58,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     corpus = store.open(args.out)
     print(report_table(corpus.report))
     target = args.html or corpus.folder / "samples.html"
-    target.write_text(f'<!doctype html><meta charset="utf-8"><title>{Path(args.out).name}</title>'
-                      + samples_html(corpus, args.samples), encoding="utf-8")
+    page = f'<!doctype html><meta charset="utf-8"><title>{html.escape(Path(args.out).name)}</title>' + samples_html(corpus, args.samples)
+    try:
+        target.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"cannot draw samples into {target} ({error.strerror}): name another file with --html") from error
     print(f"samples drawn in {target}")
     return 0

@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         table = read_table(args.runs)
     else:
         raise FileNotFoundError(f"no such file or folder: {args.runs}")
+    if args.seed < 0:
+        raise ValueError(f"--seed is a whole number, at least 0: got {args.seed}")
     columns = args.cluster if args.cluster is not None else "cluster" if args.runs.is_dir() else ""
     cluster = tuple(name for name in columns.split(",") if name)
     by = tuple(name for name in args.by.split(",") if name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WHOLE = ("caption", "audio", "video")  # documents of these kinds are never cut
-MAX_TEXT = 16 << 20     # a longer text is passed over, best without being held in memory: its tokens would fill it [bytes]
+MAX_TEXT = 16 << 20     # a longer text is passed over: its tokens would fill the memory [bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, with errors that name them."""
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -40,6 +41,25 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
         if shared:
             partial.unlink(missing_ok=True)
         raise
+
+
+def printable(text: str) -> str:
+    """The text with every character spelled out that would steer a terminal and not be seen in it."""
+    shown = (each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text)
+    return "".join(shown)
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Give a file another name, `NAME.why` or `NAME.why-2` and so on, which no other file has; the new path."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.{why}{f'-{number}' if number > 1 else ''}")
+        try:
+            os.link(path, aside)        # fails where there is such a file, and overwrites nothing
+        except FileExistsError:
+            continue
+        path.unlink()
+        return aside
+    raise AssertionError
 
 
 def write_text(path: Path, text: str, *, shared: bool = False) -> None:

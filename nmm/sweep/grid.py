@@ -5,8 +5,6 @@ files live under `runs_dir/.scratch`. Nothing is lost at a kill: finished runs h
 checkpoint at the next call.
 """
 
-import itertools
-import os
 import shutil
 import sys
 import time
@@ -21,6 +19,7 @@ from nmm import record as records
 from nmm.config import RunConfig, content_hash
 from nmm.data.batches.reading import reading
 from nmm.data.corpus import store
+from nmm.data.files import set_aside
 from nmm.sweep.executors import Executor, make
 from nmm.sweep.job import Family, Report, families, own_tokens
 from nmm.sweep.locks import SCRATCH, lock
@@ -168,26 +167,13 @@ def _missing(grid: Mapping[str, RunConfig], folder: Path, retry_failed: bool, su
         else:
             summary.skipped.append(run)
     for run in corrupt:
-        summary.aside[run] = str(_set_aside(folder / f"{run}.json"))
+        summary.aside[run] = str(set_aside(folder / f"{run}.json", "corrupt"))
     for run in summary.skipped:
         if (folder / SCRATCH / run).exists():       # killed between its record and the clearing of its checkpoints
             with lock(folder / SCRATCH / run) as mine:
                 if mine:
                     shutil.rmtree(folder / SCRATCH / run)
     return todo
-
-
-def _set_aside(path: Path) -> Path:
-    """Give a file another name, which no other file has."""
-    for number in itertools.count(1):
-        aside = path.with_name(f"{path.name}.corrupt{f'-{number}' if number > 1 else ''}")
-        try:
-            os.link(path, aside)        # fails where there is such a file, and overwrites nothing
-        except FileExistsError:
-            continue
-        path.unlink()
-        return aside
-    raise AssertionError
 
 
 def _write(family: Family, scratch: Path) -> Path:

@@ -86,7 +86,7 @@ def read_family(path: str | Path) -> Family:
     try:
         plain = json.loads(path.read_text())
         return Family(**_checked(plain))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no job: {error}") from error
 
 

@@ -37,10 +37,10 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def begin(out: Path, identity: str, store: str = "arrow", recipe: Mapping[str, Any] | None = None) -> Corpus | None:
-    """The finished corpus, if `out` holds it whole in this store; None, if its parts, or some of them, are to be written.
+    """The finished corpus, if `out` holds it whole in this store; None, if parts of it are to be written.
 
-    What is damaged is taken away and said, and will be made again. So are the unfinished parts of the same data under other
-    settings.
+    What is damaged is taken away and said, and will be made again. So are the unfinished parts of the same data under
+    other settings.
 
     Args:
         recipe: settings and `sources`, all that `identity` is a hash of, for the message on what differs.
@@ -52,8 +52,9 @@ def begin(out: Path, identity: str, store: str = "arrow", recipe: Mapping[str, A
         if corpus is not None:
             found = corpus.description
             if (found["identity"], found.get("store", "arrow")) != (identity, store):
-                raise ValueError(f"{out} already holds a corpus made from other data or settings"
-                                 f"{_differences(found.get('recipe'), recipe)}: choose another folder, or delete this one")
+                changed = _differences(found.get("recipe"), recipe)
+                raise ValueError(f"{out} already holds a corpus made from other data or settings{changed}: choose "
+                                 "another folder, or delete this one")
             damage = damaged_shards(corpus)
             if not damage:
                 shutil.rmtree(out / ".parts", ignore_errors=True)  # left by a call that was killed in its last moment
@@ -64,13 +65,13 @@ def begin(out: Path, identity: str, store: str = "arrow", recipe: Mapping[str, A
     if started.parent.exists():
         before = _read(started)
         if before is None:
-            tqdm.write(f"{out}: what was begun here cannot be told ({started.name} is missing or damaged): it is begun anew")
+            tqdm.write(f"{out}: its beginning cannot be told ({started.name} is missing or damaged): it is begun anew")
             shutil.rmtree(started.parent)
         elif before.get("identity") != identity:
             changed = _differences(before.get("recipe"), recipe)
             if not (changed and before["recipe"]["sources"] == recipe["sources"]):
-                raise ValueError(f"{out} holds the beginning of a corpus from other data or settings{changed}: choose another "
-                                 "folder, or delete this one")
+                raise ValueError(f"{out} holds the beginning of a corpus from other data or settings{changed}: choose "
+                                 "another folder, or delete this one")
             tqdm.write(f"{out}: other settings than in the unfinished call before{changed}: its parts are made again")
             shutil.rmtree(started.parent)
     started.parent.mkdir(exist_ok=True)

@@ -163,7 +163,8 @@ def _remote_hash(url: str, description: Path) -> str:
         raise ValueError(f"{url}/corpus.json has the hash {found!r}, which is none: do not use this corpus")
     for name in names:
         if not _is_name(name) or name.startswith("."):
-            raise ValueError(f"{url}/corpus.json names the source {name!r}, which leads out of its folder: do not use this corpus")
+            raise ValueError(f"{url}/corpus.json names the source {name!r}, which leads out of its folder: do not "
+                             "use this corpus")
     return found
 
 

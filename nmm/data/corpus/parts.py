@@ -4,10 +4,12 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -103,8 +105,10 @@ def make(parts: list[Part], processes: int, progress: bool) -> list[dict]:
             return done
         context = multiprocessing.get_context("spawn")
         counter = context.Value("q", 0)
+        others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(min(processes, len(todo)), context, _start, (counter,)) as pool:
-            futures = {pool.submit(_make_part, parts[number]): number for number in todo}
+            with _deaf_to_ctrl_c():     # it reaches the parent too, and the parent decides
+                futures = {pool.submit(_make_part, parts[number]): number for number in todo}
             try:
                 for future in _as_completed(futures, lambda: bar.set_postfix(documents=counter.value)):
                     done[futures[future]] = future.result()
@@ -112,9 +116,26 @@ def make(parts: list[Part], processes: int, progress: bool) -> list[dict]:
             except BrokenProcessPool:
                 raise OSError("a worker process was killed (out of memory?): run the same command again, with fewer "
                               "--processes") from None
+            except BaseException:
+                for worker in set(multiprocessing.active_children()) - others:      # what they have begun is made again
+                    worker.kill()
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
     return done
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started here inherit that they do not hear Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():      # only there handlers may be set
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _as_completed(futures: Iterable[Future], tick: Callable[[], None]) -> Iterator[Future]:

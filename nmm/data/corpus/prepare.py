@@ -57,8 +57,8 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
             store_kind: str = "arrow", upload: str | None = None, progress: bool = True) -> dict:
     """Prepare a corpus from real files and give its report.
 
-    Called again with the same arguments it goes on where a killed call stopped. A finished corpus is checked against the
-    content of its sources and of its own files: it is left as it is, or what is damaged in it is made again.
+    Called again with the same arguments it goes on where a killed call stopped. A finished corpus is checked against
+    the content of its sources and of its own files: it is left as it is, or what is damaged in it is made again.
 
     Args:
         sources: (`KIND` or `KIND:NAME`, file or folder), KIND one of caption, interleaved, text.
@@ -68,8 +68,8 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         image_size, patch: [pixels]. Several image sizes: an image gets the largest that is not above its short side.
         vocab_size: of a byte-level BPE trained on the corpus; default `VOCABULARY`.
         tokenizer: a `tokenizer.json` to use instead.
-        validation: held-out share of each source's documents, by content hash; but one document at least is held out, and
-            one at least is not.
+        validation: held-out share of each source's documents, by content hash; but one document at least is held out,
+            and one at least is not.
         max_images: images kept in a document.
         max_rejects: largest share of bad documents, and of bad images, that is accepted.
         processes: default: one per core.
@@ -94,7 +94,8 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
         image_root=Path(image_root) if image_root is not None else None,
         shape=Shape(context=context, image_size=image_size, patch=patch, validation=validation),
-        vocab_size=VOCABULARY if vocab_size is None else vocab_size, tokenizer=Tokenizer.load(tokenizer) if tokenizer is not None else None,
+        vocab_size=VOCABULARY if vocab_size is None else vocab_size,
+        tokenizer=Tokenizer.load(tokenizer) if tokenizer is not None else None,
         max_images=max_images, max_rejects=max_rejects, part_bytes=part_bytes,
         memory=out / MEMORY,
     )
@@ -115,12 +116,13 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
 
 def _apart_from(out: Path, recipe: "Recipe") -> None:
     """Refuse a corpus within its own source, whose shards would be a part of the data, and a source where shards go."""
-    places = [(name, path) for _, name, path in recipe.sources] + [(name, root) for name, root in recipe.roots.items() if root]
+    places = [(name, path) for _, name, path in recipe.sources]
+    places += [(name, root) for name, root in recipe.roots.items() if root]
     for name, path in places:
         inside = out.resolve().is_relative_to(path.resolve())
         if inside or any(path.resolve().is_relative_to((out / each).resolve()) for each in (*recipe.kinds, ".parts")):
-            raise ValueError(f"the corpus folder {out} and the source {name}={path} lie in one another: choose an output folder "
-                             "outside of the data")
+            raise ValueError(f"the corpus folder {out} and the source {name}={path} lie in one another: choose an "
+                             "output folder outside of the data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ class Recipe:
     max_images: int
     max_rejects: float
     part_bytes: int
-    memory: Path                # a file where hashes of the sources' files are kept, to be read no oftener than they change
+    memory: Path                # a file with hashes of the sources' files, which are read when they change
 
     def __post_init__(self) -> None:
         names = [name for _, name, _ in self.sources]
@@ -183,7 +185,8 @@ class Recipe:
         """The recipe as JSON values. Files count by name and content, so that a moved folder is the same data."""
         images = {name: sorted(p for p in (root.rglob("*") if root.is_dir() else [root]) if p.is_file())
                   for name, root in self.roots.items() if root}
-        hashes = fingerprints([file for files in (*self.files.values(), *images.values()) for file in files], self.memory)
+        every = [file for files in (*self.files.values(), *images.values()) for file in files]
+        hashes = fingerprints(every, self.memory)
         sources = {}
         for kind, name, path in self.sources:
             listed = [[_within(file, path), hashes[file]] for file in self.files[name]]

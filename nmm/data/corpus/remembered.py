@@ -1,4 +1,4 @@
-"""Whether files are what they were: by their content, which is read again only where size or time of a file have changed."""
+"""Whether files are what they were: by content, which is read again only where size or time of a file have changed."""
 
 import hashlib
 import json
@@ -32,18 +32,20 @@ def fingerprints(files: Iterable[Path], memory: Path) -> dict[Path, str]:
 def damaged_shards(corpus: Corpus) -> list[str]:
     """What is missing or damaged in a corpus folder, besides its description: files below it, or MDS's folders."""
     folder = corpus.folder
-    found = [name for name, whole in (("tokenizer.json", _tokenizer_is_whole), ("report.json", _report_is_whole)) if not whole(corpus)]
+    described = {"tokenizer.json": _tokenizer_is_whole, "report.json": _report_is_whole}
+    found = [name for name, is_whole in described.items() if not is_whole(corpus)]
     if corpus.description.get("store") == "mds":
         return found + [f"{name}/{split}" for name, source in corpus.sources.items() for split in SPLITS
                         if not mds.is_whole(folder / name / split, len(getattr(source, split)))]
     listed, checks = {}, {}
     for name, source in corpus.sources.items():
         for split in SPLITS:
-            for shard, description in zip(getattr(source, split).shards, corpus.description["sources"][name][split]["shards"]):
+            descriptions = corpus.description["sources"][name][split]["shards"]
+            for shard, description in zip(getattr(source, split).shards, descriptions):
                 listed[shard.path] = description["hash"]
                 checks[shard.path] = lambda shard=shard: _rows(shard, corpus)
     hashes = _remembered(checks, folder / MEMORY)
-    return found + [str(path.relative_to(folder)) for path, listed_hash in listed.items() if hashes[path] != listed_hash]
+    return found + [str(path.relative_to(folder)) for path, content in listed.items() if hashes[path] != content]
 
 
 def _tokenizer_is_whole(corpus: Corpus) -> bool:
@@ -69,8 +71,11 @@ def _rows(shard: Shard, corpus: Corpus) -> str:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _remembered(checks: Mapping[Path, Callable[[], str]], memory: Path) -> dict[Path, str]:
@@ -85,7 +90,8 @@ def _remembered(checks: Mapping[Path, Callable[[], str]], memory: Path) -> dict[
     with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
         found = dict(zip(todo, pool.map(lambda path: checks[path](), todo)))
     if any(found.values()) and os.access(memory.parent, os.W_OK):
-        write_json(memory, {**before, **{str(path.absolute()): [stats[path], said] for path, said in found.items() if said}})
+        new = {str(path.absolute()): [stats[path], said] for path, said in found.items() if said}
+        write_json(memory, {**before, **new})
     return {**known, **found}
 
 

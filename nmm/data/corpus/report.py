@@ -13,8 +13,8 @@ MAX_WASTE = 0.05    # above this share of empty positions the report says what t
 def source_report(source: dict, shape: Shape, rejects: Rejects, lengths: list[int], unread: list[str]) -> dict:
     """The report of one source: counts of both splits together, waste and compression, and what was rejected.
 
-    `lengths` are the positions of each document that is packed whole (captions), sorted; `unread` the names of files that
-    were not read.
+    `lengths` are the positions of each document that is packed whole (captions), sorted; `unread` the names of files
+    that were not read.
     """
     total = {count: sum(source[split][count] for split in SPLITS) for count in shape.counts}
     others = [modality for modality in shape.geometry.modalities[1:] if total[f"{modality}_spans"]]
@@ -78,7 +78,8 @@ def accept(name: str, report: dict, out: Path, max_rejects: float) -> None:
             )
     if not report["documents"]:
         raise ValueError(f"source {name!r} has no documents" + (f" left ({reasons})" if reasons else ""))
-    for split, left in (("validation", report["validation_documents"]), ("training", report["documents"] - report["validation_documents"])):
+    held_out, all_of_them = report["validation_documents"], report["documents"]
+    for split, left in (("validation", held_out), ("training", all_of_them - held_out)):
         if not left:
-            raise ValueError(f"source {name!r} has no {split} documents among its {report['documents']}: it needs two good documents "
-                             "that differ, one to hold out and one to train on")
+            raise ValueError(f"source {name!r} has no {split} documents among its {all_of_them}: it needs two good "
+                             "documents that differ, one to hold out and one to train on")

@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from nmm.config import MODALITIES
 from nmm.data.corpus.formats import known
 from nmm.data.corpus.store import Corpus, Sequence
+from nmm.data.files import printable
 from nmm.data.generated.audio import spectrogram
 from nmm.data.generated.video import frames
 from nmm.data.generated.world import PATCH
@@ -48,7 +49,7 @@ def report_table(report: dict) -> str:
         lines += [f"{name}: {note}" for note in source.get("notes", ())]
         if (unread := source.get("files_not_read", {"count": 0}))["count"]:
             lines.append(f"{name}: {unread['count']:,} files that were not read: {', '.join(unread['first'])}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))      # names of files and keys are strangers' words
 
 
 def samples_html(corpus: Corpus, per_source: int = 3, split: str = "train", characters: int = 1200) -> str:

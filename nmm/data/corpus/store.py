@@ -162,7 +162,9 @@ def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
         description = json.loads(path.read_text(encoding="utf-8"))
         written = description["format"]
         if isinstance(written, int) and written > FORMAT_VERSION:
-            raise NewerCorpus(f"{path} has format {written}, and this version of nmm reads {FORMAT_VERSION}: update nmm")
+            raise NewerCorpus(
+                f"{path} has format {written}, and this version of nmm reads {FORMAT_VERSION}: update nmm"
+            )
         if written != FORMAT_VERSION:
             raise ValueError(f"its format is {written!r}, this version reads {FORMAT_VERSION}")
         return Corpus(folder, description, url)

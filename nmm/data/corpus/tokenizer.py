@@ -41,7 +41,7 @@ class Tokenizer:
         self.pad = inner.token_to_id(PAD)
         self.vocab_size = max(inner.get_vocab(with_added_tokens=True).values()) + 1
         if self.vocab_size > MAX_VOCABULARY:
-            raise ValueError(f"the tokenizer has ids up to {self.vocab_size - 1}: at most {MAX_VOCABULARY - 1} make a model")
+            raise ValueError(f"the tokenizer has ids up to {self.vocab_size - 1}, a model at most {MAX_VOCABULARY - 1}")
 
     def marker(self, modality: str) -> int:
         """The id of the token before a span of a modality.
@@ -89,7 +89,7 @@ class Tokenizer:
         return cls(inner)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray | None]:
-        """Token ids of each text, int32 (T,), without any token added; None for a text of which a character would be lost.
+        """Token ids of each text, int32 (T,), without any token added; None for a text that would lose a character.
 
         Raises:
             ValueError: the tokenizer cannot encode a text.
@@ -99,9 +99,12 @@ class Tokenizer:
 
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         try:
-            return [np.array(item.ids, np.int32) for item in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+            encoded = self.inner.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
-            raise ValueError(f"the tokenizer cannot encode some text ({error}): take one with an unknown token or on bytes") from None
+            raise ValueError(
+                f"the tokenizer cannot encode some text ({error}): take one with an unknown token or on bytes"
+            ) from None
+        return [np.array(item.ids, np.int32) for item in encoded]
 
     def _knows(self, characters: set[str]) -> bool:
         """Whether each of these, but for spaces and what has no shape, has an id."""
@@ -140,5 +143,5 @@ class Tokenizer:
 def check_size(vocab_size: int) -> None:
     """Refuse a vocabulary that does not hold the bytes, or is beyond all use."""
     if not MIN_VOCABULARY <= vocab_size <= MAX_VOCABULARY:
-        raise ValueError(f"vocabulary size {vocab_size} is out of range: at least {MIN_VOCABULARY} (256 bytes and {len(SPECIAL)} "
-                         f"special tokens), at most {MAX_VOCABULARY:,}")
+        raise ValueError(f"vocabulary size {vocab_size} is out of range: at least {MIN_VOCABULARY} (256 bytes and "
+                         f"{len(SPECIAL)} special tokens), at most {MAX_VOCABULARY:,}")

@@ -106,7 +106,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     batch, size = [], 0
     for document in documents:
         batch.append(document)
-        size += sum(len(segment.data) if isinstance(segment, Span) else len(segment.text or "") for segment in document.segments)
+        size += sum(len(each.data) if isinstance(each, Span) else len(each.text or "") for each in document.segments)
         if len(batch) >= BATCH or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -124,7 +124,8 @@ def assemble(out: Path, kinds: Mapping[str, str], parts: Mapping[str, list[dict]
              unread: Mapping[str, list[str]] = MappingProxyType({})) -> Corpus:
     """Number the shards of finished parts through, and write the reports. A killed call can be repeated.
 
-    `recipe` is what `identity` is a hash of, as `begin` takes it; `unread` names the files of each source that are not read.
+    `recipe` is what `identity` is a hash of, as `begin` takes it; `unread` names the files of each source that
+    are not read.
 
     Raises:
         ValueError: too many rejected samples, or a split without sequences. Only `report.json` is written then.
@@ -206,8 +207,8 @@ def write_corpus(documents: Mapping[str, tuple[str, Iterable[Document]]], out: s
         for name, (kind, items) in documents.items():
             folder = parts_folder(out, name)
             folder.mkdir(parents=True, exist_ok=True)
-            parts[name] = [finished_part(folder / "00000")
-                           or write_part(items, kind, folder / "00000", tokenizer, shape, Rejects(), apart.get(name, {}))]
+            part, others = folder / "00000", apart.get(name, {})
+            parts[name] = [finished_part(part) or write_part(items, kind, part, tokenizer, shape, Rejects(), others)]
         return assemble(
             out, {name: kind for name, (kind, _) in documents.items()}, parts, tokenizer, shape, identity, 0.0
         )

@@ -6,8 +6,8 @@
 | interleaved | parquet with `images` and `texts`, lists of equal length, as OBELICS has them |
 | text | JSON lines, parquet or plain text; the first and the last also under zstd, gzip, xz, bzip2 or lz4 |
 
-A format is recognised by a file's content. A bad sample is counted and left out; a bad file is a `BadShard`; a file that is
-not read is named.
+A format is recognised by a file's content. A bad sample is counted and left out; a bad file is a `BadShard`; a file
+that is not read is named.
 """
 
 from collections.abc import Callable, Iterator

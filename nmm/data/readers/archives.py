@@ -1,7 +1,8 @@
 """A tar read to its end, compressed or not, or an error that names the place.
 
-`tarfile` ends in silence at the first header that it cannot read, and at zeros. Here zeros end an archive only where, and
-as many as, writers put there; another archive may follow them (concatenated tars), and whatever else follows is damage.
+`tarfile` ends in silence at the first header that it cannot read, and at zeros. Here zeros end an archive only where,
+and as many as, writers put there; another archive may follow them (concatenated tars), whatever else does is
+damage.
 """
 
 import tarfile
@@ -70,8 +71,9 @@ def _damaged(path: Path, offset: int, error: object) -> Exception:
 
 
 def _zeros(path: Path, end: int, blocks: int) -> Exception:
-    return bad_shard(path, f"holds {blocks * _BLOCK} zero bytes from byte {end - blocks * _BLOCK}, where members should be "
-                     "(an unfinished download?)", EXPECTED)
+    size = blocks * _BLOCK
+    what = f"holds {size} zero bytes from byte {end - size}, where members should be (an unfinished download?)"
+    return bad_shard(path, what, EXPECTED)
 
 
 class _Forwards:

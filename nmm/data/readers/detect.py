@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 # first bytes -> what a file is compressed with; pyarrow reads all but xz
-CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4"}
+CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz",
+          b"\x04\x22\x4d\x18": "lz4"}
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8", b"BM")
 LFS = b"version https://git-lfs.github.com/spec/"
 COMPRESSED = (".zst", ".zstd", ".gz", ".bz2", ".xz", ".lz4")
@@ -36,8 +37,11 @@ def ending(path: Path) -> str:
 
 def codec_of(path: Path) -> str | None:
     """The compression of a file, a value of `CODECS`, or None."""
-    with path.open("rb") as file:
-        start = file.read(6)
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {error.strerror or error}") from error
     return next((codec for magic, codec in CODECS.items() if start.startswith(magic)), None)
 
 
@@ -58,7 +62,7 @@ def detect(path: Path) -> str:
             head = stream.read(HEAD)
     except DAMAGED as error:
         if codec is None:
-            raise
+            raise OSError(f"cannot read {path}: {error}") from error
         raise bad_shard(path, f"damaged {codec} stream ({error})", "a whole file") from None
     if not head:
         return "empty"

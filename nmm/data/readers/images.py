@@ -66,4 +66,6 @@ class ImageRoot:
 
 def too_large(size: int, room: int) -> str:
     """Why an image of so many bytes is not read where there is room for `room`."""
-    return f"image file above {MAX_FILE >> 20} MB" if size > MAX_FILE else "images of a document above the room for them"
+    if size > MAX_FILE:
+        return f"image file above {MAX_FILE >> 20} MB"
+    return "images of a document above the room for them"

@@ -18,7 +18,10 @@ SAYS = {
     "text": "JSON lines with `text` (plain or compressed), parquet with a column `text`, or plain UTF-8 text",
 }
 # what a name promises: a file that breaks the promise is damaged, or is not the file meant
-PROMISES = {".tar": ("tar",), ".tgz": ("tar",), ".parquet": ("parquet",), ".jsonl": ("jsonl",), ".txt": ("plain", "jsonl", "empty")}
+PROMISES = {
+    ".tar": ("tar",), ".tgz": ("tar",), ".parquet": ("parquet",), ".jsonl": ("jsonl",),
+    ".txt": ("plain", "jsonl", "empty"),
+}
 
 
 def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
@@ -29,7 +32,7 @@ def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
 
     Raises:
         OSError: the path does not exist, or something in it cannot be read.
-        BadShard: the path is a file of another format; or a file in it is not what its name says, or is a link to nothing.
+        BadShard: the path is a file of another format; or a file in it is not what its name says, or a link to nothing.
         ValueError: the folder has no data file of the kind.
     """
     if not path.exists():
@@ -46,7 +49,8 @@ def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
         chosen = [file for file in files if formats.get(file) in wanted]
         if chosen:
             if kind == "caption" and wanted == ("tar",):
-                chosen = [file for file in files if file in chosen or (formats.get(file) == "parquet" and has_images(file))]
+                tables = [file for file in files if formats.get(file) == "parquet"]
+                chosen = sorted([*chosen, *filter(has_images, tables)])
             loose = ("image",) if kind == "interleaved" else ()
             return chosen, [file for file in files if file not in set(chosen) and formats.get(file) not in loose]
     raise ValueError(f"{path} has no data for a {kind} source among its {len(files)} files: expected {SAYS[kind]}")

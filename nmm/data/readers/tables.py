@@ -13,7 +13,7 @@ from nmm.data.readers.rejects import Rejects
 
 ROWS = 64           # rows held at once; a row may hold many images
 HELD = 256 << 20    # what they hold about, at most; and the images of a document [bytes]
-DICTIONARY = 2 << 20    # writers end a column's dictionary at 1 MB; a larger one is never laid out value by value [bytes]
+DICTIONARY = 2 << 20    # writers end a dictionary at 1 MB; a larger one is never laid out value by value [bytes]
 PACKED = 200        # a column of more than HELD that was packed by more than this is a bomb
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
 CAPTION_COLUMNS = ("caption", "text", "txt", "alt_text")
@@ -84,7 +84,8 @@ def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | Non
             elif image.is_valid:
                 data, reason = _resolve(image, images, HELD - held)
                 if data is None:
-                    rejects.add(reason or "no image", f"{name}: {image.as_py() if _is_string(image.type) else 'bytes'}"[:200], "images")
+                    what = _string(image) if _is_string(image.type) else "bytes"
+                    rejects.add(reason or "no image", f"{name}: {what}"[:200], "images")
                 else:
                     held += len(data)
                     segments.append(Span(data, "encoded"))
@@ -177,7 +178,8 @@ def _fitting(path: Path, metadata: pq.FileMetaData, columns: set[str], expected:
             if column.path_in_schema.split(".")[0] in columns:
                 unpacked, packed = column.total_uncompressed_size, column.total_compressed_size
                 if unpacked > HELD and unpacked > PACKED * packed:
-                    raise bad_shard(path, f"unpacks from {packed:,} to {unpacked:,} bytes in {column.path_in_schema}", expected)
+                    what = f"unpacks from {packed:,} to {unpacked:,} bytes in {column.path_in_schema}"
+                    raise bad_shard(path, what, expected)
                 if column.has_dictionary_page and unpacked > DICTIONARY and _dictionary(path, column) > DICTIONARY:
                     shared.add(column.path_in_schema)
                 size += unpacked

@@ -19,8 +19,8 @@ Sample = list[tuple[str, bytes | str]]      # extension and content of each memb
 def read_caption_tar(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
     """One document per key: the image, then its caption (`txt`, else `caption` of `json`).
 
-    A key may have dots, `IMG_1.v2.jpg` with `IMG_1.v2.txt`. Where only one of several names that share their part before
-    the first dot is a pair (`1.jpg` and `1.txt` beside `1.mask.png`), the others are members of another sort.
+    A key may have dots, `IMG_1.v2.jpg` with `IMG_1.v2.txt`. Where only one of several names that share their part
+    before the first dot is a pair (`1.jpg` and `1.txt` beside `1.mask.png`), the others are members of another sort.
     """
     seen, paired = set(), None
     for first, group in _groups(path, rejects):
@@ -71,8 +71,8 @@ def _pair(members: Sample, name: str) -> tuple[str, Document | None]:
 
 
 def _groups(path: Path, rejects: Rejects) -> Iterator[tuple[str, dict[str, Sample]]]:
-    """Members by key, of consecutive keys that share their part before the first dot: of them alone it is not known which
-    are samples. Where very many share it they come in several groups.
+    """Members by key, of consecutive keys that share their part before the first dot: of them alone it is not known
+    which are samples. Where very many share it they come in several groups.
     """
     first, last, held, group = "", "", 0, {}
     for start, key, extension, content in _members(path, rejects):

@@ -82,8 +82,11 @@ def load(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             f"{path} was not written by nmm: it has no configuration. A decoder in another layout can start a "
             "model, but is none by itself"
         )
-    plain = json.loads(metadata[_KEY])
-    arch = plain.pop("arch", None)
+    try:
+        plain = json.loads(metadata[_KEY])
+        arch = plain.pop("arch", None)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} has damaged metadata: its configuration is no JSON object; write it again") from error
     if arch not in MODELS:
         raise ValueError(f"{path} holds a model of unknown architecture {arch!r}: known are {', '.join(MODELS)}")
     try:
@@ -190,7 +193,7 @@ def _settings_beside(file: Path) -> dict[str, Any]:
         )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
@@ -231,8 +234,12 @@ def _files(path: str | Path) -> list[Path]:
     if path.name.endswith(".safetensors.index.json"):
         try:
             shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ValueError(f"{path} is no index of safetensors files: it needs a weight_map") from error
+            if not all(shard == Path(shard).name for shard in shards):
+                raise ValueError("a name that leads out of its folder")
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is no index of safetensors files: it needs a weight_map from tensors to files beside it"
+            ) from error
         files = [path.parent / shard for shard in shards]
         if missing := [file.name for file in files if not file.is_file()]:
             raise ValueError(
