@@ -10,6 +10,14 @@ from nmm.data.corpus.embedded import embedded_corpus
 from nmm.studies import MIXTURE, Study, find_study
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_of_its_own(tmp_path_factory):
+    """Checkpoints of tests are not signed with the user's key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NMM_KEY_FILE", str(tmp_path_factory.mktemp("state") / "key"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """As in a sweep: sums of two threads are not reproducible."""

@@ -108,3 +108,16 @@ def test_checkpoints(run, corpus, tmp_path):
     found = compat.saved_weights(checkpoint)
     assert {name: tuple(value.shape) for name, value in found.items()} == {name: tuple(value.shape) for name, value in ours.items()}, (
         "Composer's checkpoints are laid out otherwise: compat.saved_weights reads the model's weights from them")
+
+
+def test_checkpoints_are_signed():
+    """Composer writes and reads every checkpoint by these two, looked up in their module at each call."""
+    from composer.callbacks import checkpoint_saver
+    from composer.utils import checkpoint
+
+    source = inspect.getsource(checkpoint)
+    for definition in ("def _write_checkpoint_file(state_dict: dict[str, Any], filename: str)", "def _torch_load_with_validation(checkpoint_filepath: Union[Path, str], map_location: str)"):
+        assert definition in source, f"Composer has no {definition} any more: compat.sign_checkpoints must take the place of what it has now"
+    assert "_write_checkpoint_file(state_dict, save_filename)" in inspect.getsource(checkpoint._save_checkpoint)
+    assert source.count("torch.load(") == 1, "Composer reads checkpoints elsewhere too: see compat.sign_checkpoints"
+    assert "checkpoint.save_checkpoint(" in inspect.getsource(checkpoint_saver.CheckpointSaver._save_checkpoint)

@@ -2,7 +2,9 @@
 
 import gc
 import math
+import os
 import resource
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -212,12 +214,31 @@ def test_a_kill_in_the_midst_of_a_checkpoint(record, longer, corpus, tmp_path, m
     assert len(reports) < 32, "it went on from the checkpoint"
 
 
-def test_a_damaged_checkpoint_is_named(longer, corpus, tmp_path):
+@pytest.mark.parametrize("harm", ["cut", "zeroed inside", "one byte"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on(record, longer, corpus, tmp_path, harm, capsys):
+    """From the last good one, here a copy of an earlier one; or from its start."""
+    interrupted(longer, corpus, tmp_path, after=10)
+    (earlier,) = tmp_path.glob("ba*-rank0.pt")
+    kept = earlier.read_bytes()
     interrupted(longer, corpus, tmp_path, after=5)
-    (whole,) = tmp_path.glob("ba*-rank0.pt")
-    whole.write_bytes(whole.read_bytes()[:-3000])
-    with pytest.raises(ValueError, match=f"checkpoint {whole} is damaged: delete {tmp_path}"):
-        train(longer, corpus, scratch=tmp_path)
+    (last,) = tmp_path.glob("ba*-rank0.pt")
+    earlier.write_bytes(kept)
+    os.utime(earlier, (0, 0))
+    data = bytearray(last.read_bytes())
+    if harm == "cut":
+        del data[-3000:]
+    elif harm == "zeroed inside":
+        with zipfile.ZipFile(last) as archive:
+            (pickled,) = (item for item in archive.infolist() if item.filename.endswith("data.pkl"))
+        data[pickled.header_offset + 100:pickled.header_offset + 300] = bytes(200)
+    else:
+        data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    reports = []
+    assert train(longer, corpus, scratch=tmp_path, progress=reports.append).losses == record.losses
+    assert len(reports) < 32, "it went on from the earlier checkpoint"
+    aside = last.with_name(f"{last.name}.damaged")
+    assert f"it was set aside as {aside}" in capsys.readouterr().err and aside.read_bytes() == bytes(data)
 
 
 def test_a_checkpoint_of_another_model_is_named(longer, corpus, tmp_path):

@@ -1,7 +1,7 @@
 """Checkpoints of one run: how often, what a kill leaves behind, and what a full disk says."""
 
+import sys
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from composer.core import Event
 from composer.loggers import Logger
 
 from nmm.architectures import ModelConfig
+from nmm.data.files import set_aside
 from nmm.models import build
 from nmm.models.io.weights import differences
 from nmm.training import compat
 from nmm.training.execution import agreed
+from nmm.training.signatures import Damaged, require
 
 FILENAME = "ba{batch}-rank{rank}.pt"
 FORK = "trunk-ba{batch}-rank{rank}.pt"      # of a longer run, for a shorter one to go on from
@@ -103,22 +105,34 @@ def settle(scratch: Path) -> None:
     """Leave the latest whole checkpoint alone in its folder: a kill in the midst of saving one leaves others behind.
 
     Composer takes away the link to the last checkpoint before it sets the next, and refuses a folder with checkpoints
-    that are ahead of the one it loads.
+    that are ahead of the one it loads. A damaged checkpoint is set aside and said; the run goes on from the last good one, or
+    begins.
 
     Raises:
-        ValueError: the checkpoint is damaged.
+        ValueError: the checkpoint is not one that this machine has signed.
     """
     latest = scratch / LATEST
-    checkpoints = sorted(scratch.glob("*ba*-rank0.pt"), key=lambda path: path.stat().st_mtime)
-    if not latest.exists():
-        whole = [path for path in checkpoints if zipfile.is_zipfile(path)]
-        latest.unlink(missing_ok=True)      # it may point at nothing
-        if whole:
-            latest.symlink_to(whole[-1].name)
-    elif not zipfile.is_zipfile(latest):
-        raise ValueError(f"the checkpoint {latest.resolve()} is damaged: delete {scratch} to train this run from its start")
-    for path in checkpoints:
-        if path.name != latest.resolve().name and path.name.startswith("ba"):
+    linked = latest.resolve().name if latest.exists() else ""
+    if latest.exists() and not latest.is_symlink():
+        require(latest)
+        raise ValueError(f"{latest} is a file, where a link to the last checkpoint goes: delete {scratch} to train this run from its start")
+    for partial in scratch.glob("*.partial"):
+        partial.unlink()
+    found = sorted(scratch.glob("*ba*-rank0.pt"), key=lambda path: (path.name == linked, path.stat().st_mtime))
+    best = None
+    while found and best is None:
+        path = found.pop()
+        try:
+            require(path)
+            best = path
+        except Damaged as error:
+            aside = set_aside(path, "damaged")
+            print(f"{error}; it was set aside as {aside}, and the run goes on from the one before, or from its start", file=sys.stderr)
+    latest.unlink(missing_ok=True)      # it may point at nothing
+    if best is not None:
+        latest.symlink_to(best.name)
+    for path in found:
+        if path.name.startswith("ba"):
             path.unlink()
 
 

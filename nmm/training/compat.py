@@ -15,11 +15,13 @@ from composer.callbacks import CheckpointSaver
 from composer.core.engine import Engine
 from composer.loggers import Logger, LoggerDestination
 from composer.optim import DecoupledAdamW
-from composer.utils import dist
+from composer.utils import checkpoint, dist
 from composer.utils.parallelism import FSDP2Config
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict
 from torch.distributed.fsdp._fully_shard import _fsdp_collectives
+
+from nmm.training import signatures
 
 PER_STEP = tuple(
     event for event in Event if event.value.startswith(("batch_", "before_", "after_")) and not event.value.endswith("_load")
@@ -139,9 +141,26 @@ def shard_each(module: nn.Module, parts: list[nn.Module]) -> None:
     module.fsdp_wrap_fn = set(parts).__contains__
 
 
+@cache
+def sign_checkpoints() -> None:
+    """Let Composer sign each checkpoint as it writes it, and read none that we have not signed: it unpickles them."""
+    load = checkpoint._torch_load_with_validation
+
+    def written(state_dict: dict[str, Any], filename: str) -> None:
+        with signatures.signing(Path(filename)) as file:
+            torch.save(state_dict, file)
+
+    def read(checkpoint_filepath: str | Path, map_location: str) -> Any:
+        signatures.require(Path(checkpoint_filepath))
+        return load(checkpoint_filepath, map_location)
+
+    checkpoint._write_checkpoint_file, checkpoint._torch_load_with_validation = written, read
+
+
 def saved_weights(checkpoint: Path) -> dict[str, Tensor]:
     """The model's weights in one of Composer's checkpoints, by their names in the model: Composer's wrapper is `module`."""
-    saved = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)      # our own file, see `train`
+    signatures.require(checkpoint)
+    saved = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)      # our own file
     return {name.removeprefix("module."): tensor for name, tensor in saved["state"]["model"].items()}
 
 

@@ -24,6 +24,7 @@ def make_trainer(
     config, place, optim = parts.config, parts.place, parts.config.optim
     callbacks, resume = [parts.curve, Rates(parts.scheduler), *parts.probes], {}
     if scratch is not None:
+        compat.sign_checkpoints()
         execution.agreed(lambda: checkpoints.settle(scratch))
         forks = {folder: cooldown_step(parts.seen, tokens, optim.cooldown) for tokens, folder in (branches or {}).items()}
         callbacks += checkpoints.savers(scratch, checkpoint_seconds, forks, stop)
