@@ -221,7 +221,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on(record, longer, c
     (earlier,) = tmp_path.glob("ba*-rank0.pt")
     kept = earlier.read_bytes()
     interrupted(longer, corpus, tmp_path, after=5)
-    (last,) = tmp_path.glob("ba*-rank0.pt")
+    last = (tmp_path / "latest-rank0.pt").resolve()
+    assert last.name != earlier.name
     earlier.write_bytes(kept)
     os.utime(earlier, (0, 0))
     data = bytearray(last.read_bytes())
