@@ -1,6 +1,7 @@
 """Sphinx configuration of the book. `python -m nmm book build` runs it on a staged copy of this folder."""
 
 from nmm.book import chapter, citing
+from nmm.book.report import MATHJAX
 
 project = "Scaling Laws of Native Multimodal Models"
 author = "The nmm authors"
@@ -27,7 +28,7 @@ numfig_format = {"figure": "Figure %s", "table": "Table %s", "code-block": "List
 math_numfig = True
 math_eqref_format = "Eq. {number}"
 mathjax_path = "mathjax/tex-chtml-full.js"  # put there from a wheel; the default is a web address
-mathjax3_config = {"options": {"enableMenu": False}}
+mathjax3_config = MATHJAX
 
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"      # by author

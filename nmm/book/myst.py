@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from nmm.book import safe
 from nmm.book.citations import Bibliography
 from nmm.book.labels import EQUATION, Contents, Label, chapter_contents
 
@@ -18,6 +19,7 @@ _TOKEN = re.compile(
     r"|\{(?P<role>[\w:.-]+)\}`(?P<content>[^`]+)`",
     re.MULTILINE | re.DOTALL,
 )
+_EMBEDS = re.compile(r"^\s*:?loading:\s*embed", re.MULTILINE)
 _TITLED = re.compile(r"(?P<text>.+?)\s*<(?P<target>[^>]+)>", re.DOTALL)
 
 
@@ -136,6 +138,8 @@ class Prose(Resolver):
         Raises:
             ValueError: a role, reference or directive that cannot be resolved; the message starts with `where`.
         """
+        if _EMBEDS.search(source):
+            raise ValueError(f"{where}: the option `loading` puts a file of this machine into the page: leave it out")
         from docutils.core import publish_parts
         from myst_parser.docutils_ import Parser
 
@@ -146,10 +150,12 @@ class Prose(Resolver):
             "initial_header_level": len(heading[1]) if heading else 2, "doctitle_xform": False,
             "math_output": "MathJax inline", "syntax_highlight": "short", "warning_stream": warnings,
             "report_level": 2, "halt_level": 5, "embed_stylesheet": False,
+            # a chapter from outside must not carry files of this machine into the page
+            "file_insertion_enabled": False, "raw_enabled": False,
         })
         if problems := warnings.getvalue().strip():
             raise ValueError(f"{where}: {problems.splitlines()[0]}")
-        return parts["body"]
+        return safe.clean(parts["body"])
 
     def equation(self, label: Label, body: str) -> str:
         return f'<span id="{label.anchor}"></span>\n\n$$\n{body} \\tag{{{label.number}}}\n$$\n'

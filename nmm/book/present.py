@@ -7,7 +7,7 @@ from typing import Any
 
 import nbformat
 
-from nmm.book import prose
+from nmm.book import prose, safe
 from nmm.book.chapters import is_tagged
 from nmm.book.labels import figure_of, glued_values
 from nmm.book.readable import Readable
@@ -20,7 +20,8 @@ def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
     """Turn an executed chapter, in place, into what the site and the report show.
 
     Prose cells become Markdown with their numbers, captions get theirs. Statements that only glue numbers are left out,
-    with the cell if nothing else is in it. Code of more than `LONG` lines is folded.
+    with the cell if nothing else is in it. Code of more than `LONG` lines is folded. Outputs are made harmless
+    (`nmm.book.safe`).
 
     Args:
         name: of the file, for messages.
@@ -36,7 +37,7 @@ def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
                 del cell[key]
             cell.metadata.pop("tags")
         elif cell.cell_type == "code":
-            cell.source = without_glue(cell.source)
+            cell.source, cell.outputs = without_glue(cell.source), safe.outputs(cell.outputs)
             if caption := figure_of(cell).get("caption"):
                 cell.metadata["mystnb"]["figure"]["caption"] = _filled(caption, values, place_of(name, number, cell))
             tags = cell.metadata.setdefault("tags", [])

@@ -13,7 +13,7 @@ from typing import Any
 TAG = "prose"
 IMPORT = "from nmm.book import chapter"
 _PLACE = re.compile(r"\{\{(?P<name>[A-Za-z_]\w*)(?::(?P<format>[^{}]*))?\}\}")
-_SPECIAL = re.compile(r"([\\*$`<>|~])")  # what a glued string must not mean in Markdown
+_SPECIAL = re.compile(r"([\\*$`<>|~\[\]&])")  # what a glued string must not mean in Markdown
 
 
 def text_of(source: str) -> str:

@@ -1,6 +1,7 @@
 """One self-contained HTML file from one executed chapter: nothing in it needs a network or another file."""
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from nmm.book.present import carries, place_of, present
 from nmm.charts import reading
 from nmm.charts.theme import MIME
 from nmm.data.files import write_text
+
+# without what lets a formula carry links and styles: \href could run a script
+MATHJAX = {"options": {"enableMenu": False}, "tex": {"packages": {"[-]": ["html", "require", "autoload"]}}}
 
 
 def report(executed: Path, out: Path, layout: Layout) -> None:
@@ -80,10 +84,8 @@ def _export(notebook: nbformat.NotebookNode, title: str, references: str, layout
     # the scripts are added here, as they are: a template engine has no business with megabytes of JavaScript
     scripts = []
     if 'class="math"' in body:
-        scripts += [
-            "window.MathJax = {options: {enableMenu: false}};",
-            assets.mathjax("tex-svg-full.js").read_text("utf-8"),
-        ]
+        mathjax = assets.mathjax("tex-svg-full.js").read_text("utf-8")
+        scripts += [f"window.MathJax = {json.dumps(MATHJAX)};", mathjax]
     if 'class="chart"' in body:
         scripts.append(assets.chart_script(layout.source / "_static" / "charts.js"))
     tags = "".join(f"<script>{_inside_tag(script)}</script>\n" for script in scripts)

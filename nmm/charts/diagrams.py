@@ -183,6 +183,7 @@ def _drawing(name: str, height: int, boxes: list[_Box], arrows: list[Arrow], ext
     lines = "".join(f"<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' stroke='currentColor' stroke-opacity='.75' {TIP}/>" for x1, y1, x2, y2 in arrows)
     tip = ("<defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' orient='auto'>"
            "<path d='M0 0 L8 4 L0 8 z' fill='currentColor'/></marker></defs>")
+    name = html.escape(name)
     return (
         f"<div style='flex:0 1 {WIDTH}px'><div style='font-weight:600;margin-bottom:.4em'>{name}</div>"
         f"<svg role='img' aria-label='{name}' viewBox='0 0 {WIDTH} {height}' style='width:100%;height:auto;font-size:13.5px' fill='currentColor'>"

@@ -14,6 +14,7 @@ import vl_convert
 from altair.vegalite.v6.schema import SCHEMA_VERSION
 from PIL import Image
 
+from nmm.charts import styled
 from nmm.charts.reading import describe
 
 MIME = "application/vnd.vegalite.v6+json"
@@ -74,7 +75,8 @@ def theme() -> dict[str, Any]:
 
 
 def enable() -> None:
-    """Use the theme and the renderer for every chart that this process draws from now on."""
+    """Use the theme and the renderer for every chart that this process draws from now on; styled tables are escaped."""
+    styled.enable()
     alt.theme.register("nmm", enable=True)(lambda: alt.theme.ThemeConfig(theme()))
     alt.renderers.register("nmm", render)
     alt.renderers.enable("nmm")
