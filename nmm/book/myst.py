@@ -150,8 +150,8 @@ class Prose(Resolver):
             "initial_header_level": len(heading[1]) if heading else 2, "doctitle_xform": False,
             "math_output": "MathJax inline", "syntax_highlight": "short", "warning_stream": warnings,
             "report_level": 2, "halt_level": 5, "embed_stylesheet": False,
-            # a chapter from outside must not carry files of this machine into the page
-            "file_insertion_enabled": False, "raw_enabled": False,
+            # a chapter from outside must not carry files of this machine into the page; raw HTML is cleaned below
+            "file_insertion_enabled": False,
         })
         if problems := warnings.getvalue().strip():
             raise ValueError(f"{where}: {problems.splitlines()[0]}")
