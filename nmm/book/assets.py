@@ -45,7 +45,9 @@ def mathjax(name: str) -> Path:
 def chart_html(spec: dict[str, Any]) -> str:
     """The opening tag of a chart's box, with its description, and its specification; the caller closes the `div`."""
     dark = spec.get("usermeta", {}).get("dark")     # the rest of usermeta would be settings of the library that draws
-    plain = {**{name: value for name, value in spec.items() if name != "usermeta"}, **({"usermeta": {"dark": dark}} if dark else {})}
+    plain = {name: value for name, value in spec.items() if name != "usermeta"}
+    if dark:
+        plain["usermeta"] = {"dark": dark}
     # `</script>` would end the tag, and `<!--` with `<script` its closing
     data = json.dumps(plain, separators=(",", ":")).replace("<", "\\u003c")
     label = html.escape(reading.describe(spec))

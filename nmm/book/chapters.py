@@ -126,8 +126,9 @@ def parse_values(pairs: Sequence[str], chapters: Sequence[Chapter], book: Sequen
             raise ValueError(f"expected a parameter as name=value, got {pair!r}")
         owners = [chapter.name for chapter in book if name in chapter.parameters]
         if owners and not any(name in chapter.parameters for chapter in chapters):
-            raise ValueError(f"parameter {name!r} is one of {', '.join(owners)}, and only {', '.join(each.name for each in chapters)} would be "
-                             "executed: leave it out, or name those chapters too")
+            those = ", ".join(each.name for each in chapters)
+            raise ValueError(f"parameter {name!r} is one of {', '.join(owners)}, and only {those} would be executed: "
+                             "leave it out, or name those chapters too")
         values[name] = text
         # a string is taken as typed: runs_dir=007 stays "007"; anything else is a Python literal
         if name in declared and declared[name].type is not str:

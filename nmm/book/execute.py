@@ -254,7 +254,7 @@ def _merge(chapter: Chapter, executed: nbformat.NotebookNode, readable: Readable
 
 
 def _clear(running: Path) -> None:
-    """Take away the folder of notebooks that are being executed, with what this process left there, unless another one uses it."""
+    """Take away the folder of notebooks in execution, with what this process left there, unless another one uses it."""
     for left in running.glob(f"{os.getpid()}.*"):
         left.unlink(missing_ok=True)
     with contextlib.suppress(OSError):      # it is not there, or not empty

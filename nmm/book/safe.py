@@ -1,7 +1,7 @@
-"""HTML and outputs that come from outside, made harmless: whatever was in a file's name, a column or a stranger's notebook.
+"""HTML and outputs that come from outside, made harmless: what was in a file's name, a column or a stranger's notebook.
 
-The one place where a page's HTML is cleaned. Everything that a chapter displayed passes through it, in the site as in reports, and so
-does the prose of a report.
+The one place where a page's HTML is cleaned. Everything that a chapter displayed passes through it, in the site as in
+reports, and so does the prose of a report.
 """
 
 import re
@@ -13,31 +13,37 @@ from bleach.css_sanitizer import CSSSanitizer
 
 from nmm.charts.theme import MIME
 
-_SHAPES = ("svg", "g", "path", "line", "rect", "circle", "ellipse", "polyline", "polygon", "text", "tspan", "title", "desc", "defs", "marker")
-_TAGS = frozenset(
-    "a abbr article aside b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure footer h1 h2 h3 h4 h5 "
-    "h6 header hr i img ins kbd li main mark math nav ol p pre q s samp section small span strong sub summary sup table tbody td tfoot th thead "
-    "tr tt u ul var".split()
-) | frozenset(_SHAPES)
-_ANYWHERE = ("class", "id", "style", "title", "role", "lang", "dir", "aria-label", "aria-hidden", "scope", "colspan", "rowspan", "align", "start", "open")
-_DRAWING = (
-    "viewBox viewbox x y x1 y1 x2 y2 cx cy r rx ry d points width height transform fill fill-opacity stroke stroke-width stroke-opacity stroke-linecap "
-    "stroke-linejoin stroke-dasharray opacity font-size font-weight font-style text-anchor dominant-baseline marker-end marker-start refX refY "
-    "refx refy markerWidth markerHeight markerwidth markerheight orient"
-).split()
-_STYLES = CSSSanitizer(allowed_css_properties=[
-    "align-items", "background-color", "border", "border-bottom", "border-collapse", "border-radius", "border-top", "color", "display", "flex", "flex-wrap",
-    "font-family", "font-size", "font-style", "font-weight", "gap", "height", "hyphens", "image-rendering", "justify-content", "line-height", "margin",
-    "margin-bottom", "margin-top", "max-width", "min-width", "opacity", "overflow-wrap", "overflow-x", "padding", "text-align", "vertical-align",
-    "white-space", "width",
-], allowed_svg_properties=[])
+_SHAPES = """
+    svg g path line rect circle ellipse polyline polygon text tspan title desc defs marker
+""".split()
+_WORDS = """
+    a abbr article aside b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption
+    figure footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main mark math nav ol p pre q s samp section small
+    span strong sub summary sup table tbody td tfoot th thead tr tt u ul var
+""".split()
+_ANYWHERE = """
+    class id style title role lang dir aria-label aria-hidden scope colspan rowspan align start open
+""".split()
+_DRAWING = """
+    viewBox viewbox x y x1 y1 x2 y2 cx cy r rx ry d points width height transform fill fill-opacity stroke
+    stroke-width stroke-opacity stroke-linecap stroke-linejoin stroke-dasharray opacity font-size font-weight
+    font-style text-anchor dominant-baseline marker-end marker-start refX refY refx refy markerWidth markerHeight
+    markerwidth markerheight orient
+""".split()
+_CSS = """
+    align-items background-color border border-bottom border-collapse border-radius border-top color display flex
+    flex-wrap font-family font-size font-style font-weight gap height hyphens image-rendering justify-content
+    line-height margin margin-bottom margin-top max-width min-width opacity overflow-wrap overflow-x padding
+    text-align vertical-align white-space width
+""".split()
 _SHEET = re.compile(r"<style[^<>]*>([^<]*)</style\s*>", re.IGNORECASE)
 _REACHES_OUT = re.compile(r"url\s*\(|@|expression|\\|javascript", re.IGNORECASE)
+_PICTURES = ("data:image/png;base64,", "data:image/jpeg;base64,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
 
 
 def clean(body: str) -> str:
-    """HTML with words, tables, pictures and drawings alone: nothing in it runs, or asks another computer for anything but a link.
+    """HTML with words, tables, pictures and drawings alone: nothing in it runs, or asks another computer for anything.
 
     Style sheets stay where they reach for nothing outside, as pandas writes them.
     """
@@ -58,7 +64,9 @@ def _harmless(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for kind, content in output.data.items():
         if kind == "text/html":
             data[kind] = clean(_joined(content))
-        elif kind in ("text/plain", "text/latex", MIME) or (kind in ("image/png", "image/jpeg") and _BASE64.fullmatch(_joined(content))):
+        elif kind in ("text/plain", "text/latex", MIME):
+            data[kind] = content
+        elif kind in ("image/png", "image/jpeg") and _BASE64.fullmatch(_joined(content)):
             data[kind] = content
     output.data, output.metadata = nbformat.from_dict(data), nbformat.from_dict({})
     return output
@@ -74,9 +82,12 @@ def _attribute(tag: str, name: str, value: str) -> bool:
     if tag == "a":
         return name == "href"
     if tag == "img":
-        return name in ("alt", "width", "height") or (name == "src" and value.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")))
+        return name in ("alt", "width", "height") or (name == "src" and value.startswith(_PICTURES))
     return tag in ("td", "th", "col") and name == "width"
 
 
-_CLEANER = bleach.Cleaner(tags=_TAGS, attributes=_attribute, protocols={"http", "https", "mailto", "data"}, strip=True, css_sanitizer=_STYLES)
+_CLEANER = bleach.Cleaner(
+    tags={*_WORDS, *_SHAPES}, attributes=_attribute, protocols={"http", "https", "mailto", "data"}, strip=True,
+    css_sanitizer=CSSSanitizer(allowed_css_properties=_CSS, allowed_svg_properties=[]),
+)
 

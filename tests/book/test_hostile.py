@@ -52,7 +52,7 @@ def named() -> list[nbformat.NotebookNode]:
 
 def strange() -> list[nbformat.NotebookNode]:
     """Outputs that a stranger put into a notebook."""
-    chart = {"$schema": "x", "title": "t", "mark": "point", "data": {"values": [{"x": 1}]}, "encoding": {"x": {"field": "x"}},
+    chart = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "title": "t", "mark": "point", "data": {"values": [{"x": 1}]}, "encoding": {"x": {"field": "x", "type": "quantitative"}},
              "usermeta": {"embedOptions": {"sourceHeader": HTML[0], "actions": True}}}
     return [
         *(nbformat.v4.new_output("display_data", {"text/html": body}) for body in HTML),
