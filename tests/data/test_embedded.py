@@ -37,12 +37,12 @@ def sharp(tmp_path_factory):
 
 
 def test_the_corpus_with_everything(everything, tmp_path):
-    assert (everything.context, everything.vocab_size) == (136, 512 + 21 + 6)
+    assert (everything.context, everything.vocab_size) == (176, 756 + 21 + 6)
     assert (everything.patch_dim, everything.audio_dim, everything.video_dim) == (192, 64, 384)
     assert list(everything.sources) == list(validation_sources(everything)) == list(KINDS)
-    assert everything.hash == "1c3ac2d64144da76", "audio or video of the generated corpus changed: pin it again"
+    assert everything.hash == "1742332bc75af610", "audio or video of the generated corpus changed: pin it again"
     for name, source in everything.report["sources"].items():
-        assert source["packing_waste"] < 0.01, name
+        assert source["packing_waste"] < (0.05 if name == "audio" else 0.01), name      # five clips leave 6 of 176 tokens
     plain = embedded_corpus(tmp_path, tokens=40_000, weights=MIXTURE)
     for task in TASKS:
         one, two = everything.sources[task].validation[0], plain.sources[task].validation[0]
@@ -54,11 +54,11 @@ def test_batches_have_every_modality_in_reading_order(everything):
     batch = collate(rows)
     names = {"image": "patches", "audio": "audio", "video": "video"}
     assert {batch[name].shape[0] for name in names.values()} == {15}
-    assert [batch[name].shape[1:] for name in names.values()] == [(64, 192), (64, 64), (64, 384)]
+    assert [batch[name].shape[1:] for name in names.values()] == [(64, 192), (80, 64), (64, 384)]
     for k, row in enumerate(rows):
         for name, expected in reference(row).items():
             assert np.array_equal(batch[name][k].numpy(), expected), (k, name)
-        modality = np.zeros(136, int)
+        modality = np.zeros(176, int)
         for name, start, length in zip(row.formats, row.starts, row.lengths):
             modality[start:start + length] = {"scene": 1, "notes": 2, "film": 3}[name]
         assert np.array_equal(batch["modality"][k].numpy(), modality)
@@ -91,7 +91,7 @@ def test_entropy_is_the_mean_surprise_per_target_of_the_loader(kind, everything)
     assert abs(own.mean() - stated) <= 4 * own.std() / len(own) ** 0.5, (own.mean(), stated)
     batch = collate([everything.sources[kind].train[k] for k in range(4)])
     whole = sum(int(row.max()) + 1 for row in batch["document_ids"])
-    targets = {"caption": 17, "interleaved": 71, "text": 67, "audio": 17, "video": generated_video.TARGETS}[kind]
+    targets = {"caption": 27, "interleaved": 111, "text": 87, "audio": 17, "video": generated_video.TARGETS}[kind]
     assert int((batch["labels"] != IGNORE).sum()) == targets * whole
 
 
@@ -99,7 +99,7 @@ def test_counts_by_modality(everything):
     report = everything.report["sources"]
     audio, video = report["audio"], report["video"]
     assert audio["tokens"] == {"text": 18 * audio["documents"], "image": 0, "audio": 16 * audio["documents"], "total": 34 * audio["documents"]}
-    assert video["tokens"] == {"text": 36 * video["documents"], "image": 0, "video": 32 * video["documents"], "total": 68 * video["documents"]}
+    assert video["tokens"] == {"text": 56 * video["documents"], "image": 0, "video": 32 * video["documents"], "total": 88 * video["documents"]}
     assert audio["bytes_per_token"]["audio"] == generated_audio.RAW_BYTES == 2 * 2 * generated_audio.HOP
     assert video["bytes_per_token"]["video"] == 2 * 8 * 8 * 3 and video["tokens_per_video"] == 32
     assert report["caption"]["tokens"].keys() == {"text", "image", "total"}
@@ -111,7 +111,7 @@ def test_counts_by_modality(everything):
         assert row["tokens"] == sum(row[f"{modality}_tokens"] for modality in ("text", "image", "audio", "video"))
         assert row["share"] == pytest.approx(mixture.weights[name], abs=0.02)
     assert realised["audio"]["audio_tokens"] / realised["audio"]["tokens"] == pytest.approx(16 / 34)
-    assert realised["video"]["video_tokens"] / realised["video"]["tokens"] == pytest.approx(32 / 68)
+    assert realised["video"]["video_tokens"] / realised["video"]["tokens"] == pytest.approx(32 / 88)
     assert realised["caption"]["audio_tokens"] == realised["audio"]["image_tokens"] == 0
 
 
@@ -134,7 +134,7 @@ def test_data_types_and_weights_are_checked(tmp_path):
     with pytest.raises(ValueError, match="asked for taste"):
         embedded.entropy(kinds=("taste",))
     melody = next(generated_audio.Melodies(World(0)).documents(1, 0))
-    layout = {"context": 136, "image_size": 32, "patch": 8, "validation": 1, "identity": "x"}
+    layout = {"context": 176, "image_size": 32, "patch": 8, "validation": 1, "identity": "x"}
     with pytest.raises(ValueError, match=r"the tokenizer has no <\|audio\|>"):
         write_corpus({"a": ("audio", [melody])}, tmp_path / "a", Tokenizer(World(0).tokenizer()), **layout)
     with pytest.raises(ValueError, match="document audio-0 has audio, and the corpus is written without it: give audio_dim"):
@@ -147,7 +147,7 @@ def test_data_types_and_weights_are_checked(tmp_path):
 
 def test_text_alone(tmp_path):
     corpus = embedded_corpus(tmp_path, tokens=20_000, weights=WEIGHTS, kinds=("text",))
-    assert list(corpus.sources) == ["text"] and corpus.vocab_size == 512
+    assert list(corpus.sources) == ["text"] and corpus.vocab_size == 756
     assert not Mixture(corpus, {"text": 1}, seed=0).realised(50)["text"]["image_tokens"]
 
 
@@ -155,15 +155,15 @@ def test_text_alone(tmp_path):
 
 
 def test_resolutions_take_turns_and_fill_the_context(sharp):
-    assert sharp.geometry.sizes == (32, 64) and sharp.context == 4 * (18 + (16 + 64) // 2) == 232
-    assert sharp.hash == "31387e6730cbdf01", "images at several resolutions changed: pin it again"
+    assert sharp.geometry.sizes == (32, 64) and sharp.context == 4 * (28 + (16 + 64) // 2) == 272
+    assert sharp.hash == "9f4bbda4dcbddfef", "images at several resolutions changed: pin it again"
     report = sharp.report["sources"]
     assert all(source["packing_waste"] < 0.01 for source in report.values())
     assert report["caption"]["tokens_per_image"] == pytest.approx(40, abs=0.1) and report["interleaved"]["tokens_per_image"] == 40
-    assert sharp.vocab_size == 512
+    assert sharp.vocab_size == 756
     batch = collate([sharp.sources["caption"].train[k] for k in range(5)])
     whole = sum(int(row.max()) + 1 for row in batch["document_ids"])
-    assert int((batch["labels"] != IGNORE).sum()) == 17 * whole, "a caption says as much at every resolution"
+    assert int((batch["labels"] != IGNORE).sum()) == 27 * whole, "a caption says as much at every resolution"
 
 
 def test_a_caption_is_a_function_of_its_image_at_every_resolution():
@@ -180,8 +180,8 @@ def test_a_caption_is_a_function_of_its_image_at_every_resolution():
         filled.setdefault(grid, set()).update((places % (grid * grid // 4)).tolist())
         low = render([b"".join(bytes([0]) + image.data[4 * n + 1:4 * n + 4] for n in range(4))])[0]
         assert np.array_equal(patches[places], low[::4]), "an object looks alike at every resolution"
-        named = [words[27 + world.kind_name[tuple(image.data[4 * n + 1:4 * n + 4])]] for n in range(4)]
-        assert [words[i] for i in said.ids[3::4]] == named
+        named = [words[world.first_id("name") + world.kind_name[tuple(image.data[4 * n + 1:4 * n + 4])]] for n in range(4)]
+        assert [words[i] for i in said.ids[3:16:4]] == named
     assert {grid: len(cells) for grid, cells in filled.items()} == {4: 4, 8: 16, 12: 36}, "objects stand at every place"
     assert picture(image.data, 144).shape == (96, 96, 3)
 

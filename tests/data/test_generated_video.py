@@ -13,7 +13,7 @@ from nmm.data.generated.world import (
     N_NAMES,
     N_WORDS,
     PATCH,
-    PLACES,
+    PATTERNS,
     SHAPES,
     TEXTURES,
     World,
@@ -60,7 +60,7 @@ def test_tubelets_are_those_of_moving_pictures():
 
 
 def test_a_film_at_rest_is_its_picture():
-    scene = bytes([0, 1, 2, 3, 3, 7, 5, 100, 2, 4, 11, 127, 1, 0, 0, 0])
+    scene = bytes([0, 1, 2, 3, 3, 7, 5, 20, 2, 4, 11, 31, 1, 0, 0, 0])
     film = b"".join(scene[4 * column:4 * column + 4] + b"\0" for column in range(GRID))
     frames = video.frames(film)
     assert frames.shape == (FRAMES, 32, 32, 3) and all(np.array_equal(frame, picture(scene)) for frame in frames)
@@ -69,23 +69,23 @@ def test_a_film_at_rest_is_its_picture():
 def test_a_description_is_a_function_of_the_tubelets():
     """Nothing of it is uncertain: what stands in a column, and how it moves, is found in the pixels alone."""
     colour, shape, texture = (axis.ravel() for axis in np.meshgrid(range(len(COLOURS)), range(len(SHAPES)), range(TEXTURES), indexing="ij"))
-    objects = draw_objects(colour, shape, texture)
+    objects = draw_objects(*(np.repeat(axis[:, None], GRID, 1) for axis in (colour, shape, texture)))
     for document in first(40):
         frames = from_tubelets(video.render([document.segments[1].data]))
         expected = []
-        for column, place in enumerate(PLACES):
+        for column in range(GRID):
             strip = frames[:, :, column * PATCH:(column + 1) * PATCH]
             motions = [name for name, speed in MOTIONS.items()
                        if all(np.array_equal(strip[frame], np.roll(strip[0], 4 * speed * frame, axis=0)) for frame in range(FRAMES))]
             assert len(motions) == 1, motions
             rows = strip[0].reshape(GRID, -1)
             (row,) = np.flatnonzero(rows.any(1))
-            kind = ((objects - rows[row])**2).sum(1).argmin()
+            kind = ((objects[:, column] - rows[row])**2).sum(1).argmin()
             name = WORLD.kind_name[colour[kind], shape[kind], texture[kind]]
-            expected += [place, COLOURS[colour[kind]], SHAPES[shape[kind]], WORDS[27 + name], motions[0]]
+            expected += [COLOURS[colour[kind]], SHAPES[shape[kind]], PATTERNS[texture[kind]], WORDS[WORLD.first_id("name") + name], motions[0]]
         said = document.segments[2].ids[:5 * GRID]
         assert [WORDS[i] for i in said] == expected
-    assert len(WORDS) == 512 + 21 + 6 and 27 + N_NAMES + N_WORDS == 512
+    assert len(WORDS) == 756 + 21 + 6 and 111 + N_NAMES + N_WORDS == 756
 
 
 def test_entropy_is_the_mean_surprise_of_the_words():
@@ -95,7 +95,7 @@ def test_entropy_is_the_mean_surprise_of_the_words():
     assert abs(own.mean() - FILMS.entropy()) < 4 * error, (own.mean(), FILMS.entropy(), error)
     assert error < 0.01 * FILMS.entropy()
     p = 1 / np.arange(1, 9) ** 2 / (1 / np.arange(1, 9) ** 2).sum()
-    assert FILMS.entropy() == pytest.approx(-(p * np.log(p)).sum() * 13 / 35)
+    assert FILMS.entropy() == pytest.approx(-(p * np.log(p)).sum() * 33 / 55)
 
 
 def test_rows_and_motions_are_uniform():
@@ -105,7 +105,7 @@ def test_rows_and_motions_are_uniform():
 
 
 def test_a_longer_corpus_begins_with_the_shorter():
-    short, long = (list(FILMS.documents(tokens, 3)) for tokens in (68 * 300, 68 * 1400))
+    short, long = (list(FILMS.documents(tokens, 3)) for tokens in (video.LENGTH * 300, video.LENGTH * 1400))
     assert len(short) == 300 and len(long) == 1400 and len({document.name for document in long}) == 1400
     assert [d.digest() for d in short] == [d.digest() for d in long[:300]] != [d.digest() for d in first(300, seed=4)]
 

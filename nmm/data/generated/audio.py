@@ -42,8 +42,8 @@ SOFT = 0.3                      # amplitude of a soft beat
 NOTES = (len(PITCHES), len(INSTRUMENTS), TOUCHES)
 LIMITS = dict(zip(("pitch", "instrument", "touch"), NOTES))
 
-WORDS = ("<|audio|>", *PITCHES, *INSTRUMENTS)       # after the 512 words of the world
-FIRST = 512                     # id of the first of them
+WORDS = ("<|audio|>", *PITCHES, *INSTRUMENTS)       # after the 756 words of the world
+FIRST = 756                     # id of the first of them
 TOKEN_KINDS = [(FIRST, "special"), (FIRST + 1, "pitch"), (FIRST + 1 + len(PITCHES), "instrument")]
 LENGTH = 1 + GRID * POSITIONS_PER_NOTE + 4 * GRID + 1
 

@@ -4,7 +4,7 @@ seen.
 A film has four frames of 4 x 4 patches. As in images, an object of the world stands in each column at a random row. It
 rests, or moves along its column by half a patch or a whole one a frame, up or down, and comes in again on the other
 side. A tubelet is one patch over two frames; tubelets are read frames first, then column by column. A document is some
-words, the film, then place, colour, shape, name and motion of every object, then more words. What is seen has entropy
+words, the film, then colour, shape, pattern, name and motion of every object, then more words. What is seen has entropy
 zero, words have that of their successors.
 """
 
@@ -39,7 +39,7 @@ LIMITS = {"row": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "texture": 
 WORDS = ("<|video|>", *MOTIONS)
 FIRST = generated_audio.FIRST + len(generated_audio.WORDS)      # id of the first of them
 TOKEN_KINDS = [(FIRST, "special"), (FIRST + 1, "motion")]
-OPENING, CLOSING = 6, 8         # words before and after
+OPENING, CLOSING = 6, 28        # words before and after: two documents fill a context
 LENGTH = OPENING + 1 + POSITIONS + 5 * GRID + CLOSING + 1
 TARGETS = LENGTH - 1 - POSITIONS        # the marker is one, the first word is not
 

@@ -1,17 +1,21 @@
 """The embedded corpus: a seeded little world whose captions, stories and text have a known entropy.
 
 Four objects stand in an image of 4 x 4 patches, one in each column; an image of another resolution shows them in so
-many times more patches, one in each quarter of the columns. An object is a colour, a shape and a
-texture; the three name its kind, and each of the 12,288 kinds has a name, drawn once from a fixed list. Kinds
-are heavy-tailed, so that rare names keep the loss falling over decades of compute. Three data types:
+many times more patches, one in each quarter of the columns. An object is a colour, a shape and a pattern; the three
+make its kind. Each of the 24,576 kinds has a name, drawn once from a fixed list, and words that may be said of it.
+Three data types:
 
-- caption: the image, then place, colour, shape and name of every object;
-- interleaved: four times some words, an image, and the objects in its last two columns; then closing words;
-- text: words alone. A word's eight possible successors depend on the last word, their order of
-  likelihood on the last two.
+- caption: the image, then colour, shape, pattern and name of every object, then words;
+- interleaved: four times some words, an image, and what a caption says of its objects; then closing words;
+- text: words alone. A word's eight possible successors depend on the last word; their order of likelihood is one of
+  four, which depend on the last two words, and which of the four on the last three and on the last four. The first
+  word after an image is one of eight that depend on the name of its last object, in an order of likelihood that depends
+  on its kind.
 
-Everything that is described can be read from the image, so its entropy is zero; words have the exact entropy of
-their successors. `World.entropy` gives both per target token: the floor under each data type's loss.
+What is seen is easy: each attribute is read by one linear layer and is named, and the words for the object in a column
+stand as far from it in every column of every document. What is known, kinds and contexts of words, is many facts of
+very unequal frequency. What an image shows, and the names, have entropy zero; words have the exact entropy of their
+distribution. `World.entropy` gives the mean per target token: the floor under each data type's loss.
 Audio and video, off by default, are in `nmm.data.generated.audio` and `nmm.data.generated.video`.
 """
 
@@ -21,62 +25,86 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+from scipy.linalg import hadamard
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nmm.data.documents import Document, Span, Text
+from nmm.data.generated.draws import bit, different, invented
 
 GRID = 4                    # patches along each side of an image
 PATCH = 8                   # pixels along each side of a patch
 PATCHES_PER_IMAGE = GRID * GRID
 GRIDS = tuple(range(GRID, 33, GRID))    # resolutions that an image can have [patches along a side]
 PATCH_DIM = 3 * PATCH * PATCH
-CONTEXT = 136               # four captions, one interleaved document, or two texts, with nothing left over
+CONTEXT = 176               # four captions, one interleaved document, or two texts, with nothing left over
 
 PLACES = ("first", "second", "third", "fourth")        # the columns
-COLOURS = ("black", "blue", "green", "cyan", "red", "magenta", "yellow", "white")
-SHAPES = (
-    "disc", "ring", "square", "frame", "cross", "saltire", "bar", "pole", "triangle", "wedge", "slash", "backslash",
+COLOURS = (                 # of a corner of the RGB cube, lit from above, then from below
+    "black", "blue", "green", "cyan", "red", "magenta", "yellow", "white",
+    "coal", "navy", "olive", "teal", "rust", "plum", "amber", "pearl",
 )
-TEXTURES = 128
-N_NAMES, N_WORDS, SUCCESSORS, ORDERS = 256, 229, 8, 16
+SHAPES = (                  # light on dark, then dark on light
+    "disc", "ring", "square", "frame", "cross", "saltire", "bar", "pole", "triangle", "wedge", "slash", "backslash",
+    "hole", "moat", "window", "panel", "cut", "star", "slot", "shaft", "gable", "notch", "ramp", "chute",
+)
+PATTERNS = (
+    "plain", "striped", "barred", "checked", "dotted", "ribbed", "waved", "spotted", "lined", "crossed", "netted",
+    "veined", "banded", "flecked", "tiled", "woven", "carved", "fluted", "grained", "knitted", "laced", "mottled",
+    "paved", "pleated",
+    "quilted", "ringed", "scaled", "shaded", "speckled", "studded", "twilled", "cracked",
+    "bare", "rayed", "railed", "chequered", "pitted", "corded", "rippled", "freckled", "ruled", "hatched", "meshed",
+    "threaded", "belted", "dappled", "bricked", "plaited", "etched", "grooved", "burled", "crocheted", "frilled", "marbled",
+    "cobbled", "folded",
+    "padded", "looped", "plated", "clouded", "dusted", "riveted", "ribbonned", "crazed",
+)
+TEXTURES = len(PATTERNS)
+N_NAMES, N_WORDS, SUCCESSORS, ORDERS = 256, 389, 8, 16
+TAIL, HEAD = 1.5, 15.0      # the kind of rank r = 0, 1, .. has a probability as (r + HEAD)^-TAIL
 PAD, END, IMAGE = "<|padding|>", "<|endofdocument|>", "<|image|>"
 
-SECTIONS, WORDS_PER_SECTION, CLOSING_WORDS, WORDS_PER_TEXT = 4, 6, 11, 67
+SAID = 4                    # tokens about an object: colour, shape, pattern, name; as many as a column has patches
+WORDS_PER_CAPTION, WORDS_PER_TEXT = 10, 87
+SECTIONS, WORDS_PER_SECTION, CLOSING_WORDS = 4, 8, 11
 WORDS_PER_STORY = SECTIONS * WORDS_PER_SECTION + CLOSING_WORDS
+WORDS = {"caption": WORDS_PER_CAPTION, "interleaved": WORDS_PER_STORY, "text": WORDS_PER_TEXT}     # of a document
 LENGTHS = {                 # tokens of a document, the end of document included
-    "caption": 1 + PATCHES_PER_IMAGE + 4 * GRID + 1,
-    "interleaved": WORDS_PER_STORY + SECTIONS * (1 + PATCHES_PER_IMAGE + 8) + 1,
+    "caption": 1 + PATCHES_PER_IMAGE + SAID * GRID + WORDS_PER_CAPTION + 1,
+    "interleaved": WORDS_PER_STORY + SECTIONS * (1 + PATCHES_PER_IMAGE + SAID * GRID) + 1,
     "text": WORDS_PER_TEXT + 1,
 }
 
 
 @lru_cache
-def _patch_parts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors of colours (8, P), shapes (12, P) and textures (128, P) that add up to an object's patch.
+def _patch_parts() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors of colours (16, P), shapes (24, P), textures (64, P) and columns (4, P) that add up to an object's patch.
 
-    Colour is the mean of each channel, shape a zero-mean pattern of brightness, texture a sign code between red
-    and green: three subspaces, so that one linear layer can read each. The sum has unit mean square.
+    Colour is the mean of each channel and a light from above or below, shape a zero-mean pattern of brightness or its
+    negative, texture a Walsh function between red and green or its negative, the column a light between yellow and blue
+    that falls on all that stands there: four orthogonal subspaces, so that one linear layer can read each. The sum has
+    unit mean square, two fifths of it the texture's.
     """
     y, x = (np.mgrid[:PATCH, :PATCH] - (PATCH - 1) / 2) / (PATCH / 2)
     r = np.hypot(x, y)
     square = np.maximum(abs(x), abs(y))
     masks = np.stack([
-        r < 0.8, (r > 0.45) & (r < 0.95), square < 0.65, square > 0.65, (abs(x) < 0.3) | (abs(y) < 0.3),
+        r < 0.8, (r > 0.45) & (r < 0.95), square < 0.4, square > 0.65, (abs(x) < 0.3) | (abs(y) < 0.3),
         (abs(x - y) < 0.3) | (abs(x + y) < 0.3), abs(y) < 0.4, abs(x) < 0.4, (y > -0.6) & (abs(x) < (y + 0.8) / 2),
         (x > -0.6) & (abs(y) < (x + 0.8) / 2), abs(x - y) < 0.5, abs(x + y) < 0.5,
-    ]).reshape(len(SHAPES), -1).astype(float)
+    ]).reshape(len(SHAPES) // 2, -1).astype(float)
     masks -= masks.mean(1, keepdims=True)
     u, _, vt = np.linalg.svd(masks, full_matrices=False)        # the nearest orthonormal set to the drawn shapes
     glyph = (u @ vt) * PATCH
-    colour = np.array([[(c >> 2) & 1, (c >> 1) & 1, c & 1] for c in range(len(COLOURS))]) * 2.0 - 1
-    signs = np.sign(np.random.default_rng(20250410).random((TEXTURES, PATCH * PATCH)) - 0.5)
-    texture = 1.4 * signs[:, :, None] * np.array([1.0, -1.0, 0.0])
-    scale = (1 + 1 + 1.4**2 * 2 / 3) ** -0.5
-    pixels = PATCH * PATCH
-    return (
-        (scale * np.repeat(colour[:, None, :], pixels, 1).reshape(len(COLOURS), -1)).astype(np.float32),
-        (scale * np.repeat(glyph[:, :, None], 3, 2).reshape(len(SHAPES), -1)).astype(np.float32),
-        (scale * texture.reshape(TEXTURES, -1)).astype(np.float32),
+    walsh = hadamard(PATCH * PATCH)[:, :, None]
+    red_green, yellow_blue = np.array([1.0, -1.0, 0.0]) * 1.5**0.5, np.array([0.5, 0.5, -1.0]) * 2**0.5
+    below, *channels = 2.0 * (np.arange(len(COLOURS))[:, None, None] >> np.array([3, 2, 1, 0])[:, None, None, None] & 1) - 1
+    colour = (np.concatenate(channels, axis=-1) * 3**0.5 + below * walsh[32] * yellow_blue) / 2
+    texture = np.concatenate([walsh[1:33], -walsh[1:33]]) * red_green
+    column = walsh[1:GRID + 1] * yellow_blue
+    part, double = 0.2**0.5, 0.4**0.5       # of the energy: patterns are the finest, and found last
+    glyph = np.concatenate([glyph, -glyph])[:, :, None].repeat(3, 2)
+    return tuple(
+        (scale * values.reshape(len(values), -1)).astype(np.float32)
+        for scale, values in ((part, colour), (part, glyph), (double, texture), (part, column))
     )
 
 
@@ -97,9 +125,9 @@ def fields(items: Sequence[bytes], what: str, limits: dict[str, int]) -> np.ndar
 
 
 def draw_objects(colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
-    """Patches of objects, (..., 192) float32."""
-    colours, glyphs, textures = _patch_parts()
-    return colours[colour] + glyphs[shape] + textures[texture]
+    """Patches of four objects, one in each column, (..., 4, 192) float32, from values (..., 4)."""
+    colours, glyphs, textures, columns = _patch_parts()
+    return colours[colour] + glyphs[shape] + textures[texture] + columns
 
 
 def render(scenes: Sequence[bytes], grid: int = GRID) -> np.ndarray:
@@ -142,8 +170,8 @@ def picture(scene: bytes, positions: int = PATCHES_PER_IMAGE) -> np.ndarray:
 
 
 def heavy_tail(shape: tuple[int, ...], seed: tuple[int, ...]) -> np.ndarray:
-    """Probabilities of kinds: (rank + 15)^-1.5 with ranks shuffled, in an array of this shape."""
-    p = (np.arange(math.prod(shape)) + 15.0) ** -1.5
+    """Probabilities of kinds: (rank + HEAD)^-TAIL with ranks shuffled, in an array of this shape."""
+    p = (np.arange(math.prod(shape)) + HEAD) ** -TAIL
     return (p / p.sum())[np.random.default_rng(seed).permutation(p.size)].reshape(shape)
 
 
@@ -175,14 +203,10 @@ def stream(
             yield document
 
 
-def _words(rng: np.random.Generator, consonants: str, n: int) -> list[str]:
-    syllables = [c + v for c in consonants for v in "aeiou"]
-    pairs = rng.permutation(len(syllables) ** 2)[:n]
-    return [syllables[p // len(syllables)] + syllables[p % len(syllables)] for p in pairs]
-
-
-# How many ids there are of each kind
-IDS = {"special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "name": N_NAMES, "word": N_WORDS}
+IDS = {         # how many ids each kind of token has
+    "special": 3, "place": GRID, "colour": len(COLOURS), "shape": len(SHAPES), "pattern": len(PATTERNS),
+    "name": N_NAMES, "word": N_WORDS,
+}
 
 
 def token_kinds() -> list[tuple[int, str]]:
@@ -206,22 +230,22 @@ class World:
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """Token strings in the order of their ids; 512 of them."""
+        """Token strings in the order of their ids; 756 of them. Places are said of audio only."""
         rng = np.random.default_rng((self.seed, 0))
-        names = [name.capitalize() for name in _words(rng, "bdgklmnprstvz", N_NAMES)]
-        return [PAD, END, IMAGE, *PLACES, *COLOURS, *SHAPES, *names, *_words(rng, "fhjwyqc", N_WORDS)]
+        names = [name.capitalize() for name in invented(rng, "bdgklmnprstvz", N_NAMES)]
+        return [PAD, END, IMAGE, *PLACES, *COLOURS, *SHAPES, *PATTERNS, *names, *invented(rng, "fhjwyqc", N_WORDS)]
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
         return {kind: first for first, kind in token_kinds()}
 
     def first_id(self, what: str) -> int:
-        """Id of the first place, colour, shape, name or word."""
+        """Id of the first place, colour, shape, pattern, name or word."""
         return self._offsets[what]
 
     @cached_property
     def kind_probability(self) -> np.ndarray:
-        """(colour, shape, texture) -> probability of the kind: (rank + 15)^-1.5 with ranks shuffled."""
+        """(colour, shape, texture) -> probability of the kind: (rank + HEAD)^-TAIL with ranks shuffled."""
         return heavy_tail((len(COLOURS), len(SHAPES), TEXTURES), (self.seed, 1))
 
     @cached_property
@@ -232,14 +256,34 @@ class World:
 
     @cached_property
     def _word_tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """First-word probabilities, successors (word, 8), order of two words (word, word), orders (16, 8)."""
+        """First-word probabilities, successors (word, 8), four orders of two words (word, word, 4), orders (16, 8)."""
         rng = np.random.default_rng((self.seed, 3))
         unigram = 1 / (np.arange(N_WORDS) + 3.0)
         unigram /= unigram.sum()
-        keys = rng.random((N_WORDS, N_WORDS)) ** (1 / unigram)  # the largest keys: a weighted draw without replacement
-        successors = np.argsort(-keys, axis=1, kind="stable")[:, :SUCCESSORS]
+        successors = different(rng, unigram, N_WORDS, SUCCESSORS)
         orders = np.argsort(rng.random((ORDERS, SUCCESSORS)), axis=1, kind="stable")
-        return unigram, successors, rng.integers(0, ORDERS, (N_WORDS, N_WORDS)), orders
+        return unigram, successors, rng.integers(0, ORDERS, (N_WORDS, N_WORDS, 4)), orders
+
+    @cached_property
+    def _remark_tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Words that may be said of a name (name, 8), and in which order of a kind (colour, shape, texture)."""
+        rng = np.random.default_rng((self.seed, 7))
+        words = different(rng, self._word_tables[0], N_NAMES, SUCCESSORS)
+        return words, rng.integers(0, ORDERS, self.kind_name.shape)
+
+    def likely_words(self, *context: np.ndarray) -> np.ndarray:
+        """The eight successors of the last four words (n,) each, the likeliest first, (n, 8); without offset."""
+        _, successors, order_of, orders = self._word_tables
+        before, last = context[-2:]
+        one_of_four = 2 * bit(context[1:], N_WORDS, self.seed) + bit(context, N_WORDS, self.seed)
+        return np.take_along_axis(successors[last], orders[order_of[before, last, one_of_four]], axis=-1)
+
+    def likely_remarks(self, colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
+        """The eight words that may be said of objects, the likeliest first, (..., 8); without offset."""
+        words, order_of = self._remark_tables
+        orders = self._word_tables[3]
+        kind = colour, shape, texture
+        return np.take_along_axis(words[self.kind_name[kind]], orders[order_of[kind]], axis=-1)
 
     @cached_property
     def _successor_probability(self) -> np.ndarray:
@@ -248,19 +292,21 @@ class World:
 
     @property
     def word_entropy(self) -> float:
-        """Entropy of a word, given the two before it [nats]."""
+        """Entropy of a word, given the four before it, or the object it is said of [nats]."""
         p = self._successor_probability
         return float(-(p * np.log(p)).sum())
 
     def entropy(self) -> dict[str, float]:
         """The lowest possible loss of each data type [nats per target token].
 
-        A target is a text token whose predecessor is in the same document. Only words are uncertain: the first
-        word of a document is no target, the second is drawn by the order of a fixed first pair, the rest by the last
-        two.
+        A target is a text token whose predecessor is in the same document. Only words are uncertain, and all as much as
+        each other, but for the first word of a document, which is no target.
         """
-        words = {"caption": 0, "interleaved": WORDS_PER_STORY - 1, "text": WORDS_PER_TEXT - 1}
-        targets = {"caption": 17, "interleaved": WORDS_PER_STORY + SECTIONS * 9, "text": WORDS_PER_TEXT}
+        words = {**WORDS, "interleaved": WORDS_PER_STORY - 1, "text": WORDS_PER_TEXT - 1}
+        targets = {
+            "caption": SAID * GRID + WORDS_PER_CAPTION + 1,
+            "interleaved": WORDS_PER_STORY + SECTIONS * (SAID * GRID + 1), "text": WORDS_PER_TEXT,
+        }
         return {kind: self.word_entropy * words[kind] / targets[kind] for kind in words}
 
     @property
@@ -296,55 +342,68 @@ class World:
             raise ValueError(f"unknown data type {kind!r}: the generated corpus has {', '.join(makers)}")
         yield from stream(makers[kind], tokens, (self.seed, 4, seed, list(makers).index(kind)))
 
-    def _scenes(self, rng: np.random.Generator, n: int, first: int) -> tuple[list[Span], np.ndarray]:
-        """Images first, first + 1, ..., each with cell, colour, shape and texture of its objects; and what they
-        show.
-        """
+    def _scenes(self, rng: np.random.Generator, n: int, first: int) -> tuple[list[Span], np.ndarray, np.ndarray]:
+        """Images first, first + 1, ..., each of four objects; what they show; and a word to go on."""
         kinds = draw_kinds(self.kind_probability, rng, n)
         cell = rng.integers(0, GRID, (n, GRID))
         patches = np.array(self.grids)[np.arange(first, first + n) % len(self.grids)] ** 2
         if self.grids != (GRID,):
             cell = (cell + rng.random((n, GRID))) * patches[:, None] // PATCHES_PER_IMAGE
         values = np.stack([cell, *kinds], axis=-1).astype(np.uint8)
-        return [
-            Span(scene.tobytes(), "scene", length) for scene, length in zip(values, patches.tolist())
-        ], self.describe(*kinds)
+        spans = [Span(scene.tobytes(), "scene", length) for scene, length in zip(values, patches.tolist())]
+        return spans, self.describe(*kinds), self.remark(rng, *(kind[:, -1] for kind in kinds))
 
     def describe(self, colour: np.ndarray, shape: np.ndarray, texture: np.ndarray) -> np.ndarray:
-        """Token ids (n, 4, 4) that say place, colour, shape and name of four objects, given as (n, 4) each."""
+        """Token ids (n, 4, 4) that say colour, shape, pattern and name of four objects, given as (n, 4) each."""
         at = self._offsets
-        place = np.broadcast_to(at["place"] + np.arange(GRID), colour.shape)
-        ids = [place, at["colour"] + colour, at["shape"] + shape, at["name"] + self.kind_name[colour, shape, texture]]
+        name = self.kind_name[colour, shape, texture]
+        ids = [at["colour"] + colour, at["shape"] + shape, at["pattern"] + texture, at["name"] + name]
         return np.stack(ids, axis=-1)
 
-    def chains(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
-        """Word ids (n, length). Before the first word stands word 0, for the order of the second."""
-        unigram, successors, order_of, orders = self._word_tables
-        words = np.empty((n, length), np.int64)
-        words[:, 0] = np.searchsorted(np.cumsum(unigram), rng.random(n), side="right").clip(max=N_WORDS - 1)
-        likelihood = np.cumsum(self._successor_probability)
-        before = np.zeros(n, np.int64)
-        for t in range(1, length):
-            last = words[:, t - 1]
-            rank = np.searchsorted(likelihood, rng.random(n), side="right").clip(max=SUCCESSORS - 1)
-            words[:, t] = successors[last, orders[order_of[before, last], rank]]
-            before = last
-        return words + self._offsets["word"]
+    def remark(self, rng: np.random.Generator, *kind: np.ndarray) -> np.ndarray:
+        """Id of a word about each object, (n,), given its colour, shape and texture."""
+        rank = self._ranks(rng, kind[0].shape)[:, None]
+        return self._offsets["word"] + np.take_along_axis(self.likely_remarks(*kind), rank, axis=1)[:, 0]
+
+    def chains(self, rng: np.random.Generator, n: int, length: int, first: np.ndarray | None = None) -> np.ndarray:
+        """Word ids (n, length), each drawn by the four before; word 0 stands before the first.
+
+        Args:
+            first: ids of the first words, (n,); None: drawn by their frequency.
+        """
+        words = np.zeros((n, length + 3), np.int64)
+        if first is None:
+            unigram = self._word_tables[0]
+            words[:, 3] = np.searchsorted(np.cumsum(unigram), rng.random(n), side="right").clip(max=N_WORDS - 1)
+        else:
+            words[:, 3] = first - self._offsets["word"]
+        for t in range(4, length + 3):
+            likely = self.likely_words(*words[:, t - 4:t].T)
+            words[:, t] = np.take_along_axis(likely, self._ranks(rng, (n,))[:, None], axis=1)[:, 0]
+        return words[:, 3:] + self._offsets["word"]
+
+    def _ranks(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """How likely the words drawn are, 0 for the likeliest of the eight."""
+        steps = np.cumsum(self._successor_probability)
+        return np.searchsorted(steps, rng.random(shape), side="right").clip(max=SUCCESSORS - 1)
 
     def _captions(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
-        scenes, said = self._scenes(rng, n, first)
+        scenes, said, remark = self._scenes(rng, n, first)
+        words = self.chains(rng, n, WORDS_PER_CAPTION, first=remark)
         for i in range(n):
-            yield Document(segments=(scenes[i], Text(ids=said[i].reshape(-1))), name=f"caption-{first + i}")
+            ids = np.concatenate([said[i].reshape(-1), words[i]])
+            yield Document(segments=(scenes[i], Text(ids=ids)), name=f"caption-{first + i}")
 
     def _stories(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
-        scenes, said = self._scenes(rng, n * SECTIONS, first * SECTIONS)
-        words = self.chains(rng, n, WORDS_PER_STORY)
+        scenes, said, remark = self._scenes(rng, n * SECTIONS, first * SECTIONS)
+        opening = self.chains(rng, n, WORDS_PER_SECTION)
+        lengths = (*(WORDS_PER_SECTION,) * (SECTIONS - 1), CLOSING_WORDS)
+        words = [self.chains(rng, n, length, first=remark[j::SECTIONS]) for j, length in enumerate(lengths)]
         for i in range(n):
-            sections = np.split(words[i], np.arange(1, SECTIONS + 1) * WORDS_PER_SECTION)
-            segments = []
-            for j, before in enumerate(sections[:-1], start=i * SECTIONS):
-                segments += [Text(ids=before), scenes[j], Text(ids=said[j, 2:].reshape(-1))]
-            segments.append(Text(ids=sections[-1]))
+            segments = [Text(ids=opening[i])]
+            for j in range(SECTIONS):
+                k = i * SECTIONS + j
+                segments += [scenes[k], Text(ids=np.concatenate([said[k].reshape(-1), words[j][i]]))]
             yield Document(segments=tuple(segments), name=f"interleaved-{first + i}")
 
     def _texts(self, rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
