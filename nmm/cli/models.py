@@ -46,7 +46,7 @@ def presets() -> pd.DataFrame:
             for width in study.widths:
                 model = study.model(width, vocab_size=vocab_size, patch_dim=PATCH_DIM, arm=arm)
                 rows.append(
-                    (study.name, model.size, model, study.learning_rate(width, arm), CONTEXT, PATCHES_PER_IMAGE)
+                    (study.name, model.size, model, arm.lr, CONTEXT, PATCHES_PER_IMAGE)
                 )
     table = []
     for study_name, size, model, lr, context, patches in rows:

@@ -10,7 +10,6 @@ from nmm.data.batches.mixture import MIXTURES
 
 MAIN_MIXTURE = "45-45-10"       # Sec. 3.2
 MIXTURE = MIXTURES[MAIN_MIXTURE]
-TUNED_WIDTH = 32                # at which learning rates are tuned [features]
 REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the generated corpus is
 
 
@@ -31,7 +30,7 @@ class Arm:
 
     name: str                               # in tables and charts
     arch: str = "early"
-    lr: float = 0.01                        # peak at d = 32
+    lr: float = 0.02                        # peak
     encoder_lr_scale: float = 1.0
     expert_lr_scale: float = 1.0
     objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
@@ -55,8 +54,8 @@ class Arm:
 class Study:
     """A grid of arms, mixtures, widths and token budgets, and how each run of it is trained.
 
-    The learning rate falls with the width, lr = `arm.lr` (32 / d)^0.5, tuned at d = 32. The warmup has one length for all
-    budgets, so that runs of one width share their course up to the cooldown.
+    An arm has one peak learning rate at all widths (runs/LOG.md). The warmup has one length for all budgets, so that runs
+    of one width share their course up to the cooldown.
     """
 
     name: str
@@ -64,13 +63,13 @@ class Study:
     budgets: tuple[int, ...]                # training tokens
     seeds: tuple[int, ...] = (0,)
     n_layers: int = 3
-    head_dim: int = 16
+    n_heads: int = 2                        # at every width: heads grow with it
     ffn_multiple: int = 8
     rope_base: float = 100.0                # contexts are short: at 10,000 most angles hardly turn
     arms: tuple[Arm, ...] = (Arm(name="early fusion"),)
     mixtures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {MAIN_MIXTURE: MIXTURE})    # shares of tokens by name
-    warmup_tokens: int = 40_000
-    batch_sequences: int = 4
+    warmup_tokens: int = 80_000
+    batch_sequences: int = 8
     validation_sequences: int = 256
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out
@@ -82,16 +81,12 @@ class Study:
         """The budget that the generated corpus is made for: studies with the same one read the same corpus [tokens]."""
         return max(self.corpus_tokens, *self.budgets)
 
-    def learning_rate(self, width: int, arm: Arm | None = None) -> float:
-        """Peak learning rate of one width, of the first arm unless another is named."""
-        return (arm or self.arms[0]).lr * (TUNED_WIDTH / width) ** 0.5
-
     def model(
         self, width: int, *, vocab_size: int, patch_dim: int, audio_dim: int = 0, video_dim: int = 0, arm: Arm | None = None
     ) -> ModelConfig:
         """The model of one width for a corpus, of the first arm unless another is named."""
         early = EarlyFusionConfig(
-            d_model=width, n_layers=self.n_layers, n_heads=width // self.head_dim, vocab_size=vocab_size,
+            d_model=width, n_layers=self.n_layers, n_heads=self.n_heads, vocab_size=vocab_size,
             patch_dim=patch_dim, ffn_multiple=self.ffn_multiple, rope_base=self.rope_base, audio_dim=audio_dim, video_dim=video_dim,
         )
         return (arm or self.arms[0]).model(early)
@@ -118,7 +113,7 @@ class Study:
             RunConfig(
                 model=self.model(width, **inputs, arm=arm), data=mixture,
                 optim=OptimConfig(
-                    lr=self.learning_rate(width, arm), warmup_tokens=self.warmup_tokens,
+                    lr=arm.lr, warmup_tokens=self.warmup_tokens,
                     encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
                 ),
                 tokens=budget, seed=seed, objective=arm.objective, origin=origin,
@@ -131,9 +126,9 @@ class Study:
 
     def _origin(self, arm: Arm, inputs: Mapping[str, int]) -> Origin:
         """What belongs to the width in the settings of an arm's models is what two widths have different."""
-        one, two = (flat(self.model(heads * self.head_dim, **inputs, arm=arm)) for heads in (4, 8))
-        grows = ["lr", *(name for name in one if one[name] != two[name])]
-        rules = {"lr": arm.lr, "head_dim": self.head_dim, **{name: value for name, value in arm.settings.items() if name not in one}}
+        one, two = (flat(self.model(width, **inputs, arm=arm)) for width in (64, 128))
+        grows = [name for name in one if one[name] != two[name]]
+        rules = {"lr": arm.lr, **{name: value for name, value in arm.settings.items() if name not in one}}
         return Origin(study=self.name, arm=arm.name, grows=grows, rules=rules)
 
 

@@ -1,20 +1,14 @@
-"""Rates for the arms of `architectures`: three for every arm, and scales of the encoder's and the experts' rate."""
+"""Rates for the arms of `architectures`: three for every arm, at two widths."""
 
 from dataclasses import replace
 
-from nmm.studies.architectures import BY_MODALITY, EARLY, LATE, SPARSE
+from nmm.studies.architectures import ARCHITECTURES
 from nmm.studies.laptop import LAPTOP
-from nmm.studies.study import TUNED_WIDTH, register
+from nmm.studies.study import register
 
-RATES = (0.005, 0.01, 0.02)
-ENCODER_SCALES = (0.1, 0.25, 0.5, 1.0, 2.0)
-EXPERT_SCALES = (0.125, 0.25, 0.5, 1.0)
+RATES = (0.01, 0.02, 0.04)
 
 TUNING = register(replace(
-    LAPTOP, name="tuning", widths=(TUNED_WIDTH,), budgets=(500_000,), corpus_tokens=LAPTOP.max_tokens,
-    arms=(
-        *(replace(EARLY, lr=lr) for lr in RATES),
-        *(replace(LATE, lr=lr, encoder_lr_scale=scale) for lr in (*RATES, 0.007) for scale in ENCODER_SCALES),
-        *(replace(arm, lr=lr, expert_lr_scale=scale) for arm in (SPARSE, BY_MODALITY) for lr in RATES for scale in EXPERT_SCALES),
-    ),
+    LAPTOP, name="tuning", widths=(24, 64), budgets=(600_000,), corpus_tokens=LAPTOP.max_tokens,
+    arms=tuple(replace(arm, lr=lr) for arm in ARCHITECTURES.arms for lr in RATES),
 ))
