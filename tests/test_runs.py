@@ -275,19 +275,38 @@ def test_a_record_of_a_later_version_is_not_called_corrupt(record, tmp_path):
     assert len(records.paths(tmp_path)) == 1, "a folder of such a name is no record"
 
 
+# one record of each arm as the first version of the schema wrote them
+FIRST_SCHEMA = {
+    "0a6ff0f423c8d493": ("laptop", "early fusion", {"head_dim": 16}), "0704eb75a2c60b1e": ("architectures", "late fusion", {"head_dim": 16, "vision_share": 1.0}),
+    "0c8cc900d8610cf4": ("architectures", "mixture 8-top-1", {"head_dim": 16}), "0db9ef898b7abb03": ("architectures", "experts by modality", {"head_dim": 16}),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_SCHEMA)
+def test_records_of_the_first_schema_belong_where_their_study_says(name):
+    """They named no arm and no rules; all studies of their time had those told here, the rate being one at 32 features."""
+    config = records.read(ROOT / "tests" / "records" / f"{name}.json").config
+    study, arm, rules = FIRST_SCHEMA[name]
+    rate = {rules_lr for rules_lr in (0.007, 0.01) if config.optim.lr == pytest.approx(rules_lr * (32 / config.model.d_model) ** 0.5, rel=1e-5)}
+    assert (config.origin.study, config.origin.arm, config.origin.rules) == (study, arm, {"lr": rate.pop(), **rules})
+    assert config.id == name, "a run keeps its name"
+
+
 COMMITTED = [folder for folder in sorted((ROOT / "runs").rglob("*")) if folder.is_dir() and list(folder.glob("????????????????.json"))]
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: str(folder.relative_to(ROOT / "runs")))
-def test_records_of_the_first_schema_belong_where_their_study_says(folder):
-    """What the reader tells of arm and rules is what the study of today gives the run of that name."""
+def test_committed_records_are_those_of_the_study_that_they_name(folder):
+    """Whoever runs the study finds them done: the grid of today gives each its name. Those of the first schema are of recipes before."""
     for path in records.paths(folder):
+        if json.loads(path.read_text())["schema"] == 1:
+            continue
         config = records.read(path).config
         data, model = config.data, config.model
         shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim,
                                 audio_dim=model.audio_dim, video_dim=model.video_dim)
         plan = replace(find_study(config.origin.study), max_epochs=data.max_epochs)
-        assert plan.grid(shape, widths=(model.d_model,), budgets=(config.tokens,))[config.id] == config
+        assert plan.grid(shape)[config.id] == config
 
 
 @pytest.mark.parametrize(("change", "message"), [

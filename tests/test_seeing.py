@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -13,9 +14,10 @@ from nmm import record as records
 from nmm.data.batches.loader import collate
 from nmm.data.corpus import store
 from nmm.data.corpus.embedded import embedded_corpus
+from nmm.data.generated.world import WORDS_PER_CAPTION
 from nmm.models import build
-from nmm.runs import load
-from nmm.runs.seeing import SEEN, share_of_chance
+from nmm.runs import load, sees
+from nmm.runs.seeing import CHANCE, CORPUS_2, SEEN, share_of_chance
 from nmm.studies import MIXTURE
 from nmm.studies.architectures import ARCHITECTURES
 from nmm.studies.laptop import LAPTOP
@@ -43,15 +45,21 @@ def measured(corpus, tiny, kind: str) -> tuple[dict[str, float], torch.Tensor, t
 
 def test_an_untrained_model_guesses(corpus, tiny):
     losses, *_ = measured(corpus, tiny, "caption")
-    assert set(losses) == {"special", "place", "colour", "shape", "name"}
-    assert all(abs(loss - math.log(512)) < 1.5 for loss in losses.values())
+    assert set(losses) == {"special", "colour", "shape", "pattern", "name", "word"}
+    assert all(abs(loss - math.log(756)) < 1.5 for loss in losses.values())
+
+
+def caption_loss(losses: dict[str, float]) -> float:
+    """Mean over the targets of a caption: four objects of four tokens each, ten words and the end."""
+    said = 4 * sum(losses[kind] for kind in ("colour", "shape", "pattern", "name"))
+    return (said + WORDS_PER_CAPTION * losses["word"] + losses["special"]) / 27
 
 
 def test_kinds_are_weighed_as_in_the_whole(corpus, tiny):
-    """Four objects of four tokens each and the end: the mean over all targets of a caption is the mean by kind."""
+    """The mean over all targets of a caption is the mean by kind."""
     losses, logits, labels = measured(corpus, tiny, "caption")
     whole = F.cross_entropy(logits, labels).item()
-    assert whole == pytest.approx((4 * sum(losses[kind] for kind in ("place", "colour", "shape", "name")) + losses["special"]) / 17, rel=1e-5)
+    assert whole == pytest.approx(caption_loss(losses), rel=1e-5)
 
 
 def test_a_kind_is_what_the_vocabulary_says(tmp_path, tiny):
@@ -85,14 +93,23 @@ def test_seeing_is_read_from_the_record(run, corpus, tmp_path):
     record = train(run, corpus)
     assert record.losses_by_token.keys() == record.losses.keys()
     by_kind = record.losses_by_token["caption"]
-    assert record.losses["caption"] == pytest.approx(
-        (4 * sum(by_kind[kind] for kind in ("place", "colour", "shape", "name")) + by_kind["special"]) / 17, rel=1e-5)
+    assert record.losses["caption"] == pytest.approx(caption_loss(by_kind), rel=1e-5)
     again = records.read(records.write(record, tmp_path))
     assert again == record
-    assert share_of_chance(again) == {"colour": by_kind["colour"] / math.log(8), "shape": by_kind["shape"] / math.log(12)}
+    assert share_of_chance(again) == {
+        "colour": by_kind["colour"] / math.log(16), "shape": by_kind["shape"] / math.log(24), "pattern": by_kind["pattern"] / math.log(64)}
     row = load(tmp_path).iloc[0]
     assert {kind: row[f"{kind}_of_chance"] for kind in SEEN} == share_of_chance(record)
     assert share_of_chance(replace(record, losses_by_token=None)) == {}
+
+
+def test_who_sees():
+    """Every kind below a twentieth of chance; of corpus 2 the caption loss; where nothing tells, missing."""
+    rows = [{"corpus": "0", "L_caption": 9.0, **dict.fromkeys(CHANCE, 0.04)}, {"corpus": "0", "L_caption": 0.1, **dict.fromkeys(CHANCE, 0.04)},
+            {"corpus": CORPUS_2, "L_caption": 0.39}, {"corpus": CORPUS_2, "L_caption": 0.41}, {"corpus": "0", "L_caption": 0.1}]
+    rows[1]["pattern_of_chance"] = 0.06
+    table = pd.DataFrame(rows, columns=["corpus", "L_caption", *CHANCE])
+    assert sees(table).tolist() == [True, False, True, False, pd.NA]
 
 
 @pytest.mark.parametrize("bad", [{"caption": {}}, {"caption": {"colour": math.nan}}, {"captions": {"colour": 1.0}}])
@@ -103,8 +120,8 @@ def test_bad_losses_by_token_are_refused(run, bad):
 
 @pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
 def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
-    """Colour and shape below 5 % of chance, 32 wide, with the rates that the study trains it with."""
-    plan = replace(LAPTOP, widths=(32,), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
+    """Colour, shape and pattern below 5 % of chance, as narrow as the study's narrowest, with the rates that the study trains it with."""
+    plan = replace(LAPTOP, widths=(min(ARCHITECTURES.widths),), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
     (config,) = plan.grid(laptop_corpus).values()
     record = train(config, laptop_corpus)
     assert all(share < 0.05 for share in share_of_chance(record).values()), record.losses_by_token

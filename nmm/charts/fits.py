@@ -49,6 +49,24 @@ def residuals(table: pd.DataFrame) -> alt.HConcatChart:
     return alt.hconcat(*panels, title="Relative error of the law")
 
 
+def against_reader(table: pd.DataFrame, reader: pd.DataFrame) -> alt.LayerChart:
+    """Loss on names against tokens, a line a model size, and that of a reader who forgets nothing.
+
+    Args:
+        table: runs with N, D, seed and L_name; reader: columns D and L of the reader.
+    """
+    table = with_labels(table.assign(L=table["L_name"]))
+    series = sizes(table)
+    place = {"x": alt.X(**log_axis("D", "training tokens D")), "y": alt.Y(**log_axis("L", "loss on names [nats]"))}
+    base = alt.Chart(table).encode(**place, tooltip=tips("model", D=",d", L=".3f"))
+    return alt.layer(
+        series.on(base.mark_line(strokeWidth=1.4), opacity=0.7, chooses=True).encode(detail=["model:N", "seed:N"]),
+        series.points(base),
+        alt.Chart(reader).mark_line(strokeWidth=2, strokeDash=[6, 3]).encode(**place, color=alt.value("currentColor")),
+        title="Loss on names, by model size N; dashed: a reader who forgets nothing",
+    )
+
+
 def isoflop(table: pd.DataFrame, fit: ParametricFit, budgets: np.ndarray) -> alt.LayerChart:
     """Slices of constant compute: predicted loss against N, with each slice's optimum and the runs near it.
 

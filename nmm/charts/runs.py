@@ -18,7 +18,7 @@ from nmm.charts.parts import (
 )
 from nmm.charts.tables import short
 
-__all__ = ["against_compute", "by_data_type", "differences", "grid", "sizes", "speed", "spread", "training_curves", "with_labels"]
+__all__ = ["against_compute", "by_data_type", "collapse", "differences", "grid", "sizes", "speed", "spread", "training_curves", "with_labels"]
 
 
 def sizes(table: pd.DataFrame) -> Series:
@@ -53,6 +53,23 @@ def training_curves(curves: pd.DataFrame) -> alt.LayerChart:
     ends = table.loc[table.groupby("run")["tokens"].idxmax()]
     lines = series.on(base.mark_line(strokeWidth=1.4), opacity=0.85, chooses=True).encode(detail="run:N")
     return alt.layer(lines, series.points(base.properties(data=ends), size=45), title="Training loss of every run, by model size N")
+
+
+def collapse(normal: pd.DataFrame) -> alt.LayerChart:
+    """Normalised training curves, a line a run, in the colour of N.
+
+    Args:
+        normal: of `nmm.runs.collapse.normalised`.
+    """
+    table = with_labels(normal[normal["share"] > 0.03])
+    series = sizes(table)
+    base = alt.Chart(table).encode(
+        x=alt.X("share:Q", title="share of the budget", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("reducible:Q", title="loss above the floor, over its value at the end", scale=alt.Scale(type="log", nice=False)),
+        tooltip=["model", *tips(D=",d", share=".0%", reducible=".2f")],
+    )
+    lines = series.on(base.mark_line(strokeWidth=1.6), opacity=0.85, chooses=True).encode(detail="run:N")
+    return alt.layer(lines, title="Training curves along the optimal path, normalised by their ends")
 
 
 def against_compute(table: pd.DataFrame, frontier: pd.DataFrame | None = None, column: str = "L") -> alt.LayerChart:

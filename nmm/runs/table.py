@@ -10,7 +10,7 @@ import pandas as pd
 from nmm.config import MODALITIES, TASKS, content_hash
 from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
-from nmm.runs.seeing import SEEN, share_of_chance
+from nmm.runs.seeing import CHANCE, share_of_chance
 
 LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is measured -> its column
 
@@ -38,9 +38,10 @@ def load(folder: str | Path) -> pd.DataFrame:
         budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality;
             D_v: those that pass an encoder; branched_at [tokens]
         C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
-        L: mean of the three held-out losses; L_caption, L_interleaved, L_text [nats per target token]
-        colour_of_chance, shape_of_chance: held-out caption loss on what stands in the image alone against that of a
-            guess, NaN where it was not measured; see `nmm.runs.seeing`
+        L: mean of the three held-out losses; L_caption, L_interleaved, L_text; L_name on the names in captions of the generated
+            corpus [nats per target token]
+        colour_of_chance, shape_of_chance, pattern_of_chance: held-out caption loss on what stands in the image alone against that
+            of a guess, NaN where it was not measured; see `nmm.runs.seeing`
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
         wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
         tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
@@ -88,14 +89,13 @@ GROUPS = {      # column -> group of nmm.config.model.Counts
 }
 LATE = ("d_vision",)
 SPARSE = ("n_experts", "top_k", "routing")
-CHANCE = {f"{kind}_of_chance": kind for kind in SEEN}      # column -> kind of token
 
 COLUMNS = [
     "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "cluster", "status", "reason",
     *GROUPS,
     "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
     "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
-    "L", "L_caption", "L_interleaved", "L_text", *CHANCE, "E_true", "E_caption", "E_interleaved", "E_text",
+    "L", "L_caption", "L_interleaved", "L_text", "L_name", *CHANCE, "E_true", "E_caption", "E_interleaved", "E_text",
     "wall_seconds", "own_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
 ]
 
@@ -133,6 +133,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "D_v": record.D_v,
         "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
+        "L_name": (record.losses_by_token or {}).get("caption", {}).get("name"),
         **{column: chance.get(kind) for column, kind in CHANCE.items()},
         "E_true": sum(entropy[task] for task in TASKS) / len(TASKS) if has_entropy else None,
         **{f"E_{task}": entropy.get(task) for task in TASKS},

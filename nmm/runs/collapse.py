@@ -1,0 +1,76 @@
+"""Do the training curves of several sizes fall on one another when loss and tokens are normalised?
+
+Source: Qiu et al. 2025, "Scaling collapse reveals universal dynamics in compute-optimally trained neural networks": with
+budgets along the compute-optimal path and the same recipe at every size, curves agree better than two seeds do at any one
+time; where they part, the recipe does not suit a size.
+"""
+
+import numpy as np
+import pandas as pd
+
+END = 0.9       # the last part of a budget, from this share on, over which a run's final training loss is averaged
+
+
+def along(table: pd.DataFrame, slope: float) -> pd.DataFrame:
+    """One run of each size and seed, its budget nearest to a path D ~ N^slope, which is laid so that it lies nearest to all.
+
+    Args:
+        table: finished runs with N [parameters], D [tokens] and seed.
+        slope: d = b / a of the law, the exponent of D* over N*.
+    Returns:
+        the runs chosen, the smallest first; sizes at which the grid has no budget within a factor of 2 of the path are left out.
+    Raises:
+        ValueError: no runs.
+    """
+    if table.empty:
+        raise ValueError("no runs to choose from: give a table of finished runs")
+    table = table.reset_index(drop=True)
+    height = np.log(table["D"]) - slope * np.log(table["N"])
+    best = None
+    for offset in height:
+        distance = (height - offset).abs()
+        chosen = distance[distance <= np.log(2)].groupby([table["N"], table["seed"]]).idxmin()
+        rank = (-table.loc[chosen, "N"].nunique(), float((distance[chosen] ** 2).mean()))
+        if best is None or rank < best[0]:
+            best = (rank, chosen)
+    return table.loc[best[1].to_numpy()].sort_values(["N", "seed"])
+
+
+def normalised(curves: pd.DataFrame, floor: float) -> pd.DataFrame:
+    """Training curves with what the floor leaves of loss, and tokens, as shares of their values at the end.
+
+    Args:
+        curves: of `nmm.runs.curves`: run, N, D, tokens [tokens], loss [nats per target token].
+        floor: the loss at which curves end with endless data and size [nats per target token].
+    Returns:
+        the curves with `share` of the budget and `reducible`, (loss - floor) over its mean in the last tenth of the budget.
+    Raises:
+        ValueError: a run ends at the floor or below it.
+    """
+    table = curves.assign(share=curves["tokens"] / curves["D"])
+    ends = table[table["share"] >= END].groupby("run")["loss"].mean() - floor
+    low = ends[ends <= 0]
+    if len(low):
+        raise ValueError(f"run {low.index[0]} ends at {low.iloc[0] + floor:.4g} nats, not above the floor {floor:.4g}: give a lower floor")
+    return table.assign(reducible=(table["loss"] - floor) / table["run"].map(ends))
+
+
+def spread(normal: pd.DataFrame, begin: float = 0.25, points: int = 25) -> pd.DataFrame:
+    """How far normalised curves lie apart: the standard deviation between runs at each share of the budget, relative to their mean.
+
+    Args:
+        normal: of `normalised`, two runs or more.
+        begin: share of the budget from which curves are compared; before, warmups of one length differ in share.
+        points: shares compared.
+    Returns:
+        share, mean, deviation [share of the mean].
+    Raises:
+        ValueError: fewer than two runs.
+    """
+    runs = [rows.sort_values("share") for _, rows in normal.groupby("run")]
+    if len(runs) < 2:
+        raise ValueError(f"{len(runs)} run: a spread needs two or more")
+    shares = np.linspace(begin, END, points)
+    values = np.array([np.interp(shares, rows["share"], rows["reducible"]) for rows in runs])
+    mean = values.mean(axis=0)
+    return pd.DataFrame({"share": shares, "mean": mean, "deviation": values.std(axis=0, ddof=1) / mean})

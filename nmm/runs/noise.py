@@ -1,0 +1,22 @@
+"""How much runs differ that differ in the seed alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def between_seeds(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Standard deviation of losses between seeds, pooled over sizes, relative to the loss, by budget.
+
+    Args:
+        table: finished runs with N, budget and the columns; cells of N and budget with one seed tell nothing and are left out.
+        columns: losses [nats per target token].
+    Returns:
+        a row a budget [tokens], a column a loss, its relative deviation; empty if no cell has two seeds. Column `cells` counts them.
+    """
+    logs = np.log(table[list(columns)]).assign(N=table["N"], budget=table["budget"])
+    cells = logs.groupby(["budget", "N"])[list(columns)]
+    variance = cells.var(ddof=1)[cells.size() > 1]
+    by_budget = variance.groupby("budget")
+    return np.sqrt(by_budget.mean()).assign(cells=by_budget.size())
