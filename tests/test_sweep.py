@@ -24,6 +24,7 @@ from nmm import runs
 from nmm.cli import main
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.files import set_aside
+from nmm.data.generated.world import CONTEXT
 from nmm.record import RunRecord
 from nmm.studies import MIXTURE
 from nmm.sweep import SCRATCH, sweep
@@ -191,7 +192,7 @@ def test_branches_of_a_trunk_are_the_runs_trained_alone(undisturbed, corpus, gri
     trunk = kept.pop(max(kept))
     assert trunk.branched_at is None
     for tokens, record in kept.items():
-        assert 0.8 * tokens < record.branched_at <= 0.8 * tokens + 4 * 136
+        assert 0.8 * tokens < record.branched_at <= 0.8 * tokens + 4 * CONTEXT
     assert together.tokens == trunk.D + sum(record.D - record.branched_at for record in kept.values())
     assert together.tokens_alone == alone.tokens == alone.tokens_alone == trunk.D + sum(record.D for record in kept.values())
     assert f"saved {1 - together.tokens / alone.tokens:.0%} of 0.1M tokens" in str(together)

@@ -21,7 +21,7 @@ from nmm.config.flops import exact_train_flops
 from nmm.data.batches.loader import train_batches
 from nmm.data.batches.reading import reading
 from nmm.data.corpus.embedded import embedded_corpus
-from nmm.data.generated.world import World
+from nmm.data.generated.world import CONTEXT, World
 from nmm.models import build
 from nmm.models.io.weights import file_hash
 from nmm.studies import MIXTURE, find_study
@@ -73,7 +73,7 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
     assert record.versions["nmm"] == nmm.__version__
     assert record.device.endswith("CPU, 1 thread") or torch.cuda.is_available()
     assert record.flops_exact == exact_train_flops(
-        longer.model, context=136, tokens={name: tokens[name] for name in ("text", "image")}, targets=tokens["target"]
+        longer.model, context=CONTEXT, tokens={name: tokens[name] for name in ("text", "image")}, targets=tokens["target"]
     )
     assert records.read(records.write(record, tmp_path)) == record
 
@@ -90,11 +90,11 @@ def test_tokens_are_those_of_the_batches(record, longer, corpus):
 
 
 def test_the_loss_falls(record):
-    """From a guess over 512 words to far below it, on held-out data too."""
+    """From a guess over 704 words to far below it, on held-out data too."""
     curve = [loss for _, loss in record.curve]
-    assert curve[0] > math.log(512) - 0.5
+    assert curve[0] > math.log(704) - 0.5
     assert np.mean(curve[-5:]) < 0.75 * curve[0]
-    assert all(record.entropy[task] < record.losses[task] < 0.85 * math.log(512) for task in TASKS)
+    assert all(record.entropy[task] < record.losses[task] < 0.85 * math.log(704) for task in TASKS)
 
 
 def test_same_seed_same_loss_another_seed_another(record, longer, corpus):
@@ -304,7 +304,7 @@ def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
     interrupted(short, corpus, tmp_path / "short", after=2)
     reports = []
     branch = train(short, corpus, scratch=tmp_path / "short", progress=reports.append)
-    assert 0.8 * 12_000 < branch.branched_at <= 0.8 * 12_000 + 4 * 136
+    assert 0.8 * 12_000 < branch.branched_at <= 0.8 * 12_000 + 4 * CONTEXT
     assert sum(reports) == branch.D - branch.branched_at
     assert replace(branch, wall_seconds=None, tokens_per_second=None, branched_at=None) == replace(alone, wall_seconds=None, tokens_per_second=None)
 
@@ -364,7 +364,7 @@ def test_text_alone_is_trained_by_a_model_without_images(run, corpus, tmp_path):
 @pytest.mark.parametrize(("change", "said"), [
     ({"patch_dim": 0}, "source 'caption' has image tokens of 192 numbers, and the model has patch_dim = 0: give patch_dim = 192, or"),
     ({"patch_dim": 588}, "source 'caption' has image tokens of 192 numbers, and the model has patch_dim = 588"),
-    ({"vocab_size": 50432}, "the model has vocab_size = 50432, and the corpus .* 512"),
+    ({"vocab_size": 50432}, "the model has vocab_size = 50432, and the corpus .* 704"),
 ])
 def test_a_model_that_cannot_read_the_corpus_is_refused(run, corpus, change, said):
     with pytest.raises(ValueError, match=said):
