@@ -36,6 +36,18 @@ def along(table: pd.DataFrame, slope: float) -> pd.DataFrame:
     return table.loc[best[1].to_numpy()].sort_values(["N", "seed"])
 
 
+def ends(curves: pd.DataFrame) -> pd.DataFrame:
+    """What each run's training loss came to, a row a run: run, N, D [tokens], loss, its mean in the last tenth of the budget.
+
+    A law fitted to it has the floor for `normalised`, since training losses weigh the data types as the mixture does.
+
+    Args:
+        curves: of `nmm.runs.curves`: run, N, D, tokens [tokens], loss [nats per target token].
+    """
+    late = curves[curves["tokens"] >= END * curves["D"]]
+    return late.groupby("run").agg(N=("N", "first"), D=("D", "first"), loss=("loss", "mean")).reset_index()
+
+
 def normalised(curves: pd.DataFrame, floor: float) -> pd.DataFrame:
     """Training curves with what the floor leaves of loss, and tokens, as shares of their values at the end.
 
@@ -47,12 +59,11 @@ def normalised(curves: pd.DataFrame, floor: float) -> pd.DataFrame:
     Raises:
         ValueError: a run ends at the floor or below it.
     """
-    table = curves.assign(share=curves["tokens"] / curves["D"])
-    ends = table[table["share"] >= END].groupby("run")["loss"].mean() - floor
-    low = ends[ends <= 0]
+    left = ends(curves).set_index("run")["loss"] - floor
+    low = left[left <= 0]
     if len(low):
         raise ValueError(f"run {low.index[0]} ends at {low.iloc[0] + floor:.4g} nats, not above the floor {floor:.4g}: give a lower floor")
-    return table.assign(reducible=(table["loss"] - floor) / table["run"].map(ends))
+    return curves.assign(share=curves["tokens"] / curves["D"], reducible=(curves["loss"] - floor) / curves["run"].map(left))
 
 
 def spread(normal: pd.DataFrame, begin: float = 0.25, points: int = 25) -> pd.DataFrame:
