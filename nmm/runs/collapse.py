@@ -1,8 +1,8 @@
 """Do the training curves of several sizes fall on one another when loss and tokens are normalised?
 
-Source: Qiu et al. 2025, "Scaling collapse reveals universal dynamics in compute-optimally trained neural networks": with
-budgets along the compute-optimal path and the same recipe at every size, curves agree better than two seeds do at any one
-time; where they part, the recipe does not suit a size.
+Source: Qiu et al. 2025, "Scaling collapse reveals universal dynamics in compute-optimally trained neural networks":
+with budgets along the compute-optimal path and the same recipe at every size, curves agree better than two seeds do at
+any one time; where they part, the recipe does not suit a size.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ END = 0.9       # the last part of a budget, from this share on, over which a ru
 
 
 def along(table: pd.DataFrame, slope: float) -> pd.DataFrame:
-    """One run of each size and seed, its budget nearest to a path D ~ N^slope, which is laid so that it lies nearest to all.
+    """One run of each size and seed, its budget nearest to a path D ~ N^slope that lies nearest to all.
 
     Args:
         table: finished runs with N [parameters], D [tokens] and seed.
         slope: d = b / a of the law, the exponent of D* over N*.
     Returns:
-        the runs chosen, the smallest first; sizes at which the grid has no budget within a factor of 2 of the path are left out.
+        the runs chosen, the smallest first; sizes with no budget within a factor of 2 of the path are left out.
     Raises:
         ValueError: no runs.
     """
@@ -37,7 +37,7 @@ def along(table: pd.DataFrame, slope: float) -> pd.DataFrame:
 
 
 def ends(curves: pd.DataFrame) -> pd.DataFrame:
-    """What each run's training loss came to, a row a run: run, N, D [tokens], loss, its mean in the last tenth of the budget.
+    """What each run's training loss came to: run, N, D [tokens], loss, its mean in the last tenth of the budget.
 
     A law fitted to it has the floor for `normalised`, since training losses weigh the data types as the mixture does.
 
@@ -55,19 +55,21 @@ def normalised(curves: pd.DataFrame, floor: float) -> pd.DataFrame:
         curves: of `nmm.runs.curves`: run, N, D, tokens [tokens], loss [nats per target token].
         floor: the loss at which curves end with endless data and size [nats per target token].
     Returns:
-        the curves with `share` of the budget and `reducible`, (loss - floor) over its mean in the last tenth of the budget.
+        the curves with `share` of the budget and `reducible`, (loss - floor) over its mean in the last tenth.
     Raises:
         ValueError: a run ends at the floor or below it.
     """
     left = ends(curves).set_index("run")["loss"] - floor
     low = left[left <= 0]
     if len(low):
-        raise ValueError(f"run {low.index[0]} ends at {low.iloc[0] + floor:.4g} nats, not above the floor {floor:.4g}: give a lower floor")
-    return curves.assign(share=curves["tokens"] / curves["D"], reducible=(curves["loss"] - floor) / curves["run"].map(left))
+        ended = f"run {low.index[0]} ends at {low.iloc[0] + floor:.4g} nats"
+        raise ValueError(f"{ended}, not above the floor {floor:.4g}: give a lower floor")
+    reducible = (curves["loss"] - floor) / curves["run"].map(left)
+    return curves.assign(share=curves["tokens"] / curves["D"], reducible=reducible)
 
 
 def spread(normal: pd.DataFrame, begin: float = 0.25, points: int = 25) -> pd.DataFrame:
-    """How far normalised curves lie apart: the standard deviation between runs at each share of the budget, relative to their mean.
+    """How far normalised curves lie apart: the deviation between runs at each share of the budget, over their mean.
 
     Args:
         normal: of `normalised`, two runs or more.

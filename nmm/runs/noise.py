@@ -10,10 +10,10 @@ def between_seeds(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Standard deviation of losses between seeds, pooled over sizes, relative to the loss, by budget.
 
     Args:
-        table: finished runs with N, budget and the columns; cells of N and budget with one seed tell nothing and are left out.
+        table: finished runs with N, budget and the columns; cells with one seed tell nothing and are left out.
         columns: losses [nats per target token].
     Returns:
-        a row a budget [tokens], a column a loss, its relative deviation; empty if no cell has two seeds. Column `cells` counts them.
+        a row a budget [tokens], a column a loss, its relative deviation; `cells` counts the cells; empty without any.
     """
     logs = np.log(table[list(columns)]).assign(N=table["N"], budget=table["budget"])
     cells = logs.groupby(["budget", "N"])[list(columns)]

@@ -38,10 +38,10 @@ def load(folder: str | Path) -> pd.DataFrame:
         budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality;
             D_v: those that pass an encoder; branched_at [tokens]
         C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
-        L: mean of the three held-out losses; L_caption, L_interleaved, L_text; L_name on the names in captions of the generated
-            corpus [nats per target token]
-        colour_of_chance, shape_of_chance, pattern_of_chance: held-out caption loss on what stands in the image alone against that
-            of a guess, NaN where it was not measured; see `nmm.runs.seeing`
+        L: mean of the three held-out losses; L_caption, L_interleaved, L_text; L_name on the names in captions of the
+            generated corpus [nats per target token]
+        colour_of_chance, shape_of_chance, pattern_of_chance: held-out caption loss on what stands in the image alone
+            against that of a guess, NaN where it was not measured; see `nmm.runs.seeing`
         E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
         wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
         tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]

@@ -18,7 +18,7 @@ def different(rng: np.random.Generator, p: np.ndarray, n: int, k: int) -> np.nda
 
 
 def bit(words: Sequence[np.ndarray], n: int, seed: int) -> np.ndarray:
-    """0 or 1 for each of some words out of n in a row, (..., ), as good as drawn: a table of all rows would be too large.
+    """0 or 1 for each row of words out of n, as good as drawn: a table of all rows would be too large.
 
     Source: the finaliser of SplitMix64 (Steele et al. 2014).
     """

@@ -53,8 +53,8 @@ PATTERNS = (
     "paved", "pleated",
     "quilted", "ringed", "scaled", "shaded", "speckled", "studded", "twilled", "cracked",
     "bare", "rayed", "railed", "chequered", "pitted", "corded", "rippled", "freckled", "ruled", "hatched", "meshed",
-    "threaded", "belted", "dappled", "bricked", "plaited", "etched", "grooved", "burled", "crocheted", "frilled", "marbled",
-    "cobbled", "folded",
+    "threaded", "belted", "dappled", "bricked", "plaited", "etched", "grooved", "burled", "crocheted", "frilled",
+    "marbled", "cobbled", "folded",
     "padded", "looped", "plated", "clouded", "dusted", "riveted", "ribbonned", "crazed",
 )
 TEXTURES = len(PATTERNS)
@@ -96,7 +96,8 @@ def _patch_parts() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     glyph = (u @ vt) * PATCH
     walsh = hadamard(PATCH * PATCH)[:, :, None]
     red_green, yellow_blue = np.array([1.0, -1.0, 0.0]) * 1.5**0.5, np.array([0.5, 0.5, -1.0]) * 2**0.5
-    below, *channels = 2.0 * (np.arange(len(COLOURS))[:, None, None] >> np.array([3, 2, 1, 0])[:, None, None, None] & 1) - 1
+    bits = np.array([3, 2, 1, 0])[:, None, None, None]
+    below, *channels = 2.0 * (np.arange(len(COLOURS))[:, None, None] >> bits & 1) - 1
     colour = (np.concatenate(channels, axis=-1) * 3**0.5 + below * walsh[32] * yellow_blue) / 2
     texture = np.concatenate([walsh[1:33], -walsh[1:33]]) * red_green
     column = walsh[1:GRID + 1] * yellow_blue

@@ -99,7 +99,7 @@ class Designer:
                 f"{budget:.3g} FLOPs pay for no {runs} runs in reach: the smallest costs {cost.min():.3g}; raise the budget or the reach"
             )
         gain, spread, _ = self._told(N, D)
-        chosen = np.full(runs, -1)
+        chosen, changed = np.full(runs, -1), 0
         for step in range(PASSES * runs):
             place = step % runs
             others = np.delete(chosen, place)
@@ -111,7 +111,8 @@ class Designer:
                 if step - changed >= runs:
                     break
                 continue
-            chosen[place], changed = best, step
+            chosen[place] = best
+            changed = step
         order = chosen[np.argsort(cost[chosen])]
         beyond = ~(self._within("N", N[order]) & self._within("D", D[order]))
         table = pd.DataFrame({"N": N[order], "D": D[order], "C": cost[order], "beyond": beyond})
