@@ -30,6 +30,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nmm.data.documents import Document, Span, Text
 from nmm.data.generated.draws import bit, different, invented
+from nmm.data.generated.words import COLOURS, PATTERNS, PLACES, SHAPES
 
 GRID = 4                    # patches along each side of an image
 PATCH = 8                   # pixels along each side of a patch
@@ -38,25 +39,6 @@ GRIDS = tuple(range(GRID, 33, GRID))    # resolutions that an image can have [pa
 PATCH_DIM = 3 * PATCH * PATCH
 CONTEXT = 176               # four captions, one interleaved document, or two texts, with nothing left over
 
-PLACES = ("first", "second", "third", "fourth")        # the columns
-COLOURS = (                 # of a corner of the RGB cube, lit from above, then from below
-    "black", "blue", "green", "cyan", "red", "magenta", "yellow", "white",
-    "coal", "navy", "olive", "teal", "rust", "plum", "amber", "pearl",
-)
-SHAPES = (                  # light on dark, then dark on light
-    "disc", "ring", "square", "frame", "cross", "saltire", "bar", "pole", "triangle", "wedge", "slash", "backslash",
-    "hole", "moat", "window", "panel", "cut", "star", "slot", "shaft", "gable", "notch", "ramp", "chute",
-)
-PATTERNS = (
-    "plain", "striped", "barred", "checked", "dotted", "ribbed", "waved", "spotted", "lined", "crossed", "netted",
-    "veined", "banded", "flecked", "tiled", "woven", "carved", "fluted", "grained", "knitted", "laced", "mottled",
-    "paved", "pleated",
-    "quilted", "ringed", "scaled", "shaded", "speckled", "studded", "twilled", "cracked",
-    "bare", "rayed", "railed", "chequered", "pitted", "corded", "rippled", "freckled", "ruled", "hatched", "meshed",
-    "threaded", "belted", "dappled", "bricked", "plaited", "etched", "grooved", "burled", "crocheted", "frilled",
-    "marbled", "cobbled", "folded",
-    "padded", "looped", "plated", "clouded", "dusted", "riveted", "ribbonned", "crazed",
-)
 TEXTURES = len(PATTERNS)
 N_NAMES, N_WORDS, SUCCESSORS, ORDERS = 256, 389, 8, 16
 TAIL, HEAD = 1.5, 15.0      # the kind of rank r = 0, 1, .. has a probability as (r + HEAD)^-TAIL
