@@ -37,7 +37,11 @@ def test_names_of_runs_last():
 RUNS = Path(__file__).parents[1] / "runs"
 
 
-@pytest.mark.parametrize("folder", [RUNS / name for name in STUDIES if (RUNS / name).exists()], ids=lambda folder: folder.name)
+# records of the first schema are of recipes before
+OF_TODAY = [RUNS / name for name in STUDIES if any('"schema": 2' in path.read_text() for path in (RUNS / name).glob("????????????????.json"))]
+
+
+@pytest.mark.parametrize("folder", OF_TODAY, ids=lambda folder: folder.name)
 def test_committed_records_are_those_of_their_preset(folder):
     """The published runs are what the preset of that name would train today."""
     records = [record.read(path) for path in record.paths(folder)]
@@ -57,7 +61,7 @@ def test_a_setting_at_its_default_does_not_name_a_run(config):
 
 def test_every_setting_names_a_run(config):
     changed = {config.id, replace(config, tokens=config.tokens + 1).id, replace(config, seed=1).id}
-    other = {"d_model": 160, "n_layers": 4, "n_heads": 2, "vocab_size": 513, "patch_dim": 0, "ffn_multiple": 16,
+    other = {"d_model": 160, "n_layers": 4, "n_heads": 4, "vocab_size": 513, "patch_dim": 0, "ffn_multiple": 16,
              "rope_base": 10.0, "corpus_id": "f" * 16, "mixture": "other", "weights": {"text": 1.0}, "context": 131,
              "batch_sequences": 5, "validation_sequences": 7, "max_epochs": 2, "lr": 1.0, "warmup_tokens": 1,
              "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0, "encoder_lr_scale": 0.0, "qk_norm": "width",

@@ -14,8 +14,8 @@ from nmm.models import build
 from nmm.studies import find_study
 from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_LATE_FIXED
 
-SMALL = EarlyFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8)
-SMALL_LATE = LateFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=512, patch_dim=192, ffn_multiple=8,
+SMALL = EarlyFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=768, patch_dim=192, ffn_multiple=8)
+SMALL_LATE = LateFusionConfig(d_model=48, n_layers=2, n_heads=3, vocab_size=768, patch_dim=192, ffn_multiple=8,
                               d_vision=32, n_vision_layers=3, n_vision_heads=2)
 
 

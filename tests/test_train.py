@@ -90,11 +90,11 @@ def test_tokens_are_those_of_the_batches(record, longer, corpus):
 
 
 def test_the_loss_falls(record):
-    """From a guess over 704 words to far below it, on held-out data too."""
+    """From a guess over 756 words to far below it, on held-out data too."""
     curve = [loss for _, loss in record.curve]
-    assert curve[0] > math.log(704) - 0.5
+    assert curve[0] > math.log(756) - 0.5
     assert np.mean(curve[-5:]) < 0.75 * curve[0]
-    assert all(record.entropy[task] < record.losses[task] < 0.85 * math.log(704) for task in TASKS)
+    assert all(record.entropy[task] < record.losses[task] < 0.85 * math.log(756) for task in TASKS)
 
 
 def test_same_seed_same_loss_another_seed_another(record, longer, corpus):
@@ -364,7 +364,7 @@ def test_text_alone_is_trained_by_a_model_without_images(run, corpus, tmp_path):
 @pytest.mark.parametrize(("change", "said"), [
     ({"patch_dim": 0}, "source 'caption' has image tokens of 192 numbers, and the model has patch_dim = 0: give patch_dim = 192, or"),
     ({"patch_dim": 588}, "source 'caption' has image tokens of 192 numbers, and the model has patch_dim = 588"),
-    ({"vocab_size": 50432}, "the model has vocab_size = 50432, and the corpus .* 704"),
+    ({"vocab_size": 50432}, "the model has vocab_size = 50432, and the corpus .* 756"),
 ])
 def test_a_model_that_cannot_read_the_corpus_is_refused(run, corpus, change, said):
     with pytest.raises(ValueError, match=said):

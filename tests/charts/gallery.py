@@ -17,6 +17,7 @@ from nmm.charts import runs as run_charts
 from nmm.laws.use import paired
 from nmm.laws.use.procedure import LEVEL_AT
 from nmm.laws.use.published import published_law
+from nmm.runs import collapse
 from nmm.studies.presets import PAPER_EARLY
 
 LAPTOP = Path(__file__).resolve().parents[2] / "runs" / "laptop"
@@ -64,6 +65,8 @@ def _of_runs() -> dict[str, alt.TopLevelMixin]:
     return {
         "runs.grid": run_charts.grid(done),
         "runs.training_curves": run_charts.training_curves(runs.curves(LAPTOP)),
+        "runs.collapse": run_charts.collapse(collapse.normalised(runs.curves(LAPTOP), floor=0.5)),
+        "fits.against_reader": fits.against_reader(done, pd.DataFrame({"D": [6e5, 5e6], "L": [0.3, 0.1]})),
         "runs.against_compute": run_charts.against_compute(done, edge.assign(L=frontier.predict(edge["C"]))),
         "runs.by_data_type": run_charts.by_data_type(done, floors),
         "runs.differences": run_charts.differences(done.assign(L_other=done["L"] * 1.01)),

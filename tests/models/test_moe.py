@@ -17,7 +17,7 @@ from nmm.models.moe import PADDING, MixtureOfExperts, balancing_loss
 from nmm.studies.presets import PAPER_EARLY, PAPER_MOE, PAPER_MOE_VARIANTS
 from tests.models.probes import slopes
 
-DENSE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 512, "patch_dim": 192, "ffn_multiple": 8, "rope_base": 100.0}
+DENSE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 768, "patch_dim": 192, "ffn_multiple": 8, "rope_base": 100.0}
 CONFIG = MoEConfig(n_experts=4, **DENSE)
 VARIANTS = {
     "top-1": CONFIG,
