@@ -76,7 +76,7 @@ def test_a_corpus_survives_pickling_for_worker_processes(generated):
 
 
 def test_the_generated_corpus_and_its_report(generated, world):
-    assert generated.context == CONTEXT and generated.patches_per_image == 16 and generated.vocab_size == 704
+    assert generated.context == CONTEXT and generated.patches_per_image == 16 and generated.vocab_size == 756
     report = generated.report["sources"]
     assert all(source["packing_waste"] < 0.05 for source in report.values())
     assert report["caption"]["images"] == report["caption"]["documents"]
