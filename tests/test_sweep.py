@@ -362,7 +362,7 @@ def test_a_folder_that_cannot_be_made(corpus, grid, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--preset", "huge"], "unknown preset 'huge': known are laptop, smoke"),
+    (["--preset", "huge"], "unknown preset 'huge': known are laptop, seeds, smoke"),
     (["--data", "nowhere"], "no data folder nowhere: give a folder with"),
     (["--preset", "smoke", "--jobs", "0"], "jobs must be at least 1: got 0"),
 ])

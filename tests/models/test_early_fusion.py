@@ -11,7 +11,7 @@ from nmm.data.batches.loader import IGNORE, collate
 from nmm.models import build, early_fusion
 from tests.models.probes import decided_by_the_seed, moved, slopes
 
-CONFIG = EarlyFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=512, patch_dim=192, ffn_multiple=8, rope_base=100.0)
+CONFIG = EarlyFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=768, patch_dim=192, ffn_multiple=8, rope_base=100.0)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_text_cannot_see_what_comes_after(model, batch, row):
     text = (batch["span_ids"][row] < 0).nonzero().flatten().tolist()
     for position in text[::7]:
         def change(other, position=position):
-            other["input_ids"][row, position] = (other["input_ids"][row, position] + 1) % 512
+            other["input_ids"][row, position] = (other["input_ids"][row, position] + 1) % 768
         changed = moved(model, batch, change)
         assert not changed[1 - row].any(), "another sequence"
         assert not changed[row, :position].any(), f"before position {position}"
@@ -84,7 +84,7 @@ def test_patches_stand_where_the_image_is(model, batch):
 def test_logits_stand_at_the_targets_alone(model, batch):
     labels = batch["labels"]
     logits = model(batch)
-    assert logits.shape == (int((labels != IGNORE).sum()), 512)
+    assert logits.shape == (int((labels != IGNORE).sum()), 768)
     everywhere = model.unembedding(model.hidden(batch))
     whole = F.cross_entropy(everywhere.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
     assert torch.allclose(F.cross_entropy(logits, labels[labels != IGNORE]), whole, atol=1e-6)
@@ -141,7 +141,7 @@ def test_the_seed_decides_the_weights():
 def test_an_untrained_model_guesses(model, batch):
     """The loss of random weights is about that of a uniform guess over the vocabulary: the scales are sane."""
     labels = batch["labels"]
-    assert F.cross_entropy(model(batch), labels[labels != IGNORE]).item() == pytest.approx(torch.log(torch.tensor(512.0)).item() + 0.5, abs=0.3)
+    assert F.cross_entropy(model(batch), labels[labels != IGNORE]).item() == pytest.approx(torch.log(torch.tensor(768.0)).item() + 0.5, abs=0.3)
 
 
 def test_a_configuration_of_no_architecture():

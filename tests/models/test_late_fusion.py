@@ -14,7 +14,7 @@ from nmm.models import build
 from nmm.models.late_fusion import LateFusion
 from tests.models.probes import decided_by_the_seed, moved, slopes
 
-CONFIG = LateFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=512, patch_dim=192, ffn_multiple=8, rope_base=100.0,
+CONFIG = LateFusionConfig(d_model=32, n_layers=2, n_heads=2, vocab_size=768, patch_dim=192, ffn_multiple=8, rope_base=100.0,
                           d_vision=16, n_vision_layers=3, n_vision_heads=2)
 IMAGES = INPUTS[0]
 
@@ -129,7 +129,7 @@ def test_empty_slots_have_no_influence_and_no_cost(model):
 
 def test_logits_stand_at_the_targets_alone(model, batch):
     labels = batch["labels"]
-    assert model(batch).shape == (int((labels != IGNORE).sum()), 512)
+    assert model(batch).shape == (int((labels != IGNORE).sum()), 768)
     assert model(batch).isfinite().all()
 
 
