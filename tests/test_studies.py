@@ -91,7 +91,7 @@ def test_a_small_corpus_is_refused_before_training_with_the_remedy(data, tmp_pat
 
 
 def test_an_unknown_preset(tmp_path):
-    with pytest.raises(ValueError, match="unknown preset 'huge': known are laptop, smoke"):
+    with pytest.raises(ValueError, match="unknown preset 'huge': known are laptop, seeds, smoke"):
         run_study("huge", work=tmp_path)
     assert not list(tmp_path.iterdir())
 
