@@ -42,7 +42,7 @@ def test_a_process_sees_its_gpu_alone(monkeypatch):
     workers = [_Worker(gpu) for gpu in Pool(runs_per_gpu=2).places[1:3]]
     try:
         seen = [environment(worker.process.pid) for worker in workers]
-        assert [[word for word in words if word.startswith(b"CUDA")] for words in seen] == [[b"CUDA_VISIBLE_DEVICES=1"], [b"CUDA_VISIBLE_DEVICES=0"]]
+        assert [[word for word in words if word.startswith(b"CUDA_VISIBLE")] for words in seen] == [[b"CUDA_VISIBLE_DEVICES=1"], [b"CUDA_VISIBLE_DEVICES=0"]]
         assert gpus() == ["0", "1"], "this process sees what it saw"
     finally:
         for worker in workers:

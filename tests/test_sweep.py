@@ -94,7 +94,7 @@ def test_killed_at_five_moments_it_ends_as_if_undisturbed(undisturbed, corpus, g
     moments = [lambda began: time.monotonic() - began > pause]
     moments += [lambda began, step=step: steps_done(tmp_path, grid) >= step for step in steps[:2]]
     moments += [lambda began: any(tmp_path.glob("*.partial")) or len(list(tmp_path.glob("*.json"))) > len(written)]
-    moments += [lambda began: steps_done(tmp_path, grid) >= steps[2]]
+    moments += [lambda began: steps_done(tmp_path, grid) >= steps[2] and any(tmp_path.glob("*.json"))]
     written: dict[str, int] = {}        # when each record was written
     furthest = dict.fromkeys(grid, 0)
     resumed = 0
