@@ -16,6 +16,7 @@ from nmm.laws.core.fitted import Fitted
 
 OUTLYING = 4.0  # residuals beyond this many robust standard deviations are pulled in before variances are taken
 ROUNDING = 1e-12  # residuals of noise-free data
+ROUNDING_OF_SLOPES = 1e-9  # of a quantity's gradient by differences, relative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class Noise:
     def scale(self, slope: np.ndarray) -> tuple[float, float, float]:
         """Of a quantity with gradient `slope` (p,): 1 / (its curvature in the objective); what turns twice the objective's
         rise along it into a squared t statistic (curvature over sandwich); and the degrees of freedom of that."""
+        # Differences leave rounding in a gradient, which directions that hardly move a prediction would blow up.
+        slope = np.where(np.abs(slope) > ROUNDING_OF_SLOPES * np.max(np.abs(slope), initial=0.0), slope, 0.0)
         inverse = np.linalg.pinv(self.information, rcond=1e-10, hermitian=True)
         curvature = float(slope @ inverse @ slope)
         along = slope @ self.shared.whitening if self.shared is not None else np.zeros(1)
