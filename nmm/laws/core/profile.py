@@ -104,10 +104,13 @@ class Profile:
         return (scale, free) if np.isfinite(scale) else (self.scale, self.free)
 
     def rise_at(self, target: float, start: np.ndarray, stiffness: float) -> tuple[float, float, np.ndarray]:
-        """Rise of the objective, value reached, and phi, pulled towards `target`."""
+        """Rise of the objective, value reached, and phi, pulled towards `target`; begun at the fit too where `start` leads nowhere."""
         fit = self.fit
         pull = Pull(self.quantity, fit.bound.transform, target, stiffness)
         found = solver.minimise(fit.bound, fit.loss, fit.observed, start[None], penalty=pull)
+        if not found.converged[0]:
+            again = solver.minimise(fit.bound, fit.loss, fit.observed, fit.phi[None], penalty=pull)
+            found = again if again.objective[0] < found.objective[0] else found
         reached = float(self.quantity(found.phi @ fit.bound.transform.T)[0])
         rise = found.objective[0] - 0.5 * stiffness * (reached - target) ** 2 - self.best
         return max(float(rise), 0.0), reached, found.phi[0]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 STARTS = 24
 LEAST_SIZES = 5  # different (N, D): the pooled fit of Eq. 1, where starts come from, has five unknowns
 RESAMPLES = 100  # behind the interval of a best mixture
+SEARCHED, ROUNDS = 200, 26  # mixtures looked at in a round, and rounds
 AT_END = 1e-3  # a weight nearer than this to the end of those tried counts as there
 
 
@@ -166,7 +167,7 @@ def optimal_mixture(
         BestMixture. Its warnings name N, D or weights beyond the runs, and weights that only the range tried holds back.
     Raises:
         ValueError: not one non-negative importance per fit, laws over different domains, or a level out of range.
-    Source: arXiv 2507.09404, there by mirror descent; here SLSQP from the vertices' middles and the centre.
+    Source: arXiv 2507.09404, there by mirror descent; here by a search that closes in on the best.
     """
     targets = np.asarray(targets, dtype=float)
     if targets.shape != (len(fits),) or np.any(targets < 0) or not targets.sum() > 0:
@@ -182,38 +183,51 @@ def optimal_mixture(
     tried = np.concatenate([fit.columns["h"] for fit in fits])
     low, high = (np.zeros(k), np.ones(k)) if anywhere else (tried.min(axis=0), tried.max(axis=0))
     bounds = (np.minimum(np.maximum(low, 1e-6), high), np.maximum(high, 1e-6))
-    centre = np.full(k, 1 / k) if anywhere else tried.mean(axis=0)
+    rng = np.random.default_rng(seed)
 
-    def best(parameters: list[np.ndarray], starts: list[np.ndarray]) -> tuple[np.ndarray, float]:
-        def objective(h: np.ndarray) -> float:
-            h = np.clip(h, 1e-6, None)
-            columns = {"N": np.array([N], dtype=float), "D": np.array([D], dtype=float), "h": (h / h.sum())[None]}
-            return float(sum(t * fit.law.predict(values, columns)[0] for t, fit, values in zip(targets, fits, parameters)))
+    def best(parameters: list[np.ndarray], start: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        def objective(h: np.ndarray) -> np.ndarray:
+            columns = {"N": np.full(len(h), float(N)), "D": np.full(len(h), float(D)), "h": h}
+            return sum(t * fit.law.predict(values, columns) for t, fit, values in zip(targets, fits, parameters))
 
-        return _lowest(objective, starts, bounds)
+        return _lowest(objective, bounds, rng, start)
 
-    h, loss = best([fit.law.natural(fit.theta) for fit in fits], [centre, *(0.6 * np.eye(k) + 0.4 * centre)])
+    h, loss = best([fit.law.natural(fit.theta) for fit in fits])
     boots = [fit.bootstrap(n, seed, starts=2, cluster=cluster) for fit in fits]
-    draws = np.array([best([boot.fit.law.natural(boot.theta[r]) for boot in boots], [h, centre])[0] for r in range(n)])
+    draws = np.array([best([boot.fit.law.natural(boot.theta[r]) for boot in boots], h)[0] for r in range(n)])
     ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return BestMixture(
         domains=fits[0].law.domains, h=h, loss=loss, low=ends[0], high=ends[1], warnings=tuple(_beyond(fits, h, N, D, tried, anywhere))
     )
 
 
-def _lowest(objective, starts: list[np.ndarray], bounds: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, float]:
-    """The weights within bounds with the lowest objective, and that."""
-    from scipy.optimize import minimize
+def _lowest(objective, bounds: tuple[np.ndarray, np.ndarray], rng: np.random.Generator, start: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """The weights within bounds with the lowest objective of (m, k), and that: points all over, then closer and closer to the best.
 
-    found = [
-        minimize(
-            objective, np.clip(start, *bounds), method="SLSQP", bounds=list(zip(*bounds)), options={"ftol": 1e-12, "maxiter": 300},
-            constraints={"type": "eq", "fun": lambda h: h.sum() - 1},
-        )
-        for start in starts
-    ]  # fmt: skip
-    lowest = min(found, key=lambda one: one.fun)
-    return lowest.x / lowest.x.sum(), float(lowest.fun)
+    Near a weight of zero the laws are so steep that methods by gradients stop anywhere.
+    """
+    k = len(bounds[0])
+    points = _onto_simplex(rng.dirichlet(np.ones(k), SEARCHED), *bounds)
+    if start is not None:
+        points = np.concatenate([start[None], points])
+    h, lowest = None, np.inf
+    for width in 0.3 * 0.6 ** np.arange(ROUNDS):
+        values = objective(points)
+        if values.min() < lowest:
+            h, lowest = points[np.argmin(values)], float(values.min())
+        points = _onto_simplex(h + width * rng.normal(size=(SEARCHED, k)), *bounds)
+    return h, lowest
+
+
+def _onto_simplex(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The nearest weights (m, k) within bounds that sum to one: all shifted alike, then clipped (by bisection on the shift)."""
+    under, over = np.full((len(points), 1), -3.0), np.full((len(points), 1), 3.0)
+    points = np.clip(points, -1.0, 2.0)
+    for _ in range(50):
+        middle = 0.5 * (under + over)
+        much = np.clip(points + middle, low, high).sum(axis=1, keepdims=True) > 1
+        under, over = np.where(much, under, middle), np.where(much, middle, over)
+    return np.clip(points + under, low, high)
 
 
 def _beyond(fits: list[MixtureFit], h: np.ndarray, N: float, D: float, tried: np.ndarray, anywhere: bool) -> list[str]:
