@@ -9,7 +9,8 @@ of 7 sizes by 8 budgets, one of 4 by 6, or six isoFLOP budgets of seven sizes. N
 
 An interval holds the truth if and only if the truth is not rejected, so the truth is tested: `after` is what `Fit.profile`
 does, `before` what it did until the noise was measured run by run: one scale for all runs, with a bandwidth from the
-standard deviation, and no clusters. The standard error of a share near 95 % is 1.4 % with 240 studies.
+standard deviation, and no clusters. The standard error of a share near 95 % is 1.4 % with 240 studies. Rows that FILE has
+are not measured again.
 """
 
 import argparse
@@ -83,14 +84,14 @@ def studies_of(name: str, noise: str, studies: int) -> tuple[list[ParametricFit]
     return fits, trunk if clustered else None
 
 
-def rises_at(fits: list[ParametricFit], profiles: list[Profile], truth: float) -> np.ndarray:
-    """Rise of the objective where the quantity is pulled to the truth, in all studies together."""
+def rises_at(fits: list[ParametricFit], profiles: list[Profile], truth: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rise of the objective, and phi, where the quantity is pulled to the truth, in all studies together."""
     first, phi = fits[0], np.array([fit.phi for fit in fits])
     observed = np.array([fit.observed for fit in fits])
     pull = Pull(profiles[0].quantity, first.bound.transform, truth, HYPOTHESIS_STIFFNESS / np.median([p.curvature for p in profiles]))
     pulled = solver.minimise(first.bound, first.loss, observed, phi, penalty=pull)
     height = solver.objective_and_derivatives(first.bound, first.loss, observed, pulled.phi, None)[0]
-    return np.maximum(height - [profile.best for profile in profiles], 0.0)
+    return np.maximum(height - [profile.best for profile in profiles], 0.0), pulled.phi
 
 
 def plain_scale(fit: ParametricFit) -> float:
@@ -110,9 +111,9 @@ def measure(name: str, noise: str, studies: int) -> dict:
     row = {"before": {}, "after": {}}
     for quantity, value in truth.items():
         profiles, logarithmic = zip(*(each.profile_of(quantity, C if quantity == "L*" else None) for each in intervals))
-        rises = rises_at(fits, profiles, np.log(value) if logarithmic[0] else value)
+        rises, phi = rises_at(fits, profiles, np.log(value) if logarithmic[0] else value)
         before = fdtrc(1, free, 2 * rises * [plain_scale(fit) for fit in fits])
-        after = [profile.chance(rise) for profile, rise in zip(profiles, rises)]
+        after = [profile.chance(*point) for profile, *point in zip(profiles, rises, phi)]
         row["before"][quantity], row["after"][quantity] = (round(float(np.mean(np.array(p) > 0.05)), 4) for p in (before, after))
     clusters = None if trunk is None else int(trunk.max() + 1)
     return {"design": name, "noise": noise, "runs": fits[0].n_runs, "clusters": clusters, "studies": studies, **row}
@@ -121,17 +122,18 @@ def measure(name: str, noise: str, studies: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=240)
-    parser.add_argument("--clustered-studies", type=int, help="of noise with trunks, each of which is redrawn 199 times (default: --studies)")
     parser.add_argument("--designs", default=",".join(DESIGNS))
     parser.add_argument("--noise", default=",".join(NOISE))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     print(f"{'design':9}{'noise':10}{'runs':>5}  " + "".join(f"{q:>14}" for q in QUANTITIES) + "   before | after [%]")
-    rows = []
+    rows = json.loads(args.json.read_text())["coverage"] if args.json and args.json.is_file() else []
     for noise in args.noise.split(","):
         for name in args.designs.split(","):
+            if (name, noise) in {(row["design"], row["noise"]) for row in rows}:
+                continue
             begin = time.process_time()
-            row = measure(name, noise, (noise.startswith("trunk") and args.clustered_studies) or args.studies)
+            row = measure(name, noise, args.studies)
             rows.append(row)
             pairs = [(100 * row["before"][q], 100 * row["after"][q]) for q in QUANTITIES]
             cells = "".join(f"{before:>8.0f} | {after:>3.0f}" for before, after in pairs)

@@ -110,7 +110,7 @@ def report(group, level: float, budgets: list[float]) -> str:
         lines.append(f"  {'c':8}{'-':>12}   fewer than three runs lie on the lower hull of (C, L)")
     shared = group.boot.noise.shared
     if shared is not None:
-        lines.append(f"  {shared.labels.max() + 1} clusters; runs of one correlate by {shared.correlation:.2f} beyond the law")
+        lines.append(f"  {shared.count} clusters; runs of one correlate by {shared.correlation:.2f} beyond the law")
     lines += [f"  {one.words}" for one in group.hold_outs]
     if budgets:
         lines.append(f"  {'C [FLOPs]':>10}{'N* [parameters]':>34}{'D* [tokens]':>34}{'L* [nats/token]':>28}")

@@ -116,6 +116,38 @@ def test_runs_that_share_trunks_say_less_than_they_seem_to():
     assert high - low > np.subtract(*fit.bootstrap(100, starts=1).interval("alpha", method="percentile")[::-1])
 
 
+def test_the_variance_of_clusters_is_that_of_the_jackknife():
+    """CR3 and its degrees of freedom, against their definition with matrices of all runs."""
+    _, N, D, L, labels = trunks(0)
+    noise = fit_parametric(N, D, L).profile(cluster=labels).noise
+    slope, n = np.eye(5)[3], len(L)
+    root = np.sqrt(noise.inside)[:, None] * noise.sensitivity / noise.unit
+    residual, inverse = noise.score / np.sqrt(noise.inside), np.linalg.inv(root.T @ root)
+    hat, which = root @ inverse @ root.T, np.eye(labels.max() + 1)[:, labels]
+    variance, forms = 0.0, []
+    for mine in which.astype(bool):
+        row = np.zeros(n)
+        row[mine] = np.linalg.solve(np.eye(mine.sum()) - hat[np.ix_(mine, mine)], root[mine] @ inverse @ slope)
+        variance += (row @ residual) ** 2
+        forms.append((np.eye(n) - hat) @ row)
+    alike = noise.correlation * which.T @ which + (1 - noise.correlation) * np.eye(n)
+    form = np.array(forms) @ alike @ np.array(forms).T
+    curvature = slope @ inverse @ slope
+    expected = curvature, curvature / variance, np.trace(form) ** 2 / np.sum(form**2)
+    assert noise.scale(slope) == pytest.approx(expected, rel=1e-6)
+
+
+def test_intervals_of_clusters_cover():
+    """A small version of benchmarks/laws_coverage.py; half or less of such studies are covered without labels."""
+    held = {"labels": 0, "none": 0}
+    for seed in range(12):
+        values, N, D, L, labels = trunks(100 + seed)
+        fit = fit_parametric(N, D, L)
+        held["labels"] += fit.profile(cluster=labels).test("alpha", values[3]).p_value > 0.05
+        held["none"] += fit.profile().test("alpha", values[3]).p_value > 0.05
+    assert held["labels"] >= 10 and held["labels"] >= held["none"], held
+
+
 def test_independent_runs_named_one_cluster_each_keep_their_interval(noisy):
     fit = fit_parametric(*noisy[1:])
     low, high = fit.profile(cluster=np.arange(48)).interval("beta")

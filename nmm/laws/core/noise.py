@@ -1,4 +1,4 @@
-"""The noise around a fitted law: its size from run to run, what runs of a cluster share, and draws of it.
+"""The noise around a fitted law: its size from run to run, and what runs of a cluster share.
 
 Runs are seldom independent and alike. Budgets branched off one trunk share its luck, and noise often falls with the
 budget. Both move how far an estimate scatters, so both are measured on the residuals here.
@@ -6,32 +6,17 @@ budget. Both move how far an estimate scatters, so both are measured on the resi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from nmm.laws.core.clusters import Clusters, clusters
 from nmm.laws.core.fitted import Fitted
 
 OUTLYING = 4.0  # residuals beyond this many robust standard deviations are pulled in before variances are taken
 ROUNDING = 1e-12  # residuals of noise-free data
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """Variance between and within clusters, each with the degrees of freedom that the fit leaves to it."""
-
-    labels: np.ndarray  # (n,) 0 .. clusters - 1
-    between: float  # mean square of the cluster totals, (1 + (size - 1) correlation) times the variance
-    between_free: float
-    within: float
-    within_free: float
-    size: float  # effective number of runs in a cluster
-
-    @property
-    def correlation(self) -> float:
-        """Intraclass correlation of the noise."""
-        trunk = max(self.between - self.within, 0.0) / self.size
-        return trunk / (trunk + self.within)
+ROUNDING_OF_SLOPES = 1e-9  # of a quantity's gradient by differences, relative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +28,22 @@ class Noise:
     size: np.ndarray  # (n,) relative size of the noise of each run, around 1
     inside: np.ndarray  # (n,) E[psi'] of each run
     square: np.ndarray  # (n,) E[psi^2] of each run
+    score: np.ndarray  # (n,) psi of each run
     unit: float
     free: int  # runs minus parameters
-    shared: Shared | None
+    labels: np.ndarray | None = None  # (n,) clusters of the runs, 0 .. clusters - 1
+    correlation: float = 0.0  # of two runs of a cluster
+
+    @cached_property
+    def shared(self) -> Clusters | None:
+        """What the clusters of the runs do to estimates."""
+        if self.labels is None:
+            return None
+        return clusters(self.labels, self.sensitivity / self.unit, self.score, self.inside, self.correlation)
+
+    def seen_from(self, fit: Fitted, phi: np.ndarray) -> Noise:
+        """The same noise where the law's derivatives are those at phi (p,)."""
+        return replace(self, sensitivity=_sensitivity(fit, phi))
 
     @property
     def exact(self) -> bool:
@@ -58,40 +56,26 @@ class Noise:
         scaled = self.sensitivity / self.unit
         return scaled.T @ (self.inside[:, None] * scaled)
 
-    def scale(self, slope: np.ndarray) -> tuple[float, float]:
-        """Of a quantity with gradient `slope` (p,): 1 / (its curvature in the objective), and what turns twice the
-        objective's rise along it into a squared t statistic of independent runs (sandwich over curvature)."""
+    def scale(self, slope: np.ndarray) -> tuple[float, float, float]:
+        """Of a quantity with gradient `slope` (p,): 1 / (its curvature in the objective); what turns twice the objective's
+        rise along it into a squared t statistic (curvature over sandwich); and the degrees of freedom of that."""
+        # Differences leave rounding in a gradient, which directions that hardly move a prediction would blow up.
+        slope = np.where(np.abs(slope) > ROUNDING_OF_SLOPES * np.max(np.abs(slope), initial=0.0), slope, 0.0)
         inverse = np.linalg.pinv(self.information, rcond=1e-10, hermitian=True)
         curvature = float(slope @ inverse @ slope)
+        along = slope @ self.shared.whitening if self.shared is not None else np.zeros(1)
+        if along.any():
+            along = along / np.linalg.norm(along)
+            variance = float(self.shared.covariance(along[:, None])[0, 0])
+            return curvature, 1.0 / variance if variance > 0 else np.inf, self.shared.free(along)
         influence = self.sensitivity / self.unit @ (inverse @ slope)
         variance = float(np.sum(influence**2 * self.square))
-        return curvature, curvature / variance if variance > 0 else np.inf
+        return curvature, curvature / variance if variance > 0 else np.inf, float(max(self.free, 1))
 
     @property
     def overall_scale(self) -> float:
         """What turns twice a rise of the objective into a sum of squared t statistics, for several quantities at once."""
         return float(np.mean(self.inside) / np.mean(self.square))
-
-    def draws(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Residuals of `n` studies like this one (n, runs), given clusters.
-
-        Each study has its own variances, drawn from what the residuals leave open (scaled inverse chi-square): with
-        few clusters that is what widens an interval, as Student's t does for a mean. Effects of clusters are normal;
-        the rest is resampled from the residuals, so that heavy tails stay heavy.
-        """
-        shared = self.shared
-        between = shared.between * shared.between_free / rng.chisquare(shared.between_free, n)
-        within = shared.within * shared.within_free / rng.chisquare(shared.within_free, n)
-        trunk = np.sqrt(np.maximum(between - within, 0.0) / shared.size)
-        effect = rng.normal(size=(n, shared.labels.max() + 1))[:, shared.labels]
-        means = np.bincount(shared.labels, self.standard) / np.bincount(shared.labels)
-        pool = (self.standard - means[shared.labels])[np.bincount(shared.labels)[shared.labels] > 1]
-        pool = pool / np.sqrt(np.mean(pool**2))
-        # A little normal noise, of Silverman's width: resampled residuals would repeat values exactly.
-        smooth = 0.9 * len(pool) ** -0.2 * min(1.0, _robust_deviation(pool))
-        shape = (n, len(self.standard))
-        rest = (rng.choice(pool, shape) + smooth * rng.normal(size=shape)) / np.hypot(1.0, smooth)
-        return self.size * (trunk[:, None] * effect + np.sqrt(within)[:, None] * rest)
 
 
 def measure(fit: Fitted, cluster: np.ndarray | None = None) -> Noise:
@@ -101,8 +85,7 @@ def measure(fit: Fitted, cluster: np.ndarray | None = None) -> Noise:
         ValueError: not one label a run, or a single cluster.
     """
     residual = fit.loss.residual(fit.predicted, fit.observed)
-    prediction, jacobian, _ = fit.bound.evaluate(fit.phi[None])
-    sensitivity = (jacobian[0] / (prediction[0] if fit.loss.logarithmic else 1.0)).T
+    sensitivity = _sensitivity(fit, fit.phi)
     size = relative_size(fit, residual)
     standard, unit, free = residual / size, fit.loss.unit, fit.n_runs - len(fit.phi)
     correction = fit.n_runs / max(free, 1)
@@ -111,12 +94,17 @@ def measure(fit: Fitted, cluster: np.ndarray | None = None) -> Noise:
         square = square * correction
     else:
         inside, square = np.ones(fit.n_runs), size**2 * np.mean(standard**2) * correction / unit**2
-    shared = None
-    if cluster is not None:
-        labels = checked_labels(cluster, fit.n_runs)
-        if labels.max() + 1 < fit.n_runs:  # a label for each run names no clusters
-            shared = _components(standard, sensitivity / size[:, None], labels)
-    return Noise(sensitivity=sensitivity, standard=standard, size=size, inside=inside, square=square, unit=unit, free=free, shared=shared)
+    score = np.clip(residual / unit, -1, 1) if fit.loss.robust else residual / unit
+    found = Noise(sensitivity=sensitivity, standard=standard, size=size, inside=inside, square=square, score=score, unit=unit, free=free)
+    if cluster is None or (labels := checked_labels(cluster, fit.n_runs)).max() + 1 == fit.n_runs:  # a label for each run names no clusters
+        return found
+    return replace(found, labels=labels, correlation=_correlation(standard, sensitivity / size[:, None], labels))
+
+
+def _sensitivity(fit: Fitted, phi: np.ndarray) -> np.ndarray:
+    """Derivative of the residual by phi at phi, (n, p)."""
+    prediction, jacobian, _ = fit.bound.evaluate(phi[None])
+    return (jacobian[0] / (prediction[0] if fit.loss.logarithmic else 1.0)).T
 
 
 def checked_labels(cluster: np.ndarray, n: int) -> np.ndarray:
@@ -173,8 +161,8 @@ def _huber_moments(standard: np.ndarray, size: np.ndarray, delta: float) -> tupl
     return np.interp(size, levels, inside), np.interp(size, levels, square)
 
 
-def _components(standard: np.ndarray, sensitivity: np.ndarray, labels: np.ndarray) -> Shared:
-    """Variances between and within clusters from residuals, with what the fit took away given back (moments)."""
+def _correlation(standard: np.ndarray, sensitivity: np.ndarray, labels: np.ndarray) -> float:
+    """Intraclass correlation from residuals, with what the fit took away given back (moments)."""
     limit = OUTLYING * max(_robust_deviation(standard), 1e-300)
     basis = np.linalg.svd(sensitivity / np.linalg.norm(sensitivity, axis=0), full_matrices=False)
     basis = basis[0][:, basis[1] > 1e-9 * basis[1][0]]
@@ -184,10 +172,8 @@ def _components(standard: np.ndarray, sensitivity: np.ndarray, labels: np.ndarra
     sums = np.stack([np.bincount(labels, column) for column in basis.T])  # (p, clusters)
     gram = np.diag(count) - sums.T @ sums  # of cluster totals when the noise has variance one
     trace, squares = float(np.trace(gram)), float(np.sum(gram**2))
-    size, between_free = squares / trace, trace**2 / squares
+    size, free = squares / trace, trace**2 / squares  # effective number of runs in a cluster, and of clusters
     total, clustered = float(kept @ kept), float(np.sum(np.bincount(labels, kept) ** 2))
-    within_free = max(len(labels) - basis.shape[1] - between_free, 1.0)
-    within = max(total - clustered / size, 0.05 * total) / within_free
-    return Shared(
-        labels=labels, between=clustered / trace, between_free=between_free, within=within, within_free=within_free, size=size
-    )
+    within = max(total - clustered / size, 0.05 * total) / max(len(labels) - basis.shape[1] - free, 1.0)
+    shared = max(clustered / trace - within, 0.0) / size
+    return shared / (shared + within)

@@ -4,14 +4,14 @@ The statistic is 2 (Q(t) - Q) over what it is by chance. For independent runs th
 objective along the quantity and the variance of its estimate (sandwich; Koenker & Machado 1999 for the median,
 Heritier & Ronchetti 1994), and F(1, n - p) is its distribution. The Huber threshold is far below the noise, so the
 plain ratio would be off by the ratio of noise to threshold; and noise that differs from run to run changes it too.
-Where runs share trunks the rise Q(true value) - Q is drawn instead: studies with the noise of this one, refitted.
+Where runs share trunks the variance is that of `nmm.laws.core.clusters`, taken anew at each value, and F(1, its degrees of
+freedom) the distribution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -23,8 +23,6 @@ TOLERANCE = 2e-3  # on the root of the statistic: far below what the data resolv
 MAX_TRIALS = 40
 STIFFNESS = 30.0  # of the pull towards a value, in units of the curvature of the fit along it
 FARTHEST = 60.0  # beyond this many log units or natural units a side counts as not limited
-DRAWS = 199  # studies drawn for runs in clusters
-DRAWN_TOLERANCE = 1e-7  # of their minima, relative: a thousandth of what chance moves
 HYPOTHESIS_STIFFNESS, HYPOTHESIS_STEPS = 1e3, 2  # of the pull towards a value that is tested, and steps on the way
 
 Quantity = Callable[[np.ndarray], np.ndarray]  # theta (R, p) to (R,)
@@ -76,40 +74,18 @@ class Pull:
         )
 
 
-class Redrawn:
-    """Studies with the noise of a fit whose runs are in clusters: what chance does to the objective of each."""
-
-    def __init__(self, fit: Fitted, noise: Noise):
-        self.fit = fit
-        residual = noise.draws(DRAWS, np.random.default_rng(0))
-        self.observed = fit.predicted * np.exp(-residual) if fit.loss.logarithmic else fit.predicted - residual
-        self.best = solver.minimise(fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0), tolerance=DRAWN_TOLERANCE)
-
-    def rises(self, quantity: Quantity, curvature: float) -> np.ndarray:
-        """Q(true value of the quantity) - Q of each study, sorted; the truth of a drawn study is this fit."""
-        fit = self.fit
-        target = float(quantity(fit.theta[None])[0])
-        # A thousandth of the quantity's distance remains: nothing beside the chance of the draws.
-        pull = Pull(quantity, fit.bound.transform, target, HYPOTHESIS_STIFFNESS / curvature)
-        found = solver.minimise(
-            fit.bound, fit.loss, self.observed, np.repeat(fit.phi[None], DRAWS, axis=0), tolerance=DRAWN_TOLERANCE, penalty=pull
-        )
-        return np.sort(np.maximum(found.objective - self.best.objective, 0.0))
-
-
 class Profile:
     """The profile of one quantity, a smooth function of theta: its interval, and the p-value of any value of it.
 
     Args:
         noise: of the fit.
-        redrawn: studies drawn with that noise, where runs are in clusters.
     """
 
-    def __init__(self, fit: Fitted, noise: Noise, quantity: Quantity, redrawn: Redrawn | None = None):
-        self.fit, self.noise, self.quantity, self.redrawn = fit, noise, quantity, redrawn
+    def __init__(self, fit: Fitted, noise: Noise, quantity: Quantity):
+        self.fit, self.noise, self.quantity = fit, noise, quantity
         self.centre = float(quantity(fit.theta[None])[0])
         slope = Pull(quantity, fit.bound.transform, self.centre, 1.0).derivatives(fit.phi[None])[1][0]
-        self.curvature, self.scale = noise.scale(slope) if np.all(np.isfinite(slope)) else (np.nan, np.nan)
+        self.curvature, self.scale, self.free = noise.scale(slope) if np.all(np.isfinite(slope)) else (np.nan, np.nan, np.nan)
         self.best = float(solver.objective_and_derivatives(fit.bound, fit.loss, fit.observed, fit.phi[None], None)[0][0])
 
     @property
@@ -119,25 +95,25 @@ class Profile:
             return False
         return self.noise.free >= 1 and np.isfinite(self.curvature) and self.curvature > 0
 
-    @cached_property
-    def rises(self) -> np.ndarray:
-        """Rise of the objective at the truth in drawn studies, sorted."""
-        return self.redrawn.rises(self.quantity, self.curvature)
+    def measured(self, phi: np.ndarray) -> tuple[float, float]:
+        """Scale of the statistic and its degrees of freedom at phi (p,), a point of the profile."""
+        if self.noise.shared is None:
+            return self.scale, self.free
+        slope = Pull(self.quantity, self.fit.bound.transform, self.centre, 1.0).derivatives(phi[None])[1][0]
+        _, scale, free = self.noise.seen_from(self.fit, phi).scale(slope)
+        return (scale, free) if np.isfinite(scale) else (self.scale, self.free)
 
-    def critical(self, level: float) -> float:
-        """What the root of the statistic exceeds with probability 1 - level."""
-        if self.redrawn is None:
-            return float(np.sqrt(critical_value(level, self.noise.free)))
-        return float(np.sqrt(2.0 * self.scale * np.quantile(self.rises, level)))
-
-    def root_at(self, target: float, start: np.ndarray, stiffness: float) -> tuple[float, float, np.ndarray]:
-        """Root of the statistic, value reached, and phi, pulled towards `target`."""
+    def rise_at(self, target: float, start: np.ndarray, stiffness: float) -> tuple[float, float, np.ndarray]:
+        """Rise of the objective, value reached, and phi, pulled towards `target`; begun at the fit too where `start` leads nowhere."""
         fit = self.fit
         pull = Pull(self.quantity, fit.bound.transform, target, stiffness)
         found = solver.minimise(fit.bound, fit.loss, fit.observed, start[None], penalty=pull)
+        if not found.converged[0]:
+            again = solver.minimise(fit.bound, fit.loss, fit.observed, fit.phi[None], penalty=pull)
+            found = again if again.objective[0] < found.objective[0] else found
         reached = float(self.quantity(found.phi @ fit.bound.transform.T)[0])
-        excess = found.objective[0] - 0.5 * stiffness * (reached - target) ** 2 - self.best
-        return float(np.sqrt(max(2.0 * self.scale * excess, 0.0))), reached, found.phi[0]
+        rise = found.objective[0] - 0.5 * stiffness * (reached - target) ** 2 - self.best
+        return max(float(rise), 0.0), reached, found.phi[0]
 
     def interval(self, level: float) -> tuple[float, float]:
         """Low and high end; an end that the runs do not limit is minus or plus infinity."""
@@ -147,32 +123,33 @@ class Profile:
             return self.centre, self.centre
         if not self.known:
             return -np.inf, np.inf
-        critical = self.critical(level)
+        critical = np.sqrt(critical_value(level, self.free))
         width = min(critical * np.sqrt(self.curvature / self.scale), 4.0)
         stiffness = STIFFNESS * critical**2 / (self.scale * width**2)
 
         def root_at(target: float, start: np.ndarray) -> tuple[float, float, np.ndarray]:
-            return self.root_at(target, start, stiffness)
+            rise, reached, phi = self.rise_at(target, start, stiffness)
+            scale, free = self.measured(phi)
+            return float(np.sqrt(2.0 * scale * rise / critical_value(level, free))), reached, phi
 
-        return tuple(_one_side(root_at, self.fit.phi, self.centre, width, critical, sign) for sign in (-1.0, 1.0))
+        return tuple(_one_side(root_at, self.fit.phi, self.centre, width, 1.0, sign) for sign in (-1.0, 1.0))
 
     def test(self, value: float) -> Tested:
         """The hypothesis that the quantity has a value: how far the statistic rises there, and how often by chance."""
         if not self.known:
             exact = self.noise.exact and not self.fit.unidentified
             return Tested(self, 0.0, float(not exact or np.isclose(value, self.centre, rtol=1e-9, atol=1e-12)))
-        phi, root = self.fit.phi, 0.0
+        phi, rise = self.fit.phi, 0.0
         for target in np.linspace(self.centre, value, HYPOTHESIS_STEPS + 1)[1:]:
-            root, _, phi = self.root_at(target, phi, HYPOTHESIS_STIFFNESS / self.curvature)
-        return Tested(self, root, self.chance(root**2 / (2.0 * self.scale)))
+            rise, _, phi = self.rise_at(target, phi, HYPOTHESIS_STIFFNESS / self.curvature)
+        return Tested(self, float(np.sqrt(2.0 * self.measured(phi)[0] * rise)), self.chance(rise, phi))
 
-    def chance(self, rise: float) -> float:
-        """Probability that chance raises the objective at the truth by more."""
-        if self.redrawn is not None:
-            return float((1 + np.sum(self.rises >= rise)) / (1 + len(self.rises)))
+    def chance(self, rise: float, phi: np.ndarray) -> float:
+        """Probability that chance raises the objective by more at phi (p,), if the value there is the true one."""
         from scipy.special import fdtrc
 
-        return float(fdtrc(1, self.noise.free, 2.0 * self.scale * rise))
+        scale, free = self.measured(phi)
+        return float(fdtrc(1, max(free, 1), 2.0 * scale * rise))
 
 
 @dataclass(frozen=True)

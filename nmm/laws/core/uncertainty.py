@@ -11,7 +11,7 @@ import numpy as np
 
 from nmm.laws.core.fitted import Fitted
 from nmm.laws.core.noise import Noise, checked_labels, measure
-from nmm.laws.core.profile import Profile, Redrawn, Tested
+from nmm.laws.core.profile import Profile, Tested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,11 +35,6 @@ class Intervals:
     def noise(self) -> Noise:
         """The noise of the runs around the law."""
         return measure(self.fit, self.cluster)
-
-    @cached_property
-    def _redrawn(self) -> Redrawn | None:
-        """Studies drawn with the noise of clusters."""
-        return None if self.noise.shared is None or self.noise.exact else Redrawn(self.fit, self.noise)
 
     @cached_property
     def _profiled(self) -> dict[tuple[str | Callable, float, float | None], tuple[float, float]]:
@@ -140,7 +135,7 @@ class Intervals:
             def logarithm(theta: np.ndarray) -> np.ndarray:
                 return np.log(quantity(theta))
 
-            profile = Profile(self.fit, self.noise, logarithm if logarithmic else quantity, self._redrawn)
+            profile = Profile(self.fit, self.noise, logarithm if logarithmic else quantity)
             self._profiles[key] = profile, logarithmic
         return self._profiles[key]
 

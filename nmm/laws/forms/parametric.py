@@ -169,13 +169,13 @@ def _floor_checked(fit: ParametricFit) -> ParametricFit:
     noise = measure(fit)
     if "E" in fit.unidentified or noise.exact or noise.free < 1:
         return fit
-    _, scale = noise.scale(np.eye(5)[0])
+    _, scale, free = noise.scale(np.eye(5)[0])
     without = fit.phi.copy()
     without[0] = fit.bound.lower[0]  # ln E so low that its gradient vanishes: it stays there
     found = solver.continuation(fit.bound, fit.loss, fit.observed, without[None])
     excess = fit.loss.total(found.objective[0], fit.n_runs) - fit.objective
     unit = fit.loss.total(1.0, fit.n_runs)
-    if 2.0 * scale * excess / unit > critical_value(0.95, fit.n_runs - 5):
+    if 2.0 * scale * excess / unit > critical_value(0.95, free):
         return fit
     words = "E = 0 fits these runs as well (95 %): the floor is not known; larger N and D together would show it"
     return fit.with_warnings([words])

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmm.laws.core import solver
 from nmm.laws.core.checks import columns as checked_columns
+from nmm.laws.core.clusters import clusters
 from nmm.laws.core.fitting import Fit, fit_law
 from nmm.laws.core.law import Law, Parameter, PowerSum, Term, coefficient, exponent
 from nmm.laws.core.losses import Loss
-from nmm.laws.core.noise import Noise, checked_labels, measure
-from nmm.laws.core.profile import Redrawn
+from nmm.laws.core.noise import checked_labels, measure
 from nmm.laws.core.uncertainty import Bootstrap
 from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
@@ -204,7 +203,6 @@ def compare_architectures(
     cluster = None if cluster is None else checked_labels(cluster, len(arch))
     noise = measure(shared, cluster)
     freed = 3 * (len(groups) - 1)
-    inside = [arch == name for name in groups]
     gain = shared.objective / shared.loss.total(1.0, len(arch)) - sum(
         fit.objective / fit.loss.total(1.0, fit.n_runs) for fit in separate.values()
     )
@@ -212,25 +210,31 @@ def compare_architectures(
     if noise.shared is None or noise.exact:
         p_value = _tail(statistic, freed, len(arch) - 5 * len(groups))
     else:
-        chance = _gains_by_chance(shared, [separate[name] for name in groups], inside, noise)
-        p_value = float((1 + np.sum(chance >= gain)) / (1 + len(chance)))
+        inside = [arch == name for name in groups]
+        p_value = _chance(shared, [separate[name] for name in groups], inside, cluster, max(2.0 * gain, 0.0))
     return Comparison(reference, shared, separate, float(statistic), p_value, cluster, arch)
 
 
-def _gains_by_chance(shared: SharedFit, separate: list[ParametricFit], inside: list[np.ndarray], noise: Noise) -> np.ndarray:
-    """How much separate exponents lower the objective in studies drawn from the shared fit, refitted both ways (DRAWS,)."""
-    redrawn = Redrawn(shared, noise)
-    gains = redrawn.best.objective
+def _chance(shared: SharedFit, separate: list[ParametricFit], inside: list[np.ndarray], cluster: np.ndarray, rise: float) -> float:
+    """Probability that separate exponents lower twice the objective by more than `rise` where one set holds for all.
+
+    Sensitivities are those at the shared fit, whose own directions then lie within those of the separate ones; residuals
+    are of the separate fits, which describe the runs either way.
+    """
+    k, n = len(separate), len(cluster)
+    sensitivity, score, inner = np.zeros((n, 5 * k)), np.zeros(n), np.zeros(n)
+    held = np.zeros((5 * k, len(shared.theta)))  # the separate laws' phi by the shared theta
     for g, (fit, rows) in enumerate(zip(separate, inside)):
-        k = len(inside)
-        truth = shared.theta[[0, 3 + g, 3 + k + g, 1, 2]]  # E, A, B, alpha, beta of the group
-        found = None
-        for start in (np.linalg.solve(fit.bound.transform, truth), fit.phi):
-            begin = np.repeat(start[None], len(gains), axis=0)
-            objective = solver.minimise(fit.bound, fit.loss, redrawn.observed[:, rows], begin).objective
-            found = objective if found is None else np.minimum(found, objective)
-        gains = gains - found
-    return gains
+        own = [0, 3 + g, 3 + k + g, 1, 2]  # E, A, B, alpha, beta of the group
+        block = slice(5 * g, 5 * g + 5)
+        held[block, own] = np.linalg.inv(fit.bound.transform)
+        noise = measure(fit)
+        sensitivity[rows, block] = noise.seen_from(fit, held[block, own] @ shared.theta[own]).sensitivity / noise.unit
+        score[rows], inner[rows] = noise.score, noise.inside
+    found = clusters(cluster, sensitivity, score, inner, measure(shared, cluster).correlation)
+    along = found.inverse @ held  # the shared law's directions; those that leave it are orthogonal
+    basis, sizes, _ = np.linalg.svd(along / np.linalg.norm(along, axis=0))
+    return found.test(basis[:, np.sum(sizes > 1e-9 * sizes[0]):], rise)
 
 
 def _tail(statistic: float, freed: int, free: int) -> float:
