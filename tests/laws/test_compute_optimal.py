@@ -155,6 +155,21 @@ def test_encoder_line_and_bad_input():
         late_fusion_optimum(*values, 1e20, (0, 0), 0.5, "both")
 
 
+def test_late_fusion_keeps_an_encoder_and_a_decoder_or_says_why_not():
+    """This line once gave a decoder of -3.5e7 parameters, in silence."""
+    values = (1.9, 0.5e9**0.3, 0.5 * 5e10**0.335, 0.3, 0.335)
+    for C in (1e18, 1e20, 1e22):
+        try:
+            best = late_fusion_optimum(*values, C, (0.2, 1e8), 0.3)
+        except ValueError as error:
+            assert "no decoder or no encoder" in str(error) and "N_v = 0.2 N + 1e+08" in str(error)
+            continue
+        N_v = 0.2 * best.N + 1e8
+        assert np.all(N_v > 0) and np.all(best.N - N_v > 0), (C, best)
+    with pytest.raises(ValueError, match="no decoder or no encoder"):
+        late_fusion_optimum(*values, 1e15, (0.2, 1e8), 0.3)
+
+
 def test_budgets_within_the_runs_have_their_optimum_among_them():
     law = {"E": 0.5, "A": 30.0, "B": 200.0, "alpha": 0.4, "beta": 0.45}
     N, D = np.array([2e4, 2e5]), np.array([2e5, 2e6])

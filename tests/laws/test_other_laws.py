@@ -104,18 +104,43 @@ def test_mixture_laws_recover_predict_and_choose():
     fit = fit_mixture(N, D, h, L, domains=("caption", "interleaved", "text"))
     np.testing.assert_allclose(list(fit.values.values()), values, rtol=1e-6)
     assert leave_one_mixture_out(fit)["error [%]"].max() < 1e-4
-    inside, inside_loss = optimal_mixture([fit], [1.0], 1e9, 1e11)
-    assert np.all((inside >= h.min(axis=0) - 1e-6) & (inside <= h.max(axis=0) + 1e-6)), "within the weights that were tried"
-    assert inside_loss <= fit.predict(1e9, 1e11, h).min() + 1e-6
-    best, loss = optimal_mixture([fit], [1.0], 1e9, 1e11, anywhere=True)
+    inside = optimal_mixture([fit], [1.0], 1e9, 1e11, n=2)
+    assert np.all((inside.h >= h.min(axis=0) - 1e-6) & (inside.h <= h.max(axis=0) + 1e-6)), "within the weights that were tried"
+    assert inside.loss <= fit.predict(1e9, 1e11, h).min() + 1e-6
+    best = optimal_mixture([fit], [1.0], 1e9, 1e11, anywhere=True, n=2)
     trial = np.random.default_rng(0).dirichlet([1, 1, 1], 2000)
-    assert best.sum() == pytest.approx(1)
-    assert loss <= fit.predict(1e9, 1e11, np.clip(trial, 1e-6, None)).min() + 1e-6
+    assert best.h.sum() == pytest.approx(1)
+    assert best.loss <= fit.predict(1e9, 1e11, np.clip(trial, 1e-6, None)).min() + 1e-6
+    outside = np.flatnonzero((best.h < h.min(axis=0) - 1e-3) | (best.h > h.max(axis=0) + 1e-3))
+    assert [sum(domain in words and "never tried" in words for words in best.warnings) for domain in fit.law.domains] == [
+        int(i in outside) for i in range(3)
+    ], (best, h.min(axis=0), h.max(axis=0))
+    assert any(words.startswith("N = 1e+12") for words in optimal_mixture([fit], [1.0], 1e12, 1e11, n=2).warnings)
     joint_law, joint_values, *_ = mixture_runs("joint")
     L = joint_law.predict(joint_values, {"N": N, "D": D, "h": h})
     fit = fit_mixture(N, D, h, L, kind="joint")
     assert np.max(np.abs(fit.residuals)) < 1e-4, "the joint law must describe runs made with it"
     assert np.max(np.abs(fit_mixture(N, D, h, L).residuals)) > 1e-3, "the additive law must not"
+
+
+def test_a_best_mixture_has_an_interval():
+    law, values, N, D, h = mixture_runs("additive")
+    truth = law.predict(values, {"N": N, "D": D, "h": h})
+    exact = optimal_mixture([fit_mixture(N, D, h, truth)], [1.0], 1e9, 1e11, anywhere=True, n=2)
+    fit = fit_mixture(N, D, h, truth * np.exp(np.random.default_rng(3).normal(0, 1e-3, len(N))))
+    found = optimal_mixture([fit], [1.0], 1e9, 1e11, anywhere=True, n=30)
+    assert np.all((found.low <= found.h + 1e-9) & (found.h <= found.high + 1e-9)), found
+    assert np.sum((found.low - 0.02 <= exact.h) & (exact.h <= found.high + 0.02)) == 3, (found, exact.h)
+
+
+def test_nearly_constant_tokens_do_not_hold_their_exponent():
+    """As in tables of routed models that were all trained on about as many tokens."""
+    N, D, S, _ = sparse_runs([0.0, 0.5, 0.75, 0.875])
+    D = 1.3e11 * np.exp(np.random.default_rng(0).uniform(-0.004, 0.004, len(N)))
+    L = SparseLaw().predict(np.array(list(SPARSE.values())), {"N": N, "D": D, "S": S})
+    N = N * np.exp(np.random.default_rng(1).uniform(-0.3, 0.3, len(N)))
+    fit = fit_sparse(N, D, S, L * np.exp(np.random.default_rng(2).normal(0, 0.003, len(N))))
+    assert fit.status == "unidentified" and {"B", "beta", "E"} <= set(fit.unidentified), fit.warnings
 
 
 def test_mixtures_bad_input():
@@ -129,6 +154,7 @@ def test_mixtures_bad_input():
         ({"kind": "both"}, "kind"),
         ({"h": h[:1].repeat(len(h), 0)}, "one mixture"),
         ({"domains": ("a",)}, "domains"),
+        ({"N": np.full(len(N), 1e9), "D": np.full(len(N), 1e10)}, "a mixture law is over N, D and the weights"),
     ):
         with pytest.raises(ValueError, match=message):
             fit_mixture(**({"N": N, "D": D, "h": h, "L": L} | change))
@@ -173,6 +199,16 @@ def test_compression_recovers():
         compression_score(T * [1, 0], [4.0, 600.0], P)
     with pytest.raises(ValueError, match="must be"):
         compression_score(T, [4.0], P)
+
+
+@pytest.mark.parametrize("budgets", [4, 5, 12])
+def test_positions_cover_with_few_budgets(budgets):
+    C, held = np.geomspace(1e19, 1e22, budgets), []
+    for seed in range(100):
+        noise = np.random.default_rng(seed).normal(0, 0.005, (2, budgets))
+        row = compare_positions(C, {"late": 30 * C**-0.05 * np.exp(noise[0])}, {"late": 30 * C**-0.052 * np.exp(noise[1])}).loc["late"]
+        held.append(row["c_low"] <= -0.002 <= row["c_high"])
+    assert 0.88 <= np.mean(held) <= 0.99, f"{budgets} budgets: {np.mean(held):.2f} of 100 intervals of 95 % hold the truth"
 
 
 def test_positions_share_their_noise():

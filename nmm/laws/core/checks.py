@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LEAST_RATIO, MOST_RATIO = 0.05, 2e5  # tokens a parameter that studies have
 MOST_LOSS = 15.0  # nats/token: a uniform guess over three million symbols
+FLAT = 1e-6 + 0.02  # spread of a logarithm: rounding to two digits still counts as constant
 COMPUTE_FACTOR = 3.0  # between a table's C and 6 N D: attention, embeddings and rounding stay below
 
 
@@ -103,6 +104,20 @@ def units(N: np.ndarray, D: np.ndarray, L: np.ndarray, C: np.ndarray | None = No
     return words
 
 
+def constant(columns: dict[str, np.ndarray], terms: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    """Parameters that a law cannot know because a column hardly changes, and the warnings.
+
+    Args:
+        terms: column -> the parameters that it alone would show.
+    """
+    unidentified, warnings = [], []
+    for name, parameters in terms.items():
+        if np.ptp(np.log(columns[name])) < FLAT:
+            unidentified += parameters
+            warnings.append(f"{name} is constant, or nearly: its term cannot be told from a floor; vary {name} by a factor of 3 at least")
+    return unidentified, warnings
+
+
 def scan(checked: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
     """What Eq. 1 cannot know from these N, D and L: parameters not identified, and warnings.
 
@@ -120,17 +135,16 @@ def scan(checked: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
     warnings += units(N, D, L)
     x, y = np.log(N), np.log(D)
     spreads = {"N": np.ptp(x), "D": np.ptp(y), "D/N": np.ptp(y - x), "N*D": np.ptp(x + y)}
-    flat = 1e-6 + 0.02  # rounding of N or D to two digits still counts as constant
-    if spreads["N"] < flat:
+    if spreads["N"] < FLAT:
         unidentified += ["A", "alpha", "E"]
         warnings.append("N is constant: A/N^alpha cannot be told from E; train at least three model sizes")
-    elif spreads["D"] < flat:
+    elif spreads["D"] < FLAT:
         unidentified += ["B", "beta", "E"]
         warnings.append("D is constant: B/D^beta cannot be told from E; train at least three token budgets")
-    elif spreads["D/N"] < flat:
+    elif spreads["D/N"] < FLAT:
         unidentified += ["A", "B", "alpha", "beta"]
         warnings.append("D/N is constant: the two terms depend on one variable and can swap; vary D at fixed N")
-    elif spreads["N*D"] < flat:
+    elif spreads["N*D"] < FLAT:
         unidentified += ["A", "B", "alpha", "beta"]
         warnings.append("one isoFLOP budget (N D is constant): alpha and beta can swap; add a second budget")
     else:

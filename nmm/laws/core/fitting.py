@@ -14,6 +14,7 @@ from nmm.laws.core.uncertainty import Bootstrap, Intervals, bootstrap
 
 AGREE = 1e-9  # relative excess below which two starts found the same minimum
 FEW_UNKNOWNS = 12  # laws of more get one round: it costs seconds
+STEEP = 5.0  # an exponent above it is no law: the term is a step at the smallest run
 ALONE = 1e-3  # relative excess of the next minimum above which a minimum that one start found is doubted
 RESTARTS, RESTART_ROUNDS = 24, 6  # resampled restarts in a round, and rounds, when starts disagree
 
@@ -196,6 +197,9 @@ def fit_law(
     for parameter, value, low, high in zip(law.parameters, phi, bound.lower, bound.upper):
         if not parameter.log and not low < value < high:
             warnings.append(f"{parameter.name} stopped at its bound {value:g}: the data does not hold it")
+            unidentified.append(parameter.name)
+        elif parameter.positive and value > STEEP:
+            warnings.append(f"{parameter.name} = {value:.3g} is a step at the smallest value, not a power law: the data does not hold it")
             unidentified.append(parameter.name)
         elif parameter.positive and value <= 0:
             warnings.append(f"{parameter.name} = {value:.3g} is not positive: loss does not fall with that variable")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nmm.laws.core.checks import columns as checked_columns
+from nmm.laws.core.checks import constant
 from nmm.laws.core.fitting import Fit, fit_law
 from nmm.laws.core.law import Law, PowerSum, Term, coefficient, exponent
 from nmm.laws.core.losses import Loss
@@ -67,16 +68,16 @@ def fit_sparse(N, D, S, L, delta: float = 1e-3, loss: str = "log-huber") -> Fit:
     distinct = len(np.unique(np.column_stack(list(columns.values())), axis=0))
     if distinct < 10:
         raise ValueError(f"the sparse law has ten unknowns and needs at least ten distinct (N, D, S): got {distinct}")
-    unidentified, warnings = [], []
+    unidentified, warnings = constant(columns, {"N": ["A", "alpha", "d", "gamma", "E"], "D": ["B", "beta", "E"]})
     levels = np.unique(S)
     if len(levels) == 1:
-        unidentified = ["lambda", "delta", "C", "E", "A", "alpha", "d", "gamma"]
+        unidentified += ["lambda", "delta", "C", "E", "A", "alpha", "d", "gamma"]
         warnings.append(
             f"all runs have S = {levels[0]:g}: lambda and delta are unknown, of E and C only E + C (1-S)^lambda is "
             "known, and the two terms in N can swap; Eq. 1 holds all that these runs can say"
         )
     elif len(levels) == 2:
-        unidentified = ["lambda", "C", "E"]
+        unidentified += ["lambda", "C", "E"]
         warnings.append("two sparsities determine two levels, not the three numbers E, C and lambda: add a third")
     law = SparseLaw()
     ranges = {5: (0.05, 1.0), 6: (0.05, 1.0), 7: (0.05, 1.0), 8: (0.05, 2.0), 9: (-1.0, 1.0)}
