@@ -12,6 +12,7 @@ parameter's name and type: papermill, the batch driver and this check all read i
 import ast
 import functools
 import math
+import re
 import types
 import typing
 import uuid
@@ -66,7 +67,7 @@ def check_values(values: Mapping[str, Any], declared: Mapping[str, Any], where: 
         if not _matches(value, declared[name]):
             raise ValueError(
                 f"parameter {name} must be {type_name(declared[name])}, got {value!r} ({type(value).__name__}); "
-                f"valid are {valid}. papermill reads `-p {name} VALUE` as YAML would; `-r` keeps the text as it is"
+                f"valid are {valid}. papermill reads `-p {name} VALUE` as YAML would; `-r` keeps the text as it is{_number_hint(value)}"
             )
 
 
@@ -176,6 +177,16 @@ def _assigned(source: str) -> Iterable[str]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign):
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def _number_hint(value: Any) -> str:
+    """How YAML wants a power of ten that it read as text, such as 1e21, to be written; nothing where there is none."""
+    for text in value if isinstance(value, list) else [value]:
+        found = re.fullmatch(r"([+-]?\d+)(\.\d+)?[eE]([+-]?)(\d+)", text) if isinstance(text, str) else None
+        if found:
+            whole, fraction, sign, power = found.groups()
+            return f"; YAML takes {text} for text: write {whole}{fraction or '.0'}e{sign or '+'}{power}"
+    return ""
 
 
 def _matches(value: Any, type_: Any) -> bool:

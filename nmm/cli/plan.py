@@ -158,13 +158,12 @@ def _asked(args) -> _Asked:
 
 
 def _fitted(args) -> _Asked:
-    """Eq. 1 fitted to the runs of a CSV."""
-    import pandas as pd
-
+    """Eq. 1 fitted to the runs of a table."""
     from nmm.laws.use.planner import Reach
+    from nmm.laws.use.reading import read_table
     from nmm.laws.use.table import fit_table, select
 
-    table = pd.read_csv(args.runs)
+    table = read_table(args.runs)
     conditions = {}
     for condition in filter(None, args.where.split(",")):
         column, equals, value = condition.partition("=")

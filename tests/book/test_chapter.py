@@ -1,6 +1,7 @@
 """The contract between a chapter and its readers: parameters, paths, glued values."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,13 @@ def test_bad_parameters_are_one_clear_error(injected, message):
 def test_check_before_the_parameters_cell_says_so():
     with pytest.raises(ValueError, match="run the cell tagged `parameters`"):
         chapter.check(run("x = 1"))
+
+
+@pytest.mark.parametrize(("text", "better"), [("1e21", "1.0e+21"), ("1.25e21", "1.25e+21"), ("3e-4", "3.0e-4")])
+def test_a_power_of_ten_that_yaml_takes_for_text_comes_with_its_spelling(text, better):
+    for value, type_ in (([1.0, text], list[float]), (text, float)):
+        with pytest.raises(ValueError, match=re.escape(f"YAML takes {text} for text: write {better}")):
+            chapter.check_values({"budgets": value}, {"budgets": type_})
 
 
 def test_paths_are_found_in_the_working_folder_then_in_the_repository(tmp_path, monkeypatch):

@@ -174,6 +174,12 @@ def test_fit_command(runs, tmp_path, capsys):
     assert record["left_out"] == [{"row": 3, "reason": "loss is missing or not a number"}]
 
 
+def test_rows_are_chosen_by_numbers_as_numbers():
+    table = pd.DataFrame({"g": [1.0, 2.0, 1.0], "name": ["1", "01", "x"], "L": [3.0, 2.0, 1.0]})
+    assert select(table, {"g": "1"})["L"].tolist() == [3.0, 1.0] == select(table, {"g": "1.0"})["L"].tolist()
+    assert select(table, {"name": "1"})["L"].tolist() == [3.0], "text is compared as text"
+
+
 def test_plan_command(runs, tmp_path, capsys):
     target = tmp_path / "plan.json"
     assert (
@@ -206,6 +212,7 @@ def test_plan_command(runs, tmp_path, capsys):
         (["plan", "--flops", "1e21"], "give one law"),
         (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "x=1"], "no column 'x'"),
         (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "arch=none"], "leaves no row: arch has early, late"),
+        (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "params=7"], "leaves no row"),
         (["plan", "--flops", "1e21", "--runs", "RUNS", "--where", "arch"], "--where takes COLUMN=VALUE"),
         (["plan", "--flops", "-1", "--law", "sparse"], "must be positive"),
         (["plan", "--flops", "1e21", "--law", "sparse", "--level", "3"], "between 0 and 1: got 3"),

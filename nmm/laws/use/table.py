@@ -63,7 +63,7 @@ class GroupFit:
             "starts_agreeing": self.fit.starts.agree, "next_best_objective": self.fit.starts.next_best,
             "level": level, "values": plain,
             "outliers": [int(self.rows[k]) if isinstance(self.rows[k], (int, np.integer)) else str(self.rows[k]) for k in self.fit.outliers],
-            "clusters": None if self.boot.noise.shared is None else int(self.boot.noise.shared.labels.max() + 1),
+            "clusters": None if self.boot.noise.shared is None else self.boot.noise.shared.count,
             "correlation in clusters": None if self.boot.noise.shared is None else self.boot.noise.shared.correlation,
             "hold_outs": [one.record for one in self.hold_outs],
             "optimum": [
@@ -79,7 +79,9 @@ def _plain(value: float) -> float | None:
 
 
 def select(table: pd.DataFrame, where: dict, what: str = "where") -> pd.DataFrame:
-    """The rows of a table whose columns have the given values, compared as text; all of them where nothing is asked.
+    """The rows of a table whose columns have the given values; all of them where nothing is asked.
+
+    Values are compared as text, and those of a column of numbers as numbers: 1 finds 1.0.
 
     Args:
         what: name of the option, for the message.
@@ -89,12 +91,20 @@ def select(table: pd.DataFrame, where: dict, what: str = "where") -> pd.DataFram
     for column, value in where.items():
         if column not in table.columns:
             raise ValueError(f"{what}: no column {column!r}: the table has {', '.join(map(str, table.columns))}")
-        kept = table[table[column].astype(str) == str(value)]
+        kept = table[(table[column].astype(str) == str(value)) | _equal_numbers(table[column], value)]
         if kept.empty:
             there = ", ".join(table[column].astype(str).unique()[:8])
             raise ValueError(f"{what}: {column} = {value!r} leaves no row: {column} has {there}")
         table = kept
     return table
+
+
+def _equal_numbers(column: pd.Series, value) -> pd.Series | bool:
+    """Where a column of numbers has the value; nowhere if it is none."""
+    import pandas as pd
+
+    wanted = parse(pd.Series([value])).item()
+    return parse(column) == wanted if pd.api.types.is_numeric_dtype(column) and math.isfinite(wanted) else False
 
 
 def fit_table(
