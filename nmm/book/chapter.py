@@ -67,7 +67,8 @@ def check_values(values: Mapping[str, Any], declared: Mapping[str, Any], where: 
         if not _matches(value, declared[name]):
             raise ValueError(
                 f"parameter {name} must be {type_name(declared[name])}, got {value!r} ({type(value).__name__}); "
-                f"valid are {valid}. papermill reads `-p {name} VALUE` as YAML would; `-r` keeps the text as it is{_number_hint(value)}"
+                f"valid are {valid}. papermill reads `-p {name} VALUE` as YAML would; `-r` keeps the text as it is"
+                + _number_hint(value)
             )
 
 
