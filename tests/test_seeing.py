@@ -19,7 +19,7 @@ from nmm.models import build
 from nmm.runs import load, sees
 from nmm.runs.seeing import CHANCE, CORPUS_2, SEEN, share_of_chance
 from nmm.studies import MIXTURE
-from nmm.studies.architectures import ARCHITECTURES, BY_MODALITY
+from nmm.studies.architectures import ARCHITECTURES
 from nmm.studies.laptop import LAPTOP
 from nmm.training.objectives.objective import targets
 from nmm.training.probes.tokens import TokenLosses
@@ -118,12 +118,7 @@ def test_bad_losses_by_token_are_refused(run, bad):
         records.RunRecord(config=run, status="failed", reason="-", losses_by_token=bad)
 
 
-# the rates of the other arms wait for the study `tuning` on this corpus (runs/LOG.md)
-UNTUNED = pytest.mark.xfail(reason="not tuned on this corpus: runs of it learn patterns late", strict=False)
-
-
-@pytest.mark.parametrize(
-    "arm", [pytest.param(arm, id=arm.name, marks=[UNTUNED] if arm is BY_MODALITY else []) for arm in ARCHITECTURES.arms])
+@pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
 def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
     """Colour, shape and pattern below 5 % of chance, as narrow as the study's narrowest, with the rates that the study trains it with."""
     plan = replace(LAPTOP, widths=(min(ARCHITECTURES.widths),), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
