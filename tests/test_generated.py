@@ -12,6 +12,7 @@ from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.documents import Span, Text
 from nmm.data.generated import draws
 from nmm.data.generated import world as generated
+from nmm.data.generated.tail import chance_of_a_new_kind, objects_per_token
 from nmm.data.generated.world import COLOURS, GRID, PATTERNS, SHAPES, TEXTURES, World, picture, render
 from nmm.studies import MIXTURE
 
@@ -254,3 +255,15 @@ def test_another_corpus_is_not_written_over(tmp_path):
     embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE)
     with pytest.raises(ValueError, match=str(tmp_path)):
         embedded_corpus(tmp_path, tokens=2_000, weights=MIXTURE, seed=1)
+
+
+def test_what_is_left_to_meet_follows_from_the_documents(corpus):
+    """Objects per token against those of the corpus; the chance of a new kind against kinds drawn one after the other."""
+    captions = corpus.sources["caption"]
+    assert objects_per_token({"caption": 1.0}) == pytest.approx(captions.train.image_tokens.sum() / GRID / captions.train.tokens.sum(), rel=0.02)
+    assert objects_per_token({"text": 1.0}) == 0
+    rng, p = np.random.default_rng(0), WORLD.kind_probability.reshape(-1)
+    kinds = rng.choice(p.size, p=p, size=(1_000, 2_001))
+    new = np.mean([row[-1] not in row[:-1] for row in kinds])
+    assert new == pytest.approx(chance_of_a_new_kind(WORLD, np.array([2_000]))[0], abs=4 * 0.2 / 1_000**0.5)
+    assert chance_of_a_new_kind(WORLD, np.array([0]))[0] == pytest.approx(1)

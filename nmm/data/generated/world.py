@@ -48,6 +48,7 @@ SAID = 4                    # tokens about an object: colour, shape, pattern, na
 WORDS_PER_CAPTION, WORDS_PER_TEXT = 10, 87
 SECTIONS, WORDS_PER_SECTION, CLOSING_WORDS = 4, 8, 11
 WORDS_PER_STORY = SECTIONS * WORDS_PER_SECTION + CLOSING_WORDS
+IMAGES = {"caption": 1, "interleaved": SECTIONS, "text": 0}        # of a document
 WORDS = {"caption": WORDS_PER_CAPTION, "interleaved": WORDS_PER_STORY, "text": WORDS_PER_TEXT}     # of a document
 LENGTHS = {                 # tokens of a document, the end of document included
     "caption": 1 + PATCHES_PER_IMAGE + SAID * GRID + WORDS_PER_CAPTION + 1,
@@ -300,8 +301,8 @@ class World:
 
     def length(self, kind: str) -> float:
         """Tokens of a document of one data type on average, the end of document included."""
-        images = {"caption": 1, "interleaved": SECTIONS, "text": 0}[kind]
-        return LENGTHS[kind] + images * (sum(grid * grid for grid in self.grids) / len(self.grids) - PATCHES_PER_IMAGE)
+        patches = sum(grid * grid for grid in self.grids) / len(self.grids)
+        return LENGTHS[kind] + IMAGES[kind] * (patches - PATCHES_PER_IMAGE)
 
     def tokenizer(self, more: tuple[str, ...] = ()) -> Tokenizer:
         """A word-level tokenizer of the vocabulary and of more words, for showing samples and for text typed by

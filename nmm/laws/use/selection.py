@@ -77,7 +77,7 @@ def largest_model_out(fit: Fit) -> np.ndarray:
     largest = N == N.max()
     if largest.all():
         raise ValueError("all runs have one model size: none can be left out")
-    return _predicted_from_the_rest(fit, largest)
+    return predicted_from_the_rest(fit, largest)
 
 
 def hold_outs(fit: ParametricFit, cluster: np.ndarray | None = None, level: float = 0.95, n: int = 200, seed: int = 0) -> list[HoldOut]:
@@ -112,8 +112,12 @@ def hold_outs(fit: ParametricFit, cluster: np.ndarray | None = None, level: floa
     return found
 
 
-def _predicted_from_the_rest(fit: Fit, out: np.ndarray) -> np.ndarray:
-    """ln(predicted) - ln(observed) of the runs in the mask, from a refit without them."""
+def predicted_from_the_rest(fit: Fit, out: np.ndarray) -> np.ndarray:
+    """ln(predicted) - ln(observed) of some runs, from a refit without them.
+
+    Args:
+        out: mask (n,) of the runs left out.
+    """
     theta, _ = fit.refit((~out).astype(float)[None], starts=5)
     held = {name: column[out] for name, column in fit.columns.items()}
     return np.log(fit.law.predict(fit.law.natural(theta[0]), held)) - np.log(fit.observed[out])
