@@ -11,7 +11,8 @@ import numpy as np
 from nmm.atlas.adapter import Adapter, clones, commit, license_of
 from nmm.atlas.entries import ENTRIES
 from nmm.laws.use.counting import which_n
-from nmm.laws.use.other import fit_law_table, plain
+from nmm.laws.use.groups import plain
+from nmm.laws.use.other import fit_law_table
 from nmm.laws.use.selection import HoldOut
 from nmm.laws.use.table import GroupFit, fit_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from nmm.laws.forms.mixtures import fit_mixture
 from nmm.laws.forms.power import compare_positions
 from nmm.laws.forms.repetition import fit_repetition
 from nmm.laws.forms.sparse import fit_sparse
+from nmm.laws.use.groups import by_group, check_columns, cluster_labels, plain_rows, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,19 +58,8 @@ class LawFit:
 
     def record(self, level: float) -> dict:
         """Everything as plain values, for JSON, with the keys of `nmm.laws.use.table.GroupFit.record`; what is not known is null."""
-        fit = self.fit
-        values = {name: {k: plain(v) for k, v in row.items()} for name, row in self.table(level).to_dict("index").items()}
-        shared = self.boot.noise.shared
-        return {
-            "group": self.name, "law": fit.law.name, "runs": fit.n_runs, "status": fit.status, "warnings": list(fit.warnings),
-            "unidentified": list(fit.unidentified), "loss": fit.loss.name, "delta": fit.loss.delta, "objective": fit.objective,
-            "R2": plain(fit.r2), "starts": fit.starts.count, "starts_agreeing": fit.starts.agree,
-            "next_best_objective": fit.starts.next_best, "level": level, "values": values,
-            "outliers": [index(self.rows[k]) for k in fit.outliers],
-            "clusters": None if shared is None else int(shared.labels.max() + 1),
-            "correlation in clusters": None if shared is None else shared.correlation,
-            "units": {q.name: q.unit for q in fit.law.parameters},
-        }  # fmt: skip
+        units = {q.name: q.unit for q in self.fit.law.parameters}
+        return {"group": self.name, "law": self.fit.law.name, **told(self, level), "units": units}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +76,9 @@ class PositionFit:
         """Everything as plain values, for JSON."""
         return {
             "group": self.name, "law": "position", "runs": len(self.rows), "variants": list(self.variants), "level": level,
-            "values": {name: {k: plain(v) for k, v in row.items()} for name, row in self.values.to_dict("index").items()},
+            "values": plain_rows(self.values),
             "units": {"K": "nats/token * FLOPs^-c", "c": "1", "ratio": "second over first"},
         }  # fmt: skip
-
-
-def plain(value: float) -> float | None:
-    """The value, or None where it is no finite number."""
-    return float(value) if math.isfinite(value) else None
-
-
-def index(row) -> int | str:
-    """A row's label as JSON takes it."""
-    return int(row) if isinstance(row, (int, np.integer)) else str(row)
 
 
 def columns_of(law: str, table: pd.DataFrame, named: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -149,9 +128,7 @@ def fit_law_table(
     import pandas as pd
 
     columns, family = columns_of(law, table, named or {})
-    missing = [name for name in (*by, *cluster) if name not in table.columns]
-    if missing:
-        raise ValueError(f"no column {', '.join(missing)} to group by or cluster by: the table has {', '.join(map(str, table.columns))}")
+    check_columns(table, by, cluster)
     positive = tuple(column for name, column in columns.items() if name not in (*TEXT, *MAY_BE_ZERO))
     usable, dropped = usable_rows(table, positive)
     others = [columns[name] for name in MAY_BE_ZERO if name in columns] + family
@@ -159,23 +136,15 @@ def fit_law_table(
     bad = numbers.isna().any(axis=1)
     dropped = pd.concat([dropped, usable[bad].assign(reason=f"{', '.join(others)}: one is missing or not a number")])
     usable = usable.assign(**numbers)[~bad]
-    groups = [("all runs", usable)] if not by else usable.groupby(list(by), sort=False, dropna=False)
-    fits, reasons = [], []
-    for key, rows in groups:
-        name = key if isinstance(key, str) else ", ".join(str(part) for part in key)
-        try:
-            if law == "position":
-                fits.append(_positions(name, rows, columns, level))
-                continue
-            fit = _fitted(law, rows, columns, family, delta, loss, bytes_per_token or {})
-            labels = rows[list(cluster)].astype(str).agg("|".join, axis=1).to_numpy() if cluster else None
-            fits.append(LawFit(name=name, rows=rows.index.to_numpy(), fit=fit, boot=fit.bootstrap(bootstrap, seed, starts=2, cluster=labels)))
-        except ValueError as error:
-            reasons.append(f"group {name} ({len(rows)} runs): {error}")
-            dropped = pd.concat([dropped, rows.assign(reason=reasons[-1])])
-    if not fits:
-        raise ValueError("; ".join(reasons) or f"no row has usable {', '.join(columns.values())}")
-    return fits, dropped
+
+    def fit(name: str, rows: pd.DataFrame) -> LawFit | PositionFit:
+        if law == "position":
+            return _positions(name, rows, columns, level)
+        found = _fitted(law, rows, columns, family, delta, loss, bytes_per_token or {})
+        boot = found.bootstrap(bootstrap, seed, starts=2, cluster=cluster_labels(rows, cluster))
+        return LawFit(name=name, rows=rows.index.to_numpy(), fit=found, boot=boot)
+
+    return by_group(usable, dropped, by, tuple(columns.values()), fit)
 
 
 def _fitted(law: str, rows: pd.DataFrame, columns: dict[str, str], family: list[str], delta: float, loss: str, bytes_per_token: dict) -> Fit:

@@ -12,6 +12,7 @@ from nmm.laws.core.checks import units, usable_rows
 from nmm.laws.core.numbers import parse
 from nmm.laws.forms.frontier import FrontierFit, fit_frontier
 from nmm.laws.forms.parametric import ParametricFit, fit_parametric
+from nmm.laws.use.groups import by_group, check_columns, cluster_labels, plain, told
 from nmm.laws.use.selection import HoldOut, hold_outs
 
 if TYPE_CHECKING:
@@ -54,28 +55,11 @@ class GroupFit:
 
     def record(self, level: float, budgets=()) -> dict:
         """Everything as plain values, for JSON; what the runs do not limit is null."""
-        intervals = self.table(level)
-        plain = {name: {k: _plain(v) for k, v in row.items()} for name, row in intervals.to_dict("index").items()}
         return {
-            "group": self.name, "runs": self.fit.n_runs, "status": self.fit.status, "warnings": list(self.fit.warnings),
-            "unidentified": list(self.fit.unidentified), "loss": self.fit.loss.name, "delta": self.fit.loss.delta,
-            "objective": self.fit.objective, "R2": self.fit.r2, "starts": self.fit.starts.count,
-            "starts_agreeing": self.fit.starts.agree, "next_best_objective": self.fit.starts.next_best,
-            "level": level, "values": plain,
-            "outliers": [int(self.rows[k]) if isinstance(self.rows[k], (int, np.integer)) else str(self.rows[k]) for k in self.fit.outliers],
-            "clusters": None if self.boot.noise.shared is None else self.boot.noise.shared.count,
-            "correlation in clusters": None if self.boot.noise.shared is None else self.boot.noise.shared.correlation,
-            "hold_outs": [one.record for one in self.hold_outs],
-            "optimum": [
-                {k: _plain(v) for k, v in row.items()}
-                for row in self.optimum_table(budgets, level).to_dict("records")
-            ],
+            "group": self.name, **told(self, level), "hold_outs": [one.record for one in self.hold_outs],
+            "optimum": [{k: plain(v) for k, v in row.items()} for row in self.optimum_table(budgets, level).to_dict("records")],
             "units": {"N": "parameters", "D": "tokens", "L": "nats/token", "C": "FLOPs"},
         }  # fmt: skip
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def select(table: pd.DataFrame, where: dict, what: str = "where") -> pd.DataFrame:
@@ -132,26 +116,13 @@ def fit_table(
     Raises:
         ValueError: a column is missing, no row is usable, or no group can be fitted (the message names the reason).
     """
-    missing = [name for name in (*by, *cluster) if name not in table.columns]
-    if missing:
-        raise ValueError(
-            f"no column {', '.join(missing)} to group by or cluster by: the table has {', '.join(map(str, table.columns))}"
-        )
-    import pandas as pd
-
+    check_columns(table, by, cluster)
     usable, dropped = usable_rows(table, (N, D, L))
-    groups = [("all runs", usable)] if not by else usable.groupby(list(by), sort=False, dropna=False)
-    fits, reasons = [], {}
-    for key, rows in groups:
-        name = key if isinstance(key, str) else ", ".join(str(part) for part in key)
-        try:
-            fits.append(_group(name, rows, (N, D, L), delta, loss, starts, bootstrap, seed, cluster))
-        except ValueError as error:
-            reasons[name] = f"group {name} ({len(rows)} runs): {error}"
-            dropped = pd.concat([dropped, rows.assign(reason=reasons[name])])
-    if not fits:
-        raise ValueError("; ".join(reasons.values()))
-    return fits, dropped
+
+    def fit(name: str, rows: pd.DataFrame) -> GroupFit:
+        return _group(name, rows, (N, D, L), delta, loss, starts, bootstrap, seed, cluster)
+
+    return by_group(usable, dropped, by, (N, D, L), fit)
 
 
 def _group(name: str, rows: pd.DataFrame, columns, delta, loss, starts, bootstrap, seed, cluster) -> GroupFit:
@@ -160,7 +131,7 @@ def _group(name: str, rows: pd.DataFrame, columns, delta, loss, starts, bootstra
     fit = fit_parametric(*arrays, delta=delta, loss=loss, starts=starts)
     if "C" in rows.columns and len(own := parse(rows["C"]).dropna()) == len(rows):
         fit = fit.with_warnings(units(*arrays, own.to_numpy())[len(units(*arrays)):])
-    labels = rows[list(cluster)].astype(str).agg("|".join, axis=1).to_numpy() if cluster else None
+    labels = cluster_labels(rows, cluster)
     held = hold_outs(fit, labels)
     for one in held:
         if one.failed:
