@@ -135,7 +135,8 @@ def contour(table: pd.DataFrame, fit: ParametricFit) -> alt.LayerChart:
 
 def exponent_rows(table: pd.DataFrame) -> alt.LayerChart:
     """Values with intervals, a row each: columns row, value, low, high, source; missing ends draw a point alone."""
-    table = finite(table)
+    # other columns would travel into the page, and an infinite value in them break it
+    table = finite(table[["row", "value", "low", "high", "source"]])
     y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220))
     series = Series.of(table, "source")
     return alt.layer(

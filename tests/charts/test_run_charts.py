@@ -1,6 +1,8 @@
 """Charts of runs and fits: valid Vega-Lite with the data and the titles they promise."""
 
 import altair as alt
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -110,6 +112,12 @@ def test_the_band_of_the_optimum_holds_the_level_that_is_asked_for(table):
     refits = boot.optimum(1e11)["N*"].quantile([0.25, 0.75])
     row = narrow[(narrow["quantity"] == "N*") & (narrow["C"] == 1e11)].iloc[0]
     assert [row["low"], row["high"]] == pytest.approx(refits.tolist())
+
+
+def test_exponents_carry_what_is_drawn_alone():
+    """A column of something else, with a value that JSON has no word for, does not reach the page."""
+    rows = pd.DataFrame({"row": ["alpha"], "value": [0.3], "low": [0.2], "high": [0.4], "source": "here", "inside": np.array([np.inf], dtype=object)})
+    assert "inside" not in json.dumps(fits.exponent_rows(rows).to_dict(), allow_nan=False)
 
 
 def test_exponents_without_a_limit_draw_a_point_alone():
