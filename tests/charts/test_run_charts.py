@@ -1,8 +1,8 @@
 """Charts of runs and fits: valid Vega-Lite with the data and the titles they promise."""
 
-import altair as alt
 import json
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
