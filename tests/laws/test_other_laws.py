@@ -5,7 +5,7 @@ import pytest
 
 from nmm.laws.forms.compression import compression_score, fit_compression
 from nmm.laws.forms.mixed_modal import FractionLaw, PairLaw, fit_fraction, fit_pair, optimal_fraction
-from nmm.laws.forms.mixture_law import MixtureLaw
+from nmm.laws.forms.mixture_law import MixtureLaw, power_mean
 from nmm.laws.forms.mixtures import fit_mixture, leave_one_mixture_out, optimal_mixture
 from nmm.laws.forms.power import PowerLaw, compare_positions, fit_power
 from nmm.laws.forms.sparse import SparseLaw, fit_sparse
@@ -68,6 +68,11 @@ def test_derivatives_of_the_mixture_laws(kind):
         (SparseLaw(), list(SPARSE.values()), {"S": np.array([0.0, 0.5, 0.9])}),
         (PowerLaw(), [30.0, -0.05], {"C": np.array([1e19, 1e20, 1e21])}),
         (PairLaw(), [0.1, 60.0, 300.0, 0.3, 0.34], {"alone": np.array([2.5, 2.6, 2.7])}),
+        (
+            MixtureLaw("joint", ("1", "2")),
+            [1.0, 1.5, 1.2, 0.3, -0.2, 0.3, 0.34, 0.7, -0.5, 5e3, 4e3, 1e-8, 2e-8],
+            {"h": np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])},
+        ),
         (FractionLaw(), [0.2, -0.3, 0.5, 2.5, -0.6, 1.5, 0.09, 0.02], {"rho": np.array([0.0, 0.3, 0.8])}),
     ],
 )
@@ -121,6 +126,33 @@ def test_mixture_laws_recover_predict_and_choose():
     fit = fit_mixture(N, D, h, L, kind="joint")
     assert np.max(np.abs(fit.residuals)) < 1e-4, "the joint law must describe runs made with it"
     assert np.max(np.abs(fit_mixture(N, D, h, L).residuals)) > 1e-3, "the additive law must not"
+
+
+@pytest.mark.parametrize("seed", [0, 3, 4])
+def test_the_joint_law_comes_back(seed):
+    """Sets without noise, of exponents of either sign and size, on which gamma and C_i as coordinates stopped at residuals of 1e-5."""
+    rng, (N, D) = np.random.default_rng(seed), grid(3, 3)
+    h = np.repeat(rng.dirichlet([2, 2, 2], 12), len(N), axis=0)
+    N, D = np.tile(N, 12), np.tile(D, 12)
+    alpha, beta = rng.uniform(0.2, 0.45, 2)
+    power = rng.choice([-1, 1], 2) * rng.uniform(0.3, 1.5, 2)
+    levels = [(0.5 * size**slope) ** (1 / gamma) * rng.uniform(0.6, 1.6, 3) for size, slope, gamma in zip((1e9, 5e10), (alpha, beta), power)]
+    values = [rng.uniform(0.8, 1.6), *rng.uniform(0.5, 2, 3), *rng.uniform(-0.4, 0.6, 3), alpha, beta, *power, *levels[0], *levels[1]]
+    L = MixtureLaw("joint", ("1", "2", "3")).predict(np.array(values), {"N": N, "D": D, "h": h})
+    fit = fit_mixture(N, D, h, L, kind="joint")
+    np.testing.assert_allclose(list(fit.values.values()), values, rtol=1e-6)
+
+
+def test_a_power_mean_is_smooth_through_zero():
+    """Its derivatives by q on both sides of where the series takes over, and at q = 0, the geometric mean."""
+    u, log_h = np.log([[0.7, 1.4, 2.0]]), np.log([[0.2, 0.5], [0.5, 0.25], [0.3, 0.25]])
+    at = lambda q: power_mean(np.array([q]), u, log_h)  # noqa: E731
+    np.testing.assert_allclose(at(0.0).value, u @ np.exp(log_h), rtol=1e-14)
+    for q in (0.0, 0.9e-3, 1.1e-3, -0.9e-3, 0.3, -2.0):
+        steps = [at(q + step) for step in (1e-4, -1e-4)]
+        np.testing.assert_allclose(at(q).by_q, (steps[0].value - steps[1].value) / 2e-4, rtol=1e-6)
+        np.testing.assert_allclose(at(q).by_q_twice, (steps[0].by_q - steps[1].by_q) / 2e-4, rtol=1e-3)
+        np.testing.assert_allclose(at(q).by_q_and_levels, (steps[0].shares - steps[1].shares) / 2e-4, rtol=1e-6)
 
 
 def test_a_best_mixture_has_an_interval():

@@ -17,6 +17,7 @@ FEW_UNKNOWNS = 12  # laws of more get one round: it costs seconds
 STEEP = 5.0  # an exponent above it is no law: the term is a step at the smallest run
 ALONE = 1e-3  # relative excess of the next minimum above which a minimum that one start found is doubted
 RESTARTS, RESTART_ROUNDS = 24, 6  # resampled restarts in a round, and rounds, when starts disagree
+WALKERS, WALKS = 3, 10  # minima that are followed on when the best has not converged, and how often
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,19 @@ def restarted(
     return solution, _summary(bound, loss, solution)
 
 
+def followed(bound: Bound, loss: Loss, observed: np.ndarray, solution: solver.Solution) -> tuple[solver.Solution, Starts]:
+    """The lowest few minima followed on until the best has converged: a bent valley takes more steps than a start is given."""
+    phi, objective, converged = (part.copy() for part in vars(solution).values())
+    for _ in range(WALKS):
+        found = solver.minimise(bound, loss, observed, phi[:WALKERS])
+        phi[:WALKERS], objective[:WALKERS], converged[:WALKERS] = vars(found).values()
+        best = int(np.argmin(objective))
+        if converged[best]:
+            break
+    solution = _sorted(solver.Solution(phi, objective, converged))
+    return solution, _summary(bound, loss, solution)
+
+
 def _sorted(solution: solver.Solution) -> solver.Solution:
     """The same minima, lowest first."""
     order = np.argsort(np.where(np.isfinite(solution.objective), solution.objective, np.inf))
@@ -190,6 +204,8 @@ def fit_law(
     noisy = solution.objective[0] > bound.n * 1e-12  # without noise the minimum is rounding
     if part is None and noisy and 2 * summary.agree < summary.count:
         solution, summary = restarted(bound, loss, observed, solution)
+    if part is None and not solution.converged[0]:
+        solution, summary = followed(bound, loss, observed, solution)
     phi = solution.phi[0]
     unidentified, warnings = list(unidentified), list(warnings)
     if not solution.converged[0]:

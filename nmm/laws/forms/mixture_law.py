@@ -1,8 +1,18 @@
-"""The mixture laws of arXiv 2507.09404 in the form the solver works on: sums over domains inside a term."""
+"""The mixture laws of arXiv 2507.09404 in the form the solver works on: sums over domains inside a term.
+
+The joint law's A_h = (sum_i C_i h_i)^gamma is a power mean of A_i = C_i^gamma, the A of domain i alone, with the exponent
+q = 1/gamma. The solver works on ln A_i and q: gamma and C_i move along a bent valley 1e13 times as long as it is wide, in
+which no start arrives, and their signs split it in two; the mean is smooth in q, through zero.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from nmm.laws.core.law import Bound, Law, Parameter, coefficient, exponent
+
+STRAIGHT = 1e-3  # |q| times the spread of ln A_i below which a power mean is taken from its series in q
+LEAST_Q = 1e-4   # |1/gamma| written down as this when it is less: gamma then is beyond what any runs tell
 
 
 class MixtureLaw(Law):
@@ -36,12 +46,42 @@ class MixtureLaw(Law):
     def bind(self, columns, centre=True):
         return MixtureBound(self, columns, centre)
 
+    @property
+    def _means(self) -> list[tuple[int, slice]]:
+        """Of the joint law: where gamma and the C_i of A_h and of B_h stand among the parameters."""
+        first, k = 3 + 2 * len(self.domains), len(self.domains)
+        return [(first + j, slice(first + 2 + j * k, first + 2 + (j + 1) * k)) for j in (0, 1)] if self.kind == "joint" else []
+
+    def internal(self, values):
+        theta = super().internal(values)
+        for gamma, logs in self._means:
+            theta[:, logs] *= theta[:, [gamma]]
+            theta[:, gamma] = 1 / theta[:, gamma]
+        return theta
+
+    def natural(self, theta):
+        theta = np.array(theta, dtype=float)
+        for gamma, logs in self._means:
+            q = theta[..., gamma]
+            q = np.where(q < 0, -1.0, 1.0) * np.maximum(np.abs(q), LEAST_Q)
+            theta[..., logs] *= q[..., None]
+            theta[..., gamma] = 1 / q
+        return super().natural(theta)
+
+    def gradient(self, values, columns):
+        slopes, theta = super().gradient(values, columns), self.internal(values)[0]
+        for gamma, logs in self._means:
+            by_q, by_logs = slopes[:, gamma].copy(), slopes[:, logs] * np.asarray(values, dtype=float)[logs]
+            # ln A_i = gamma ln C_i and q = 1/gamma
+            slopes[:, logs] = by_logs / theta[gamma] / np.asarray(values, dtype=float)[logs]
+            slopes[:, gamma] = theta[gamma] * (by_logs @ theta[logs]) - theta[gamma] ** 2 * by_q
+        return slopes
+
 
 class MixtureBound(Bound):
     """A mixture law on given rows.
 
-    Parameters in order: ln E; ln C_i; gamma_i; alpha; beta; then ln A, ln B (additive), or gamma_A, gamma_B,
-    ln C^A_i, ln C^B_i (joint).
+    Coordinates in order: ln E; ln C_i; gamma_i; alpha; beta; then ln A, ln B (additive), or q_A, q_B, ln A_i, ln B_i (joint).
     """
 
     def __init__(self, law: MixtureLaw, columns: dict[str, np.ndarray], centre: bool):
@@ -51,52 +91,45 @@ class MixtureBound(Bound):
         self.joint, self.k, p = law.kind == "joint", len(law.domains), len(law.parameters)
         self.n, self.transform = len(x), np.eye(p)
         self.alpha, self.beta = 1 + 2 * self.k, 2 + 2 * self.k
-        if centre and not self.joint:  # the joint law has no single intercept to take the shift
-            self.transform[self.beta + 1, self.alpha], self.transform[self.beta + 2, self.beta] = x.mean(), y.mean()
+        self.levels_of = [slice(self.beta + 1 + j, self.beta + 2 + j) for j in (0, 1)]  # ln A or ln A_i, ln B or ln B_i
+        if self.joint:
+            self.levels_of = [logs for _, logs in law._means]
+        if centre:
+            self.transform[self.levels_of[0], self.alpha], self.transform[self.levels_of[1], self.beta] = x.mean(), y.mean()
             x, y = x - x.mean(), y - y.mean()
         self.x, self.y = x, y
         log = np.array([q.log for q in law.parameters])
         self.lower = np.where(log, -80.0, [q.lower for q in law.parameters])
         self.upper = np.where(log, 200.0, [q.upper for q in law.parameters])
 
-    def _inner(self, phi, logs: slice, slopes: slice | None, rows: slice):
-        """ln sum_i exp(c_i + gamma_i ln h_i), the shares of each domain (R, k, m), and ln h (k, m)."""
+    def _floor(self, phi, rows: slice):
+        """ln sum_i C_i h_i^gamma_i, the shares of each domain (R, k, m), and ln h (k, m)."""
         log_h = self.log_h[rows].T
-        z = phi[:, logs, None] + (log_h if slopes is None else phi[:, slopes, None] * log_h)
-        top = z.max(axis=1, keepdims=True)
-        shares = np.exp(z - top)
-        total = shares.sum(axis=1, keepdims=True)
-        return (top + np.log(total))[:, 0], shares / total, log_h
+        z = phi[:, 1 : 1 + self.k, None] + phi[:, 1 + self.k : 1 + 2 * self.k, None] * log_h
+        total, shares = _log_sum(z)
+        return total, shares, log_h
 
     def evaluate(self, phi, rows=slice(None)):
         k = self.k
-        x, y = self.x[rows], self.y[rows]
-        floor = np.exp(np.clip(phi[:, :1], -80, 50)) * np.ones(len(x))
-        total, shares, log_h = self._inner(phi, slice(1, 1 + k), slice(1 + k, 1 + 2 * k), rows)
+        floor = np.exp(np.clip(phi[:, :1], -80, 50)) * np.ones(len(self.x[rows]))
+        total, shares, log_h = self._floor(phi, rows)
         mixed = np.exp(np.clip(-total, -700, 50))
-        jacobian = np.zeros((len(phi), phi.shape[1], len(x)))
+        jacobian = np.zeros((len(phi), phi.shape[1], floor.shape[1]))
         jacobian[:, 0] = floor
         jacobian[:, 1 : 1 + k] = -mixed[:, None] * shares
         jacobian[:, 1 + k : 1 + 2 * k] = -mixed[:, None] * shares * log_h
         prediction, powers = floor + mixed, []
-        for j, (slope, regressor) in enumerate(((self.alpha, x), (self.beta, y))):
-            z = -phi[:, slope, None] * regressor
+        for j, (slope, regressor) in enumerate(((self.alpha, self.x[rows]), (self.beta, self.y[rows]))):
+            logs, q, mean = self.levels_of[j], self.beta + 1 + j, None
             if self.joint:
-                gamma = self.beta + 1 + j
-                logs = slice(self.beta + 3 + j * k, self.beta + 3 + (j + 1) * k)
-                inner, part, _ = self._inner(phi, logs, None, rows)
-                z = z + phi[:, gamma, None] * inner
-            else:
-                z = z + phi[:, self.beta + 1 + j, None]
-            value = np.exp(np.clip(z, -700, 50))
+                mean = power_mean(phi[:, q], phi[:, logs], log_h)
+            level = mean.value if self.joint else phi[:, logs]
+            value = np.exp(np.clip(level - phi[:, slope, None] * regressor, -700, 50))
             jacobian[:, slope] = -value * regressor
+            jacobian[:, logs] = value[:, None] * (mean.shares if self.joint else 1.0)
             if self.joint:
-                jacobian[:, gamma] = value * inner
-                jacobian[:, logs] = value[:, None] * phi[:, gamma, None, None] * part
-                powers.append((value, gamma, logs, inner, part))
-            else:
-                jacobian[:, self.beta + 1 + j] = value
-                powers.append((value, self.beta + 1 + j))
+                jacobian[:, q] = value * mean.by_q
+            powers.append((value, slope, q, logs, mean))
             prediction = prediction + value
         return prediction, jacobian, (phi, jacobian, floor, mixed, shares, log_h, powers)
 
@@ -117,19 +150,64 @@ class MixtureBound(Bound):
             block = (pull[:, i, None] * pair) @ pair.T
             columns = np.array([1 + i, 1 + k + i])
             total[:, columns[:, None], columns] -= block
-        for (value, *rest), slope in zip(powers, (self.alpha, self.beta)):
-            logs = range(*rest[1].indices(p)) if self.joint else ()
-            columns = np.array([slope, rest[0], *logs])
+        for value, slope, q, logs, mean in powers:
+            levels = np.arange(p)[logs]
+            columns = np.array([slope, *([q] if self.joint else []), *levels])
             gradient = jacobian[:, columns]
             outer = (gradient * (weights / np.maximum(value, 1e-300))[:, None]) @ gradient.transpose(0, 2, 1)
             total[:, columns[:, None], columns] += outer
             if self.joint:
-                gamma, logs, _, part = rest[0], np.array(list(logs)), rest[2], rest[3]
-                strength = (weights * value)[:, None] * part  # (R, k, m)
-                mean = strength.sum(axis=2)
-                total[:, gamma, logs] += mean
-                total[:, logs, gamma] += mean
-                spread = -(strength @ part.transpose(0, 2, 1))
-                spread[:, np.arange(k), np.arange(k)] += mean
-                total[:, logs[:, None], logs] += phi[:, gamma, None, None] * spread
+                strength = weights * value
+                cross = np.sum(strength[:, None] * mean.by_q_and_levels, axis=2)
+                total[:, q, q] += np.sum(strength * mean.by_q_twice, axis=1)
+                total[:, q, levels] += cross
+                total[:, levels, q] += cross
+                part = strength[:, None] * mean.shares
+                spread = -(part @ mean.shares.transpose(0, 2, 1))
+                spread[:, np.arange(k), np.arange(k)] += part.sum(axis=2)
+                total[:, levels[:, None], levels] += phi[:, q, None, None] * spread
         return total
+
+
+def _log_sum(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ln sum_i exp(z_i) over the second axis of (R, k, m), and the share of each i."""
+    top = z.max(axis=1, keepdims=True)
+    shares = np.exp(z - top)
+    total = shares.sum(axis=1, keepdims=True)
+    return (top + np.log(total))[:, 0], shares / total
+
+
+@dataclass(frozen=True)
+class PowerMean:
+    """The logarithm of a power mean, with its derivatives by q and by the logarithms u_i that it is of."""
+
+    value: np.ndarray  # (R, m)
+    shares: np.ndarray  # (R, k, m), the derivative by u_i
+    by_q: np.ndarray  # (R, m)
+    by_q_twice: np.ndarray  # (R, m)
+    by_q_and_levels: np.ndarray  # (R, k, m)
+
+
+def power_mean(q: np.ndarray, u: np.ndarray, log_h: np.ndarray) -> PowerMean:
+    """ln (sum_i h_i exp(q u_i) / sum_i h_i)^(1/q) for q (R,), u (R, k) and ln h (k, m); at q = 0 the mean of u_i."""
+    middle = u.mean(axis=1)
+    u = u - middle[:, None]  # the middle passes through a mean unchanged
+    whole, even = _log_sum(log_h[None])
+    total, shares = _log_sum(log_h[None] + q[:, None, None] * u[:, :, None])
+    away = u[:, :, None] - np.sum(shares * u[:, :, None], axis=1, keepdims=True)
+    mean, variance = np.sum(shares * u[:, :, None], axis=1), np.sum(shares * away**2, axis=1)
+    q = q[:, None]
+    near = np.abs(q) * np.ptp(u, axis=1)[:, None] < STRAIGHT
+    safe = np.where(near, 1.0, q)
+    value = (total - whole) / safe
+    by_q = (mean - value) / safe
+    twice = (variance - 2 * by_q) / safe
+    if near.any():  # cumulants of u under h alone
+        flat = np.sum(even * u[:, :, None], axis=1)
+        from_flat = u[:, :, None] - flat[:, None]
+        second, third, fourth = (np.sum(even * from_flat**power, axis=1) for power in (2, 3, 4))
+        fourth = fourth - 3 * second**2
+        value = np.where(near, flat + q * second / 2 + q**2 * third / 6 + q**3 * fourth / 24, value)
+        by_q = np.where(near, second / 2 + q * third / 3 + q**2 * fourth / 8, by_q)
+        twice = np.where(near, third / 3 + q * fourth / 4, twice)
+    return PowerMean(value + middle[:, None], shares, by_q, twice, shares * away)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STARTS = 24
+POWERS = tuple(itertools.product((-1.5, 0.0, 1.5), repeat=2))  # 1/gamma_A and 1/gamma_B that the joint law starts from
 LEAST_SIZES = 5  # different (N, D): the pooled fit of Eq. 1, where starts come from, has five unknowns
 RESAMPLES = 100  # behind the interval of a best mixture
 SEARCHED, ROUNDS = 200, 26  # mixtures looked at in a round, and rounds
@@ -102,18 +103,11 @@ def fit_mixture(
 
 
 def _from_additive(fit: MixtureFit) -> np.ndarray:
-    """The additive law as joint ones, which contain it: (sum_i C_i h_i)^gamma is A for all h where every C_i is A^(1/gamma).
-
-    Whether and how A and B move with h is open there, so gamma takes several values and C_i small steps either way.
-    """
+    """The additive law's minima as joint ones, which contain it: A_h is A for all h where every A_i is."""
     k, rng = len(fit.law.domains), np.random.default_rng(1)
     *head, A, B = fit.theta
-    starts = []
-    for signs in itertools.product((-1.0, -0.4, 0.4, 1.0), repeat=2):
-        powers = np.array(signs)
-        tilt = rng.normal(0, 0.1, (2, k))
-        starts.append([*head, *powers, *(A / powers[0] + tilt[0]), *(B / powers[1] + tilt[1])])
-    return np.array(starts)
+    tilts = rng.normal(0, 0.1, (len(POWERS), 2, k))
+    return np.array([[*head, *powers, *(A + tilt[0]), *(B + tilt[1])] for powers, tilt in zip(POWERS, tilts)])
 
 
 def _starts(law: MixtureLaw, pooled: np.ndarray) -> np.ndarray:
@@ -121,7 +115,7 @@ def _starts(law: MixtureLaw, pooled: np.ndarray) -> np.ndarray:
     E, A, B, alpha, beta = pooled
     k, rng = len(law.domains), np.random.default_rng(0)
     starts = []
-    for _ in range(STARTS):
+    for _ in range(STARTS if law.kind == "additive" else STARTS // 2):
         share = rng.uniform(0.1, 0.9)
         gamma = rng.normal(0, 0.4, k)
         # sum_i C_i h_i^gamma_i = 1 / (share E) at even weights
@@ -130,9 +124,8 @@ def _starts(law: MixtureLaw, pooled: np.ndarray) -> np.ndarray:
         if law.kind == "additive":
             starts.append([*head, A, B])
         else:
-            powers = rng.choice([-1, 1], 2) * rng.uniform(0.3, 1.5, 2)
             tilt = rng.normal(0, 0.3, (2, k))
-            starts.append([*head, *powers, *(A / powers[0] + tilt[0]), *(B / powers[1] + tilt[1])])
+            starts.append([*head, *rng.uniform(-1.5, 1.5, 2), *(A + tilt[0]), *(B + tilt[1])])
     return np.array(starts)
 
 
