@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from nmm.cli import fit_other
+from nmm.cli.tables import add_cluster, cluster_columns, read_runs, refuse_several_designs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,11 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--D", default="D", metavar="COLUMN", help="column of training tokens (default: D)")
     parser.add_argument("--L", default="L", metavar="COLUMN", help="column of the loss in nats/token (default: L)")
     parser.add_argument("--by", default="", metavar="COLUMNS", help="columns that make groups, such as arch,mixture")
-    parser.add_argument(
-        "--cluster", metavar="COLUMNS",
-        help="columns that name what runs share, such as size,seed of a trunk; for run records their column cluster (design, size "
-        "and seed) by default, none for tables",
-    )  # fmt: skip
+    add_cluster(parser)
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: 1000)")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (default: 0.95)")
     parser.add_argument("--delta", type=float, default=1e-3, help="Huber threshold (default: 1e-3)")
@@ -32,26 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, print, and write."""
-    from nmm.laws.use.reading import read_table
     from nmm.laws.use.table import fit_table
-    from nmm.runs import load, one_design
 
-    if args.runs.is_dir():
-        table = load(args.runs)
-        if not len(table):
-            raise ValueError(f"no run records in {args.runs}: give a folder of a study, or a table of runs")
-    elif args.runs.is_file():
-        table = read_table(args.runs)
-    else:
-        raise FileNotFoundError(f"no such file or folder: {args.runs}")
+    table = read_runs(args.runs)
     if args.seed < 0:
         raise ValueError(f"--seed is a whole number, at least 0: got {args.seed}")
-    columns = args.cluster if args.cluster is not None else "cluster" if args.runs.is_dir() else ""
-    cluster = tuple(name for name in columns.split(",") if name)
+    cluster = cluster_columns(args.cluster, args.runs)
     by = tuple(name for name in args.by.split(",") if name)
     missing = [name for name in by if name not in table.columns]
     if not missing:         # else `fit_table` says which
-        one_design(table[table["status"] == "finished"] if args.runs.is_dir() else table, by)
+        refuse_several_designs(table, args.runs, by)
     budgets = numbers(args.budget, "--budget")
     if args.law == "eq1":
         fits, dropped = fit_table(

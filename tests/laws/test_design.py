@@ -47,9 +47,8 @@ def test_no_other_plan_of_the_grid_is_better(fit):
     """One run: every candidate tried by brute force. Two: no single exchange helps, and two tell more than one."""
     designer, budget = Designer(fit, "a"), 1e22
     plan = designer.plan(budget, runs=1)
-    N, D, cost = designer._candidates()
-    gain, spread, _ = designer._told(N, D)
-    every = [designer._after(gain, spread, np.array([k])) for k in np.flatnonzero(cost <= budget)]
+    there = designer._candidates()
+    every = [designer._after(there, np.array([k])) for k in np.flatnonzero(there.cost <= budget)]
     assert plan.shrinks == pytest.approx(min(every) / designer.width, rel=1e-9)
     assert designer.plan(budget, runs=3).shrinks < designer.plan(budget, runs=2).shrinks < plan.shrinks
 
@@ -60,6 +59,38 @@ def test_a_plan_trains_the_ends(fit):
     middle = np.sqrt(fit.columns["N"].min() * fit.columns["N"].max())
     assert (np.abs(np.log(runs["N"] / middle)) > 0.5 * np.log(np.sqrt(10))).all() and runs["beyond"].any()
     assert not Designer(fit, "alpha", reach=1.0).plan(1e23, runs=2).runs["beyond"].any()
+
+
+@pytest.fixture(scope="module")
+def trunks():
+    """Runs whose budgets of one size and seed share most of their luck: the fit, and the trunk of each run."""
+    N, D, _ = study()
+    N, D, seed = np.tile(N, 2), np.tile(D, 2), np.repeat([0, 1], len(N))
+    label, rng = np.unique(np.column_stack([N, seed]), axis=0, return_inverse=True)[1].ravel(), np.random.default_rng(4)
+    luck = np.sqrt(0.7) * rng.normal(size=label.max() + 1)[label] + np.sqrt(0.3) * rng.normal(size=len(N))
+    return fit_parametric(N, D, loss_of(VALUES, N, D) * np.exp(0.003 * luck)), label
+
+
+def test_plans_for_runs_that_share_trunks(trunks):
+    fit, label = trunks
+    alone, designer = Designer(fit, "alpha"), Designer(fit, "alpha", cluster=label)
+    assert np.diff(designer.now) > 1.2 * np.diff(alone.now), "what runs share widens the interval"
+    plan = designer.plan(1e22, runs=4)
+    assert not plan.runs.duplicated(["N", "D"]).any(), "a trunk has one branch of a length"
+    found = designer.check(plan, studies=200)
+    assert found.realised == pytest.approx(found.predicted, rel=0.25), (found, plan.runs)
+    shared = designer.noise.correlation
+    assert 2 / np.pi * np.arcsin(shared) - 0.02 < designer.shared < shared, "between the correlation of signs and of the noise"
+    # Branches of one trunk tell less than runs of as many sizes.
+    there = designer._candidates()
+    middle, ends = np.flatnonzero(there.D == there.D.max())[[0, -1]], np.flatnonzero(there.N == there.N.max())[[-2, -1]]
+    same = designer._scatter(there.pull[ends], there.N[ends])
+    assert np.trace(same) > 1.2 * np.trace(designer._scatter(there.pull[ends], np.arange(2)))
+    assert np.trace(designer._scatter(there.pull[middle], there.N[middle])) == pytest.approx(np.sum(there.pull[middle] ** 2))
+    with pytest.raises(ValueError, match="pay for no 2 runs"):
+        designer.plan(2.01 * there.cost.min(), runs=2)
+    with pytest.raises(ValueError, match="one label a run"):
+        Designer(fit, "alpha", cluster=label[:-1])
 
 
 def test_bad_questions_are_one_line(fit):
@@ -89,3 +120,9 @@ def test_the_command(tmp_path, capsys):
     assert record["plans"][-1]["cost"] <= 2e22 * (1 + 1e-9) and record["check"]["studies"] == 60
     assert main([*arguments, "--goal", "N*"]) == 2
     assert "--at" in capsys.readouterr().err
+    labelled = pd.DataFrame({"params": N, "tokens": D, "loss": L, "size": N, "seed": 0})
+    labelled.to_csv(tmp_path / "runs.csv", index=False)
+    assert main([*arguments, "--cluster", "size,seed", "--runs", "1", "--studies", "20"]) == 0
+    assert f"{len(np.unique(N))} clusters" in capsys.readouterr().out
+    assert main([*arguments, "--cluster", "trunk"]) == 2
+    assert "no column trunk" in capsys.readouterr().err
