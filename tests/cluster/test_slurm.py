@@ -20,7 +20,7 @@ from nmm.cli import main
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import World
 from nmm.studies import MIXTURE, find_study
-from nmm.sweep import SCRATCH, queued, sweep
+from nmm.sweep import SCRATCH, Family, queued, sweep
 from nmm.sweep.executors import caller
 from tests import sweeping
 from tests.book.conftest import write_chapter
@@ -183,3 +183,23 @@ def test_chapters_are_jobs_in_their_order(cluster, tmp_path):
     assert "ValueError: a bad chapter" in outcomes[2].reason
     first, second = (nbformat.read(layout.executed("there") / f"{name}.ipynb", as_version=4).cells[-1].outputs[0].text for name in ("01_first", "02_second"))
     assert 0 < int(first) < int(second)
+
+
+def test_the_launch_file_of_the_chapter_is_stopped_requeued_and_goes_on(cluster, corpus, tmp_path):
+    """As printed, but for the machine: two processes of one node, over gloo."""
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", "".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / "17_full_size.ipynb", as_version=4).cells), re.DOTALL)
+    (tmp_path / "one.sh").write_text(script)
+    run = list(sweeping.grid(corpus).values())[-1]
+    family = Family(runs=[run], corpus=str(corpus.folder), runs_dir=str(tmp_path / "runs"), checkpoint_seconds=0.0)
+    job = cluster.run("sbatch", "--parsable", "--nodes=1", "--ntasks-per-node=2", "--gpus-per-node=0", "--time=20", f"--output={tmp_path}/said.txt",
+                      f"--export=ALL,PYTHONPATH={ROOT},PATH={Path(sys.executable).parent}:{os.environ['PATH']},OMP_NUM_THREADS=1",
+                      str(tmp_path / "one.sh"), str(family.write(tmp_path / "job.json"))).strip()
+    assert job, "sbatch refuses it"
+    wait_for(lambda: checkpoint(tmp_path / "runs", run.id) >= 1)
+    cluster.run("scancel", "--signal=USR2", job)
+    wait_for(lambda: cluster.jobs().get(job) == "PENDING")
+    stopped_at = checkpoint(tmp_path / "runs", run.id)
+    wait_for(lambda: cluster.hurry() or not cluster.jobs())
+    said = (tmp_path / "said.txt").read_text()
+    assert stopped_at >= 1 and f"run {run.id} stopped at" in said and f"run {run.id} finished in 2 processes" in said, said
+    assert records.read(tmp_path / "runs" / f"{run.id}.json").status == "finished"
