@@ -17,11 +17,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 @pytest.fixture
 def nodes():
-    """A cluster of two nodes on this machine, each with a CPU for one run."""
+    """A cluster of two nodes on this machine, each with a CPU for one run, and with as few processes as it can: Ray gives up on a
+    node whose processes take more than 15 s to start, as on a busy machine.
+    """
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = cluster.add_node(num_cpus=1)
+    node = {"num_cpus": 1, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False, "no_monitor": True})
+    second = cluster.add_node(**node)
     yield cluster, second
     cluster.shutdown()
 
