@@ -35,6 +35,8 @@ TEXTS = {
     "thousands": ('N,D,L,arch\n"300,000,000",5B,3.14,early\n"1,300,000,000",10B,2.75,late\n', "utf-8"),
     "JSON": (RUNS.to_json(orient="records"), "utf-8"),
     "JSON of columns": (RUNS.to_json(orient="columns").replace('{"0":', "[").replace(',"1":', ",").replace("}", "]")[:-1] + "}", "utf-8"),
+    "JSON as pandas writes it": (RUNS.to_json(), "utf-8"),
+    "JSON of named runs": (RUNS.set_axis(["run a", "run b"]).to_json(orient="index"), "utf-8"),
     "JSON lines": (RUNS.to_json(orient="records", lines=True), "utf-8"),
 }
 

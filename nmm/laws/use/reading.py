@@ -77,7 +77,7 @@ def _parquet(content: bytes, path: Path) -> pd.DataFrame:
 
 
 def _json(text: str, path: Path) -> pd.DataFrame:
-    """A list of runs, a table of columns, or one run a line."""
+    """A list of runs, a table of columns, rows by their name, or one run a line."""
     import pandas as pd
 
     try:
@@ -89,6 +89,9 @@ def _json(text: str, path: Path) -> pd.DataFrame:
             raise ValueError(f"{path} is neither JSON nor one JSON object a line: {error.msg} near {error.doc[error.pos:error.pos + 20]!r}") from None
     if isinstance(found, dict):
         lists = [value for value in found.values() if isinstance(value, list)]
+        if found and all(isinstance(value, dict) for value in found.values()):     # as pandas writes it: by column, or by row
+            rows = {key for value in found.values() for key in value}
+            return pd.DataFrame.from_dict(found, orient="columns" if all(key.isdigit() for key in rows) else "index").reset_index(drop=True)
         found = found if len(lists) == len(found) and lists else lists[0] if len(lists) == 1 else [found]
     if isinstance(found, list) and not all(isinstance(row, dict) for row in found):
         raise ValueError(f"{path} must be a JSON list of objects, one a run, or an object of columns: got a list of other things")
