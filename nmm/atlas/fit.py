@@ -32,8 +32,12 @@ def fit_folder(
         One record a table, in the order of the adapters, as it is done: plain values, for JSON.
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an unknown name, or no clone that any adapter knows.
+        ValueError: an unknown name, no clone that any adapter knows, or a level, number or seed out of range.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1: got {level:g}")
+    if bootstrap < 2 or seed < 0:
+        raise ValueError(f"resamples must be at least 2, and their seed at least 0: got {bootstrap} and {seed}")
     unknown = [name for name in only if name not in {entry.name for entry in ENTRIES}]
     if unknown:
         raise ValueError(

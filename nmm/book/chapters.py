@@ -98,8 +98,9 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     """A notebook as nbformat 4; a file that is none raises a ValueError that names it."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a readable notebook: {str(error).splitlines()[0]}") from error
+    except (ValueError, nbformat.ValidationError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        words = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{path} is not a readable notebook: {words[0]}") from error
 
 
 def is_tagged(cell: nbformat.NotebookNode, tag: str) -> bool:

@@ -8,6 +8,7 @@ import importlib
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,14 +41,30 @@ def main(argv: list[str] | None = None) -> int:
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(argv)
     try:
-        with _ended_in_order():
+        with _ended_in_order(), _warned_in_lines(args.command):
             return args.run(args)
     except (ValueError, OSError, MemoryError, OverflowError) as error:
-        print(f"nmm {args.command}: {printable(str(error) or type(error).__name__)}", file=sys.stderr)
+        print(_line(args.command, error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"nmm {args.command}: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
+
+
+def _line(command: str, said: Exception | str) -> str:
+    """One line for whatever went wrong, with the file that the system names in front of the reason."""
+    words = str(said) or type(said).__name__
+    if isinstance(said, OSError) and said.filename is not None and words.startswith("[Errno"):
+        words = f"{said.filename}: {said.strerror}"
+    return f"nmm {command}: {printable(words.strip()).replace(chr(10), ' ')}"
+
+
+@contextmanager
+def _warned_in_lines(command: str) -> Iterator[None]:
+    """Warnings are a line each, as errors are, without the place in the code that they come from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_where: print(_line(command, str(message)), file=sys.stderr)
+        yield
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from nmm.atlas.fit import not_identified
+from nmm.atlas.entries import ENTRIES
+from nmm.atlas.fit import fit_folder, not_identified
+from nmm.cli.arguments import output, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="the tables that the atlas knows, and the repositories to clone")
     fit = actions.add_parser("fit", help="fit the tables of every clone in a folder")
-    fit.add_argument("folder", type=Path, help="a clone, or the folder that holds clones")
+    fit.add_argument("folder", type=path, help="a clone, or the folder that holds clones")
     fit.add_argument(
         "--only", default="", metavar="NAMES", help="of the tables these, separated by commas (see: atlas list)"
     )
@@ -22,22 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (default: 0.95)")
     fit.add_argument("--seed", type=int, default=0, help="seed of the resamples (default: 0)")
     fit.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything to this file; what it holds of other tables stays"
+        "--json", type=output, metavar="FILE", help="write everything to this file; what it holds of other tables stays"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """List, or fit, print and write."""
-    from nmm.atlas.entries import ENTRIES
-    from nmm.atlas.fit import fit_folder
-
     if args.action == "list":
         for entry in ENTRIES:
             print(
                 f"{entry.name:26}https://github.com/{entry.repository}\n{'':26}{entry.source}; {', '.join(entry.files)}"
             )
         return 0
-    known = json.loads(args.json.read_text())["tables"] if args.json is not None and args.json.is_file() else []
+    known = _known(args.json) if args.json is not None and args.json.is_file() else []
     order = [entry.name for entry in ENTRIES]
     for record in fit_folder(
         args.folder, args.level, args.bootstrap, args.seed, tuple(filter(None, args.only.split(",")))
@@ -51,6 +50,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         print(f"written: {args.json}")
     return 0
+
+
+def _known(file: Path) -> list[dict]:
+    """The tables that a file of an earlier call holds."""
+    names = {entry.name for entry in ENTRIES}
+    try:
+        tables = json.loads(file.read_text(encoding="utf-8"))["tables"]
+        if all(table["name"] in names for table in tables):
+            return tables
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise ValueError(f"{file} was not written by `nmm atlas fit --json`, and would be overwritten: name another file")
 
 
 def report(record: dict) -> str:

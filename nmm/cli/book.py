@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from nmm.book.layout import Layout
+from nmm.cli.arguments import folder_name
 from nmm.sweep import EXECUTORS
 from nmm.sweep.executors import caller, options
 
@@ -16,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     execute = steps.add_parser("execute", help="run the chapters whose code, parameters or inputs changed")
     build = steps.add_parser("build", help="render the executed chapters as a site, warnings as errors")
     execute.add_argument("--preset", default="laptop", help="study to read, for every chapter with this parameter (default: %(default)s)")
-    execute.add_argument("--edition", help="folder under work/executed for the outputs (default: the preset)")
-    build.add_argument("--edition", default="laptop", help="folder under work/executed to render (default: %(default)s)")
+    execute.add_argument("--edition", type=folder_name, help="folder under work/executed for the outputs (default: the preset)")
+    build.add_argument("--edition", type=folder_name, default="laptop", help="folder under work/executed to render (default: %(default)s)")
     execute.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[],
                          help="a parameter for every chapter that declares it; repeatable")
     execute.add_argument("-j", dest="jobs", type=int, default=1, help="chapters at a time (default: %(default)s)")

@@ -4,6 +4,7 @@ import argparse
 import html
 from pathlib import Path
 
+from nmm.cli.arguments import output, path
 from nmm.data.corpus import store
 from nmm.data.corpus.prepare import parse_source, prepare
 from nmm.data.corpus.show import report_table, samples_html
@@ -15,15 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make = actions.add_parser("prepare", help="read, check, tokenise and pack files into a corpus")
     make.add_argument("--source", action="append", required=True, metavar="KIND[:NAME]=PATH",
                       help="a file or folder; KIND is caption, interleaved or text; repeat for more sources")
-    make.add_argument("--out", required=True, type=Path, help="the corpus folder; an unfinished one is gone on with")
-    make.add_argument("--image-root", type=Path, help="folder or tar of interleaved images (default: images beside the data)")
+    make.add_argument("--out", required=True, type=path, help="the corpus folder; an unfinished one is gone on with")
+    make.add_argument("--image-root", type=path, help="folder or tar of interleaved images (default: images beside the data)")
     make.add_argument("--context", type=int, default=1024, help="positions of a sequence [tokens]")
     make.add_argument("--image-size", type=_sizes, default=(224,), metavar="SIZE[,SIZE...]",
                       help="of several, an image gets the largest that is not above its short side [pixels]")
     make.add_argument("--patch", type=int, default=14, help="[pixels]")
     words = make.add_mutually_exclusive_group()
     words.add_argument("--vocab-size", type=int, help="of a byte-level BPE trained on the corpus (default 8192)")
-    words.add_argument("--tokenizer", type=Path, help="a tokenizer.json to use instead")
+    words.add_argument("--tokenizer", type=path, help="a tokenizer.json to use instead")
     make.add_argument("--validation", type=float, default=0.05, help="held-out share of documents, by content hash")
     make.add_argument("--max-images", type=int, default=30, help="images kept in a document")
     make.add_argument("--max-rejects", type=float, default=0.05, help="largest accepted share of bad samples")
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="print a corpus's report and draw samples")
     show.add_argument("out", help="the corpus folder, or its URL in object storage")
     show.add_argument("--samples", type=int, default=3, help="documents drawn of each source")
-    show.add_argument("--html", type=Path, help="file to draw them into (default: samples.html in the corpus folder)")
+    show.add_argument("--html", type=output, help="file to draw them into (default: samples.html in the corpus folder)")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
                          store_kind=args.store, upload=args.upload)
         print(report_table(report))
         return 0
+    if args.samples < 0:
+        raise ValueError(f"--samples is a number of documents, at least 0: got {args.samples}")
     corpus = store.open(args.out)
     print(report_table(corpus.report))
     target = args.html or corpus.folder / "samples.html"

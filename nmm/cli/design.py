@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nmm.cli.arguments import output, path
 from nmm.cli.tables import add_cluster, cluster_columns, read_runs, refuse_several_designs
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `design`."""
-    parser.add_argument("runs_table", metavar="RUNS", type=Path, help="table with one row a run or folder of records, as for `nmm fit`")
+    parser.add_argument("runs_table", metavar="RUNS", type=path, help="table with one row a run or folder of records, as for `nmm fit`")
     parser.add_argument("--budget", type=float, required=True, metavar="FLOPS", help="compute of all new runs together [FLOPs]")
     parser.add_argument("--goal", default="a", help="a (default), alpha, beta, E, or N*, D*, L* with --at")
     parser.add_argument("--at", type=float, metavar="FLOPS", help="budget of N*, D*, L* [FLOPs]")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reach", type=float, default=2.0, metavar="FACTOR", help="how far beyond the N and D there are (default: 2)")
     parser.add_argument("--studies", type=int, default=200, metavar="N", help="drawn studies that check the best plan (default: 200)")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the interval (default: 0.95)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file too")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write everything to this file too")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,15 +2,15 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from nmm.cli import fit_other
+from nmm.cli.arguments import output, path
 from nmm.cli.tables import add_cluster, cluster_columns, read_runs, refuse_several_designs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `fit`."""
-    parser.add_argument("runs", type=Path, help="table with one row a run (CSV, JSON, Parquet; gzipped or not), or a folder of run records")
+    parser.add_argument("runs", type=path, help="table with one row a run (CSV, JSON, Parquet; gzipped or not), or a folder of run records")
     parser.add_argument("--N", default="N", metavar="COLUMN", help="column of parameters (default: N)")
     parser.add_argument("--D", default="D", metavar="COLUMN", help="column of training tokens (default: D)")
     parser.add_argument("--L", default="L", metavar="COLUMN", help="column of the loss in nats/token (default: L)")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", default="", metavar="FLOPS", help="budgets for the optimum, such as 1e21,1e22")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples (default: 0)")
     fit_other.add_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file too")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write everything to this file too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,6 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if not missing:         # else `fit_table` says which
         refuse_several_designs(table, args.runs, by)
     budgets = numbers(args.budget, "--budget")
+    for option, given, of in (("--budget", args.budget, args.law == "eq1"), ("--columns", args.columns, args.law != "eq1"),
+                              ("--bytes-per-token", args.bytes_per_token, args.law == "compression")):
+        if given and not of:
+            raise ValueError(f"{option} {given}: the law {args.law!r} does not take it, see --help")
     if args.law == "eq1":
         fits, dropped = fit_table(
             table, args.N, args.D, args.L, by, args.delta, args.loss, args.starts, args.bootstrap, args.seed, cluster

@@ -55,7 +55,9 @@ def fitted(args: argparse.Namespace, table: pd.DataFrame, by: tuple[str, ...], c
         try:
             sizes[name] = float(value)
         except ValueError:
-            raise ValueError(f"--bytes-per-token takes numbers: got {name}={value}") from None
+            sizes[name] = 0.0
+        if not 0 < sizes[name] < float("inf"):
+            raise ValueError(f"--bytes-per-token takes positive numbers: got {name}={value}")
     return fit_law_table(
         args.law, table, {**renamed, **pairs(args.columns, "--columns")}, by, args.delta, args.loss, args.bootstrap, args.seed, cluster,
         args.level, sizes,

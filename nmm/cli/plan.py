@@ -6,8 +6,9 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nmm.cli.arguments import output, path
 
 if TYPE_CHECKING:
     from nmm.laws.use.planner import Eq1, Reach
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--mfu", type=float, default=0.4, help="share of the GPU's peak that is used (default: 0.4)")
     law = parser.add_argument_group("law, one of")
     law.add_argument("--law", metavar="NAME", help="published: early, late or sparse")
-    law.add_argument("--runs", type=Path, metavar="CSV", help="runs to fit, with --N, --D, --L as in `nmm fit`")
+    law.add_argument("--runs", type=path, metavar="CSV", help="runs to fit, with --N, --D, --L as in `nmm fit`")
     law.add_argument("--coefficients", type=float, nargs=5, metavar=("E", "A", "B", "ALPHA", "BETA"), help="of Eq. 1")
     parser.add_argument(
         "--tokens-per-parameter", type=float, default=20.0, metavar="R",
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse a budget more than this many times that of the law's largest run (default: 100)",
     )  # fmt: skip
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (default: 0.95)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file too")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write everything to this file too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,11 +68,15 @@ def run(args: argparse.Namespace) -> int:
     if not args.reach >= 1:
         raise ValueError(f"--reach is a factor of the largest run's budget, at least 1: got {args.reach:g}")
     C = args.flops if args.flops is not None else budget(args.gpu_hours, args.gpu, args.mfu)
+    if args.where and args.runs is None:
+        raise ValueError(f"--where chooses rows of --runs, which is not given: got {args.where!r}")
     asked = _asked(args)
     law = asked.law
     if asked.reach is not None:
         asked.reach.check(C, args.reach)
     best = law.optimum(C)
+    if not (best.N >= 1 and best.D >= 1):
+        raise ValueError(f"{C:.3g} FLOPs pay for {best.N:.2g} parameters and {best.D:.2g} tokens by this law: give a larger budget")
     beyond = asked.reach.beyond(C, float(best.N), float(best.D)) if asked.reach is not None else ()
     record = {
         "law": {"E": law.E, "A": law.A, "B": law.B, "alpha": law.alpha, "beta": law.beta, "note": asked.note},

@@ -3,11 +3,13 @@
 import argparse
 from pathlib import Path
 
+from nmm.cli.arguments import output, path
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which chapter, and where to."""
-    parser.add_argument("executed", type=Path, help="a chapter that papermill or `book execute` executed")
-    parser.add_argument("--out", type=Path, help="HTML file to write (default: the chapter's name with .html, here)")
+    parser.add_argument("executed", type=path, help="a chapter that papermill or `book execute` executed")
+    parser.add_argument("--out", type=output, help="HTML file to write (default: the chapter's name with .html, here)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,14 +3,14 @@
 import argparse
 import json
 from collections import Counter
-from pathlib import Path
 
 from nmm.charts.tables import short
+from nmm.cli.arguments import path
 from nmm.sweep.status import RunStatus, counts, duration, status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs_dir", type=Path, metavar="RUNS_DIR", help="folder of the records, of a sweep that runs, waits or has ended")
+    parser.add_argument("runs_dir", type=path, metavar="RUNS_DIR", help="folder of the records, of a sweep that runs, waits or has ended")
     parser.add_argument("--json", action="store_true", help="print one JSON list, a run each, instead of a page")
 
 

@@ -1,8 +1,8 @@
 """`python -m nmm sweep`: prepare the corpus, train what is missing, say where the records are."""
 
 import argparse
-from pathlib import Path
 
+from nmm.cli.arguments import path
 from nmm.studies import LISTED, STUDIES, run_study, write_study
 from nmm.sweep import CHECKPOINT_SECONDS, EXECUTORS
 from nmm.sweep.executors import options
@@ -10,9 +10,9 @@ from nmm.sweep.executors import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="laptop", help=f"study to train: {', '.join([*STUDIES, *LISTED])} (default: laptop)")
-    parser.add_argument("--runs-dir", type=Path, help="folder for the records (default: work/runs/PRESET)")
-    parser.add_argument("--data", type=Path, help="folder of real data; default: the generated corpus")
-    parser.add_argument("--corpus-dir", type=Path, help="folder for the prepared corpus (default: one under work/corpora)")
+    parser.add_argument("--runs-dir", type=path, help="folder for the records (default: work/runs/PRESET)")
+    parser.add_argument("--data", type=path, help="folder of real data; default: the generated corpus")
+    parser.add_argument("--corpus-dir", type=path, help="folder for the prepared corpus (default: one under work/corpora)")
     parser.add_argument("--max-epochs", type=int, help="how often the data may be repeated (default: the preset's)")
     parser.add_argument("--jobs", "-j", type=int,
                         help="families trained at a time (default: two processes of one thread each, or all at once on a cluster)")
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="train every budget from its start, not as a branch of the longest one's trunk; the losses are the same")
     parser.add_argument("--checkpoint-seconds", type=float, default=CHECKPOINT_SECONDS,
                         help="time between checkpoints of a run, and so what a kill costs (default: %(default)s)")
-    parser.add_argument("--write-jobs", type=Path, metavar="DIR",
+    parser.add_argument("--write-jobs", type=path, metavar="DIR",
                         help="train nothing; write a file for each family of runs (one model in all its budgets), to be launched in several processes: "
                              "composer -n 8 -m nmm.sweep.launch DIR/FAMILY.json")
     parser.add_argument("--dry-run", action="store_true", help="train nothing, read no data: list the runs, and what they take on --gpu at --mfu")

@@ -70,4 +70,7 @@ def write_text(path: Path, text: str, *, shared: bool = False) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write JSON so that the file is there whole or not at all."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):     # of file names that are no UTF-8
+        text = json.dumps(content, indent=1)
+    write_text(path, text + "\n")

@@ -2,6 +2,7 @@
 for `counted`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -192,6 +193,8 @@ def room(gpu: str, gigabytes: float | None = None) -> float:
     """
     if gigabytes is None and gpu not in GPU_MEMORY:
         raise ValueError(f"the memory of GPU {gpu!r} is not known: give --gpu-memory in gigabytes, or one of {', '.join(GPU_MEMORY)}")
+    if gigabytes is not None and not 0 < gigabytes < math.inf:
+        raise ValueError(f"--gpu-memory is the memory of one GPU in gigabytes, above 0: got {gigabytes:g}")
     return USABLE * (GPU_MEMORY[gpu] if gigabytes is None else gigabytes * 1e9)
 
 

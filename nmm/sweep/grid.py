@@ -5,6 +5,7 @@ files live under `runs_dir/.scratch`. Nothing is lost at a kill: finished runs h
 checkpoint at the next call.
 """
 
+import math
 import shutil
 import sys
 import time
@@ -116,6 +117,8 @@ def sweep(
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1: got {jobs}")
+    if not 0 < checkpoint_seconds < math.inf:
+        raise ValueError(f"checkpoint_seconds, the time between checkpoints, must be positive and finite: got {checkpoint_seconds}")
     if isinstance(executor, str):
         executor = make(executor, jobs, options or {})
     folder = Path(runs_dir)

@@ -100,6 +100,12 @@ def _checked(plain: Any) -> dict[str, Any]:
         raise ValueError(f"key {missing[0]!r} is missing: needed are {', '.join(needed)}")
     if wrong := [name for name, kind in needed.items() if not (isinstance(given[name], kind) and given[name])]:
         raise ValueError(f"{wrong[0]} must be {'a list of runs' if wrong[0] == 'runs' else 'text'}: got {given[wrong[0]]!r}")
+    seconds = given.get("checkpoint_seconds", 1.0)
+    if not (isinstance(seconds, int | float) and seconds > 0):
+        raise ValueError(f"checkpoint_seconds must be a number of seconds above 0: got {seconds!r}")
+    for name in ("entropy", "weights"):
+        if not isinstance(given.get(name) or {}, dict):
+            raise ValueError(f"{name} must be an object: got {given[name]!r}")
     runs = [from_dict(run) for run in given["runs"]]
     if families(runs) != [runs]:
         raise ValueError("its runs must differ in their budget alone, the longest first: write others into a file of their own")

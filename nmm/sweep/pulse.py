@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from nmm.config import RunConfig
@@ -60,11 +60,13 @@ def path_of(scratch: Path) -> Path:
 
 
 def read(scratch: Path) -> Sign | None:
-    """The last sign of a run; None where there is none, or one of another version of nmm."""
+    """The last sign of a run; None where there is none, or one of another version of nmm, or a damaged one."""
     try:
-        return Sign(**json.loads(path_of(scratch).read_text()))
-    except (FileNotFoundError, TypeError, ValueError):
+        sign = Sign(**json.loads(path_of(scratch).read_text()))
+    except (FileNotFoundError, TypeError, ValueError, RecursionError):
         return None
+    whole = all(isinstance(getattr(sign, item.name), float | int if item.type is float else item.type) for item in fields(sign))
+    return sign if whole else None
 
 
 def slurm_job() -> str:

@@ -32,11 +32,14 @@ def path_of(scratch: Path) -> Path:
 
 
 def read(scratch: Path) -> Job | None:
-    """The job that a run was last submitted in; None where there is none."""
+    """The job that a run was last submitted in; None where there is none, or the note is damaged: then the run is submitted again, and
+    whichever job comes second finds its lock taken.
+    """
     try:
-        return Job(**json.loads(path_of(scratch).read_text()))
-    except FileNotFoundError:
+        job = Job(**json.loads(path_of(scratch).read_text()))
+    except (FileNotFoundError, TypeError, ValueError, RecursionError):
         return None
+    return job if isinstance(job.id, str) and isinstance(job.executor, str) and isinstance(job.tries, int) else None
 
 
 def note(scratch: Path, job: Job) -> None:

@@ -62,7 +62,7 @@ def _recorded(path: Path, config: RunConfig | None) -> RunStatus:
         record = records.read(path)
     except records.NewerRecord:
         raise
-    except records.RecordError as error:
+    except (records.RecordError, OSError) as error:
         return RunStatus(run=path.stem, state="damaged", config=config, reason=str(error))
     return RunStatus(run=path.stem, state=record.status, config=record.config, tokens=record.D, reason=record.reason or "")
 

@@ -228,7 +228,7 @@ def test_too_many_rejects_refuse_and_the_report_says_why(tmp_path):
     bad = [(f"bad{k}.jpg", b"") for k in range(3)]
     write_tar(tmp_path / "a.tar", caption_members(range(40)) + [
         m for name, data in bad for m in ((name, data), (name.replace("jpg", "txt"), b"caption"))])
-    with pytest.raises(ValueError, match=r"7\.0% of its documents were rejected, more than the 5\.0% allowed \(3 x image is empty\)"):
+    with pytest.raises(ValueError, match=r"7\.0% of its documents were rejected, more than the 5\.0% allowed \(3 x image is empty, the first in a\.tar:bad0\)"):
         prepare([("caption", tmp_path / "a.tar")], tmp_path / "out", **SETTINGS)
     report = json.loads((tmp_path / "out/report.json").read_text())["sources"]["caption"]
     assert report["rejected"] == {"image is empty": {"count": 3, "first": [f"a.tar:bad{k}" for k in range(3)]}}

@@ -7,6 +7,7 @@ starts, lengths  lists of int32   first position and number of positions of each
 formats, images  lists of strings and bytes, one per span
 """
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Writer:
             pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), images),
         ], schema=schema(self.context))
         path = self.folder / f"{len(self.shards):05d}.arrow"
-        with naming(path), whole(path) as partial, pa.OSFile(str(partial), "wb") as sink:
+        with naming(path), whole(path) as partial, pa.OSFile(os.fsencode(partial), "wb") as sink:
             with pa.ipc.new_file(sink, batch.schema) as out:
                 out.write_batch(batch)
         self.shards.append({"rows": len(rows), "hash": content_hash(rows)})
@@ -107,7 +108,7 @@ class Shard:
             OSError: the file is missing.
             ValueError: it is damaged, or not the shard that the corpus lists.
         """
-        source = pa.memory_map(str(self.path))
+        source = pa.memory_map(os.fsencode(self.path))
         try:
             batch = pa.ipc.open_file(source).get_batch(0)
         except pa.ArrowInvalid as error:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nmm.data.corpus.remembered import damaged_shards
 from nmm.data.corpus.store import Corpus, NewerCorpus
 from nmm.data.corpus.store import open as open_corpus
-from nmm.data.files import naming, write_json
+from nmm.data.files import naming, set_aside, write_json
 
 PARTS = "parts.json"    # the counts of every part of a finished corpus: what it takes to make a damaged one again
 
@@ -90,8 +90,8 @@ def _finished(out: Path) -> Corpus | None:
         raise
     except (ValueError, KeyError) as reason:
         error = str(reason)
-    tqdm.write(f"{out}: made again, for its description is damaged ({error})")
-    (out / "corpus.json").unlink()
+    aside = set_aside(out / "corpus.json", "damaged")
+    tqdm.write(f"{out}: made again, for its description is damaged ({error}); it was set aside as {aside.name}")
     return None
 
 

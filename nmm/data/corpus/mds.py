@@ -129,6 +129,7 @@ def fetch(url: str, target: Path, checksum: str | None = None) -> None:
     Raises:
         OSError: it cannot be had, or not with the given checksum.
     """
+    native = _native(url)
     _library()
     from streaming.base.hashing import get_hash
     from streaming.base.storage.download import CloudDownloader
@@ -137,18 +138,18 @@ def fetch(url: str, target: Path, checksum: str | None = None) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
         part = Path(folder) / target.name
         with _storage(url):
-            CloudDownloader.direct_download(_native(url), str(part))
+            CloudDownloader.direct_download(native, str(part))
         if checksum is not None and get_hash(CHECKSUM, part.read_bytes()) != checksum:
             raise OSError(f"{url} arrived damaged (another checksum than the index says): fetch it again")
         os.replace(part, target)
 
 
-def _is_name(name: object) -> bool:
+def is_name(name: object) -> bool:
     """Whether a word from elsewhere names something in a folder, and nothing outside of it."""
     return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
-def _remote_hash(url: str, description: Path) -> str:
+def remote_hash(url: str, description: Path) -> str:
     """The hash in a remote description, whose words become names of folders here.
 
     Raises:
@@ -162,7 +163,7 @@ def _remote_hash(url: str, description: Path) -> str:
     if not (isinstance(found, str) and found and set(found) <= set("0123456789abcdef")):
         raise ValueError(f"{url}/corpus.json has the hash {found!r}, which is none: do not use this corpus")
     for name in names:
-        if not _is_name(name) or name.startswith("."):
+        if not is_name(name) or name.startswith("."):
             raise ValueError(f"{url}/corpus.json names the source {name!r}, which leads out of its folder: do not "
                              "use this corpus")
     return found
@@ -170,12 +171,13 @@ def _remote_hash(url: str, description: Path) -> str:
 
 def fetch_corpus(url: str, cache: str | Path | None) -> Path:
     """The local folder of a remote corpus, with its descriptions; shards follow when they are read."""
+    _native(url)        # a bad address is said before a folder is made
     root = Path(cache if cache is not None else CACHE).expanduser()
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".open-") as temporary:
         description = Path(temporary) / "corpus.json"
         fetch(f"{url.rstrip('/')}/corpus.json", description)
-        folder = root / _remote_hash(url, description)
+        folder = root / remote_hash(url, description)
         folder.mkdir(exist_ok=True)
         os.replace(description, folder / "corpus.json")
     for name in ("tokenizer.json", "report.json"):
@@ -225,7 +227,7 @@ class MdsFolder:
         except (ValueError, LookupError, TypeError, RecursionError):
             raise ValueError(f"{path} is no MDS index: prepare the corpus again") from None
         for name in names:
-            if not _is_name(name):
+            if not is_name(name):
                 raise ValueError(f"{path} names a shard outside its folder: {name!r}")
         return shards
 

@@ -43,7 +43,7 @@ def parse_source(text: str) -> tuple[str, str, Path]:
     left, equals, path = text.partition("=")
     kind, _, name = left.partition(":")
     name = name or kind
-    if not equals or not path or kind not in READERS:
+    if not equals or not path or "\0" in path or kind not in READERS:
         raise ValueError(f"source {text!r} is not KIND=PATH or KIND:NAME=PATH with KIND one of {', '.join(READERS)}")
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"source name {name!r}: letters, digits, - and _ only")
@@ -119,8 +119,8 @@ def _apart_from(out: Path, recipe: "Recipe") -> None:
     places = [(name, path) for _, name, path in recipe.sources]
     places += [(name, root) for name, root in recipe.roots.items() if root]
     for name, path in places:
-        inside = out.resolve().is_relative_to(path.resolve())
-        if inside or any(path.resolve().is_relative_to((out / each).resolve()) for each in (*recipe.kinds, ".parts")):
+        real, own = Path(os.path.realpath(path)), Path(os.path.realpath(out))   # Path.resolve fails at a link to itself
+        if own.is_relative_to(real) or any(real.is_relative_to(own / each) for each in (*recipe.kinds, ".parts")):
             raise ValueError(f"the corpus folder {out} and the source {name}={path} lie in one another: choose an "
                              "output folder outside of the data")
 

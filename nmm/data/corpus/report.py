@@ -69,7 +69,9 @@ def accept(name: str, report: dict, out: Path, max_rejects: float) -> None:
     Raises:
         ValueError: so it is; the reasons are listed.
     """
-    reasons = ", ".join(f"{r['count']} x {reason}" for reason, r in report["rejected"].items())
+    reasons = ", ".join(
+        f"{r['count']} x {reason}, the first in {r['first'][0]}" for reason, r in report["rejected"].items()
+    )
     for what, share in report["rejected_share"].items():
         if share > max_rejects:
             raise ValueError(

@@ -29,7 +29,7 @@ class Shape:
                 f"{self.patch}) does "
                 f"not fit the context of {self.context} positions: raise the context or lower the image size"
             )
-        if not self.validation > 0 or (self.validation >= 1 and int(self.validation) != self.validation):
+        if not self.validation > 0 or (self.validation >= 1 and self.validation % 1 != 0):
             raise ValueError(
                 f"validation is {self.validation}: a share between 0 and 1, or a whole number of documents"
             )

@@ -49,7 +49,8 @@ def report_table(report: dict) -> str:
         lines += [f"{name}: {note}" for note in source.get("notes", ())]
         if (unread := source.get("files_not_read", {"count": 0}))["count"]:
             lines.append(f"{name}: {unread['count']:,} files that were not read: {', '.join(unread['first'])}")
-    return printable("\n".join(lines))      # names of files and keys are strangers' words
+    # names of files and keys are strangers' words
+    return "\n".join(printable(line).replace("\n", "\\n") for line in lines)
 
 
 def samples_html(corpus: Corpus, per_source: int = 3, split: str = "train", characters: int = 1200) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nmm.config import KINDS
 from nmm.data.corpus import mds
 from nmm.data.corpus.arrow import Shard, Writer
 from nmm.data.corpus.sequence import Sequence
@@ -23,6 +24,9 @@ __all__ = ["SPLITS", "Corpus", "NewerCorpus", "Sequence", "Source", "Split", "Wr
 
 SPLITS = ("train", "validation")
 FORMAT_VERSION = 1
+REPORTED = {    # of each source, what is shown of a corpus
+    "kind", "documents", "images", "tokens", "packing_waste", "bytes_per_token", "validation_documents", "rejected",
+}
 
 
 class NewerCorpus(ValueError):
@@ -130,12 +134,46 @@ class Corpus:
 
     @cached_property
     def report(self) -> dict:
-        """The report written when the corpus was prepared."""
-        return json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+        """The report written when the corpus was prepared.
+
+        Raises:
+            ValueError: it is missing or damaged.
+        """
+        path = self.folder / "report.json"
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            if all(REPORTED <= source.keys() for source in report["sources"].values()):
+                return report
+            error = "not all is told of each source"
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FileNotFoundError) as reason:
+            error = type(reason).__name__
+        raise ValueError(f"{path} is missing or damaged ({error}): prepare the corpus again")
 
     def of_kind(self, kind: str) -> list[Source]:
         """The sources of one kind, in order."""
         return [source for source in self.sources.values() if source.kind == kind]
+
+
+def _check(description: dict) -> None:
+    """Refuse a description with values that no corpus has: of them a corpus would be found out only when it is read.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    numbers = {"context": description["context"], "vocab_size": description["vocab_size"]}
+    for name, source in description["sources"].items():
+        if not mds.is_name(name):
+            raise ValueError(f"source {name!r} leads out of the folder")
+        if source["kind"] not in KINDS:
+            raise ValueError(f"source {name!r} is of kind {source['kind']!r}, not one of {', '.join(KINDS)}")
+        numbers |= {f"rows of {name}/{split}": shard["rows"] for split in SPLITS for shard in source[split]["shards"]}
+    for what, number in numbers.items():
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{what}: {number!r} is no number above 0")
+    if description.get("store", "arrow") not in ("arrow", "mds"):
+        raise ValueError(f"store {description['store']!r} is neither arrow nor mds")
+    if not isinstance(description["hash"], str):
+        raise ValueError(f"hash {description['hash']!r} is no text")
 
 
 def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
@@ -167,6 +205,7 @@ def open(folder: str | Path, cache: str | Path | None = None) -> Corpus:
             )
         if written != FORMAT_VERSION:
             raise ValueError(f"its format is {written!r}, this version reads {FORMAT_VERSION}")
+        _check(description)
         return Corpus(folder, description, url)
     except NewerCorpus:
         raise

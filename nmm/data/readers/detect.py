@@ -3,6 +3,7 @@
 import io
 import json
 import lzma
+import os
 import tarfile
 from pathlib import Path
 
@@ -45,12 +46,17 @@ def codec_of(path: Path) -> str | None:
     return next((codec for magic, codec in CODECS.items() if start.startswith(magic)), None)
 
 
+def os_file(path: Path) -> pa.OSFile:
+    """A file for Arrow, by the bytes of its name, which need not be UTF-8."""
+    return pa.OSFile(os.fsencode(path), "rb")
+
+
 def open_stream(path: Path) -> pa.NativeFile | io.BufferedIOBase:
     """A file as a stream of its decompressed bytes, whatever its compression. Memory stays bounded."""
     codec = codec_of(path)
     if codec == "xz":
         return lzma.open(path)
-    file = pa.OSFile(str(path), "rb")
+    file = os_file(path)
     return pa.CompressedInputStream(file, codec) if codec else file
 
 

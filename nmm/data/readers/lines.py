@@ -70,7 +70,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
                 for line in lines:
                     yield number, None if too_long or len(line) > MAX_TEXT else line
                     number, too_long = number + 1, False
-                if len(rest) > MAX_TEXT:
+                if too_long or len(rest) > MAX_TEXT:
                     rest, too_long = b"", True
     except DAMAGED as error:
         raise bad_shard(path, f"cannot be read to its end ({error})", "a whole file") from None

@@ -35,11 +35,14 @@ def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
         BadShard: the path is a file of another format; or a file in it is not what its name says, or a link to nothing.
         ValueError: the folder has no data file of the kind.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: give a file or folder with {SAYS[kind]}")
+    if not (path.is_file() or path.is_dir()):
+        what = "is neither file nor folder" if path.exists() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}: give a file or folder with {SAYS[kind]}")
     if path.is_file():
         found = detect(path)
-        if found not in EXPECTED[kind]:
+        if found in EXPECTED[kind]:
+            found = _format(path, kind)     # the name may promise something else
+        else:
             raise bad_shard(path, f"is {_article(found)}", SAYS[kind])
         return [path], []
     files = sorted(_below(path))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nmm.data.documents import MAX_TEXT, Document, Span, Text
-from nmm.data.readers.detect import bad_shard
+from nmm.data.readers.detect import bad_shard, os_file
 from nmm.data.readers.images import MAX_FILE, ImageRoot, too_large
 from nmm.data.readers.rejects import Rejects
 
@@ -100,7 +100,7 @@ def has_images(path: Path) -> bool:
         BadShard: the file is damaged.
     """
     try:
-        return _choose(pq.read_schema(path), IMAGE_COLUMNS, _is_image) is not None
+        return _choose(pq.read_schema(os_file(path)), IMAGE_COLUMNS, _is_image) is not None
     except (pa.ArrowException, OSError) as error:
         raise bad_shard(path, f"damaged parquet ({error})", "a whole file") from None
 
@@ -147,13 +147,13 @@ def _plain(scalar: pa.Scalar) -> pa.Scalar:
 def _rows(path: Path, choose, expected: str) -> Iterator[tuple[int, dict[str, pa.Scalar]]]:
     """Numbered rows from 0 as {role: value}; `choose` maps a schema to {role: column, or None when there is none}."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(os_file(path)) as file:
             columns = choose(file.schema_arrow)
             if None in columns.values():
                 found = ", ".join(f"{field.name}: {field.type}" for field in file.schema_arrow)
                 raise bad_shard(path, f"has the columns ({found})", expected)
             rows, shared = _fitting(path, file.metadata, set(columns.values()), expected)
-        with pq.ParquetFile(path, read_dictionary=shared) as file:
+        with pq.ParquetFile(os_file(path), read_dictionary=shared) as file:
             number = 0
             for batch in file.iter_batches(batch_size=rows, columns=list(columns.values())):
                 values = {role: batch[column] for role, column in columns.items()}

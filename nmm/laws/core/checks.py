@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LEAST_RATIO, MOST_RATIO = 0.05, 2e5  # tokens a parameter that studies have
 MOST_LOSS = 15.0  # nats/token: a uniform guess over three million symbols
+LEAST, MOST = 1e-40, 1e40  # of any column: products and ratios of two stay finite
 FLAT = 1e-6 + 0.02  # spread of a logarithm: rounding to two digits still counts as constant
 COMPUTE_FACTOR = 3.0  # between a table's C and 6 N D: attention, embeddings and rounding stay below
 
@@ -44,6 +45,8 @@ def columns(**arrays: np.ndarray) -> dict[str, np.ndarray]:
                 f"{name} must be positive and finite: {len(bad)} of {len(array)} values are not, the first is "
                 f"{array[bad[0]]} at position {bad[0]}; drop these runs (nmm.laws.usable_rows lists them) or mend them"
             )
+        if len(array) and not (LEAST <= array.min() and array.max() <= MOST):
+            raise ValueError(f"{name} must lie between {LEAST:g} and {MOST:g}: got {array.min():g} to {array.max():g}; take other units")
     return checked
 
 
@@ -73,6 +76,7 @@ def usable_rows(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFra
             ("is missing or not a number", numbers[name].isna()),
             ("is infinite", np.isinf(numbers[name])),
             ("is zero or negative", numbers[name] <= 0),
+            (f"is not between {LEAST:g} and {MOST:g}", ~numbers[name].between(LEAST, MOST)),
         ):
             reason = reason.mask(mask & (reason == ""), f"{name} {problem}")
     keep = reason == ""

@@ -50,7 +50,7 @@ class Eq1:
     """Coefficients of Eq. 1 in natural units: E [nats/token], A, B, alpha, beta; and what a token costs.
 
     Raises:
-        ValueError: E is negative or not a number.
+        ValueError: E is negative, or a coefficient is no finite number.
     """
 
     E: float
@@ -61,6 +61,9 @@ class Eq1:
     cost: Cost = Cost()
 
     def __post_init__(self) -> None:
+        for name in ("E", "A", "B", "alpha", "beta"):
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} of Eq. 1 must be a finite number: got {getattr(self, name)}")
         if not self.E >= 0:
             raise ValueError(f"E, the lowest loss that the law allows, must not be negative: got {self.E:g}")
 

@@ -152,7 +152,13 @@ class Designer:
         return (float(np.exp(low)), float(np.exp(high))) if self.logarithmic else (float(low), float(high))
 
     def check(self, plan: Plan, studies: int = 200, seed: int = 0) -> Checked:
-        """Draw studies from the fitted law and its noise, refit each with and without the plan's runs, and compare."""
+        """Draw studies from the fitted law and its noise, refit each with and without the plan's runs, and compare.
+
+        Raises:
+            ValueError: fewer than two studies.
+        """
+        if studies < 2:
+            raise ValueError(f"studies, drawn to see how estimates scatter, must be at least 2: got {studies}")
         rng, noise, fit = np.random.default_rng(seed), self.noise, self.fit
         new = {name: plan.runs[name].to_numpy() for name in "ND"}
         columns = {name: np.concatenate([fit.columns[name], new[name]]) for name in "ND"}

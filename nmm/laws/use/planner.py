@@ -118,8 +118,8 @@ def with_inference(law: Eq1, L: float, inference_tokens: float) -> InferencePlan
 
     if not L > law.E:
         raise ValueError(f"loss {L:g} cannot be reached: the law's floor is E = {law.E:g}")
-    if not inference_tokens >= 0:
-        raise ValueError(f"inference_tokens must not be negative: got {inference_tokens}")
+    if not 0 <= inference_tokens < np.inf:
+        raise ValueError(f"inference_tokens must be finite and not negative: got {inference_tokens}")
     # The best size for training alone has a share beta/(alpha+beta) of the excess in its N term.
     N_train = (law.A * (law.alpha + law.beta) / (law.beta * (L - law.E))) ** (1 / law.alpha)
     N_least = (law.A / (L - law.E)) ** (1 / law.alpha)  # below it no amount of data is enough

@@ -6,9 +6,10 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from nmm.laws.core.numbers import parse
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = ",;\t|"
+MOST = 512 << 20    # of a table, unpacked [bytes]
 PARQUET, GZIP, ZIP = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"
 
 
@@ -29,9 +31,13 @@ def read_table(path: Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = _all(file, path)
     if content[:2] == GZIP:
-        content = gzip.decompress(content)
+        try:
+            content = _all(gzip.GzipFile(fileobj=io.BytesIO(content)), path)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is a broken gzip file ({error}): fetch or write it again") from None
     if content[:4] == PARQUET:
         return _parquet(content, path)
     if content[:4] == ZIP:
@@ -40,9 +46,19 @@ def read_table(path: Path) -> pd.DataFrame:
     if not text:
         raise ValueError(f"{path} is empty: a table needs a header and one row a run")
     table, decimal_comma = (_json(text, path), False) if text[0] in "[{" else _csv(text, path)
+    if not len(table.columns):
+        raise ValueError(f"{path} has no columns: one row a run with N, D and L is needed")
     if not len(table):
         raise ValueError(f"{path} has a header and no row: one row a run is needed")
     return table.apply(_numbers, decimal_comma=decimal_comma)
+
+
+def _all(file: BinaryIO, path: Path) -> bytes:
+    """What is in a file, unless it is more than any table of runs."""
+    content = file.read(MOST + 1)
+    if len(content) > MOST:
+        raise ValueError(f"{path} holds more than {MOST >> 20} MB, which no table of runs does: leave out columns or rows")
+    return content
 
 
 def _numbers(column: pd.Series, decimal_comma: bool) -> pd.Series:
@@ -82,6 +98,8 @@ def _json(text: str, path: Path) -> pd.DataFrame:
 
     try:
         found = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path} is JSON within JSON without end, and no table: write a list of objects, one a run") from None
     except json.JSONDecodeError:
         try:
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
