@@ -1,5 +1,6 @@
 """A sweep on a Ray cluster of two nodes, one of which is killed: the records of a local sweep, and nothing trained twice."""
 
+import os
 import re
 import time
 
@@ -7,11 +8,12 @@ import pytest
 
 from nmm.studies import run_study
 from nmm.sweep import SCRATCH, pulse, sweep
+from nmm.sweep.executors import caller
 from tests import sweeping
 from tests.cluster.conftest import InBackground
 from tests.test_sweep import content
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'nmm[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nmm[ray]'")
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 
@@ -57,3 +59,13 @@ def test_what_no_node_has_is_refused_before_anything_is_trained(nodes, corpus, t
         with pytest.raises(ValueError, match=re.escape(said)):
             sweep(sweeping.grid(corpus), corpus=corpus.folder, runs_dir=tmp_path, executor="ray", options={"address": cluster.address, **options})
     assert not list((tmp_path / SCRATCH).glob("*.pulse.json")) and not list(tmp_path.glob("*.json"))
+
+
+def test_a_task_signs_with_the_key_of_the_machine_that_calls(nodes, tmp_path, monkeypatch):
+    """The nodes were started before, in another environment."""
+    monkeypatch.setenv("NMM_KEY_FILE", str(tmp_path / "key"))
+    call = caller("ray", {"address": nodes[0].address}, tmp_path)
+    try:
+        assert call(os.getenv, "NMM_KEY_FILE") == str(tmp_path / "key")
+    finally:
+        ray.shutdown()

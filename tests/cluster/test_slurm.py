@@ -203,3 +203,11 @@ def test_the_launch_file_of_the_chapter_is_stopped_requeued_and_goes_on(cluster,
     said = (tmp_path / "said.txt").read_text()
     assert stopped_at >= 1 and f"run {run.id} stopped at" in said and f"run {run.id} finished in 2 processes" in said, said
     assert records.read(tmp_path / "runs" / f"{run.id}.json").status == "finished"
+
+
+def test_a_job_signs_with_the_key_of_the_machine_that_submits(cluster, tmp_path, monkeypatch):
+    """Whatever environment it is started with: the key's file is named in the job itself."""
+    monkeypatch.delenv("NMM_KEY_FILE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a state"))
+    call = caller("slurm", {**QUICK, "sbatch": ("export=NONE",)}, tmp_path / "logs")
+    assert call(os.getenv, "NMM_KEY_FILE") == str(tmp_path / "a state/nmm/checkpoint.key")

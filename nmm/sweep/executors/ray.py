@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
 from nmm.sweep.executors.options import option
-from nmm.sweep.executors.worker import load, one_thread
+from nmm.sweep.executors.worker import elsewhere, load
 from nmm.sweep.job import Report, own_tokens, read_family, train_family
 from nmm.sweep.watch import Watch
 
@@ -66,7 +66,7 @@ class Ray:
         while waiting or running:
             while waiting and (self.jobs is None or len(running) < self.jobs):
                 path = waiting.popleft()
-                running[task.remote(str(path), os.getcwd(), processes)] = path
+                running[task.remote(str(path), os.getcwd(), processes, elsewhere())] = path
             done, _ = ray.wait(list(running), timeout=self.poll)
             yield from watch.look()
             for job in done:
@@ -95,7 +95,7 @@ class Ray:
             ray = self._connect(again=True)
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus_per_run, max_retries=self.retries)(_call)
         try:
-            return ray.get(task.remote(os.getcwd(), function, args))
+            return ray.get(task.remote(os.getcwd(), elsewhere(), function, args))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except ray.exceptions.RayError as error:
@@ -120,25 +120,27 @@ class Ray:
         return ray
 
 
-def _call(folder: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
+def _call(folder: str, environment: Mapping[str, str], function: Callable[..., Any], args: Sequence[Any]) -> Any:
     """What a task does: calls a function from the folder from which the command was called."""
     os.chdir(folder)
+    os.environ.update(environment)
     return function(*args)
 
 
-def _work(path: str, folder: str, processes: int) -> list[Report]:
+def _work(path: str, folder: str, processes: int, environment: Mapping[str, str]) -> list[Report]:
     """What a task does, in a worker of Ray: trains one family; the ends of its runs.
 
     Args:
         folder: from where the sweep was called: paths are relative to it.
         processes: that train each run.
+        environment: Ray's workers have that of their machine, not that of the command.
     """
     os.chdir(folder)
+    os.environ.update(environment)
     if processes > 1:
         subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "nmm.sweep.launch",
                         path], check=False)       # its records tell how it ended
         return []
-    os.environ.update(one_thread())
     family = read_family(path)
     load()
     ends: list[Report] = []

@@ -5,6 +5,7 @@ which to submit again because their job died.
 """
 
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from nmm.config import RunConfig
 from nmm.provenance import code
 from nmm.sweep import pulse, queued
 from nmm.sweep.executors.options import option
-from nmm.sweep.executors.worker import get_ready, one_thread
+from nmm.sweep.executors.worker import elsewhere, get_ready
 from nmm.sweep.job import Family, Report, own_tokens, read_family, train_family
 from nmm.sweep.locks import SCRATCH
 from nmm.sweep.watch import Watch
@@ -194,7 +195,7 @@ class Slurm:
         executor.update_parameters(
             job_name="nmm", time=self.time, nodes=self.nodes, ntasks_per_node=self.processes or self.gpus or 1, cpus_per_task=self.cpus,
             signal_delay_s=self.grace, array_parallelism=self.jobs or 10**6, srun_args=[f"--cpus-per-task={self.cpus}"],
-            setup=[f"export {name}={value}" for name, value in one_thread().items()], additional_parameters={"requeue": True, **self._passed()},
+            setup=[f"export {name}={shlex.quote(value)}" for name, value in elsewhere().items()], additional_parameters={"requeue": True, **self._passed()},
             **{name: value for name, value in each.items() if value is not None},
         )
         return executor

@@ -3,6 +3,7 @@
 import signal
 
 from nmm.sweep.asked import StopAsked
+from nmm.training.signatures import KEY_FILE, key_file
 
 
 def load(*, threads: int | None = 1) -> None:
@@ -24,6 +25,13 @@ def get_ready(*, threads: int | None = 1) -> StopAsked:
     """`load`, and listen to the signals that ask to stop."""
     load(threads=threads)
     return StopAsked()
+
+
+def elsewhere() -> dict[str, str]:
+    """The environment of processes on other machines: one CPU thread each, and the key of this machine, which their checkpoints are
+    signed with. Its file must be one that all of them see, as their home folders or what NMM_KEY_FILE names.
+    """
+    return {**one_thread(), KEY_FILE: str(key_file().absolute())}
 
 
 def one_thread() -> dict[str, str]:
