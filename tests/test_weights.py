@@ -197,9 +197,19 @@ def test_files_that_are_not_there(tmp_path):
     (tmp_path / "a.safetensors.index.json").write_text('{"weight_map": {"x": "a-1.safetensors"}}')
     with pytest.raises(ValueError, match="names a-1.safetensors, which is not in"):
         weights.file_hash(tmp_path)
-    (tmp_path / "a.safetensors.index.json").write_text("[]")
-    with pytest.raises(ValueError, match="no index of safetensors files"):
-        weights.file_hash(tmp_path)
+    for content in ("[]", "3", '{"weight_map": {"x": 3}}', '{"weight_map": {"x": "../a.safetensors"}}', '{"weight_map": [1]}', "[" * 100_000):
+        (tmp_path / "a.safetensors.index.json").write_text(content)
+        with pytest.raises(ValueError, match=r"a\.safetensors\.index\.json is no index of safetensors files"):
+            weights.file_hash(tmp_path)
+
+
+@pytest.mark.parametrize("metadata", [["x"], "x", 3, {"nmm": ["x"]}, {"nmm": "[]"}, {"nmm": "[" * 100_000}, {"nmm": "3"}])
+def test_metadata_that_are_none(tmp_path, metadata):
+    """The header by hand: the library writes no such file."""
+    header = json.dumps({"__metadata__": metadata, "x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    with pytest.raises(ValueError, match=r"x\.safetensors (is damaged|has damaged metadata|was not written by nmm)"):
+        weights.load(tmp_path / "x.safetensors")
 
 
 def test_the_file_of_another_is_no_model(tmp_path):

@@ -117,8 +117,8 @@ def sweep(
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1: got {jobs}")
-    if not 0 < checkpoint_seconds < math.inf:
-        raise ValueError(f"checkpoint_seconds, the time between checkpoints, must be positive and finite: got {checkpoint_seconds}")
+    if not 0 <= checkpoint_seconds < math.inf:
+        raise ValueError(f"checkpoint_seconds, the time between checkpoints, must be finite and not negative: got {checkpoint_seconds}")
     if isinstance(executor, str):
         executor = make(executor, jobs, options or {})
     folder = Path(runs_dir)

@@ -101,8 +101,8 @@ def _checked(plain: Any) -> dict[str, Any]:
     if wrong := [name for name, kind in needed.items() if not (isinstance(given[name], kind) and given[name])]:
         raise ValueError(f"{wrong[0]} must be {'a list of runs' if wrong[0] == 'runs' else 'text'}: got {given[wrong[0]]!r}")
     seconds = given.get("checkpoint_seconds", 1.0)
-    if not (isinstance(seconds, int | float) and seconds > 0):
-        raise ValueError(f"checkpoint_seconds must be a number of seconds above 0: got {seconds!r}")
+    if not (isinstance(seconds, int | float) and seconds >= 0):
+        raise ValueError(f"checkpoint_seconds must be a number of seconds, at least 0: got {seconds!r}")
     for name in ("entropy", "weights"):
         if not isinstance(given.get(name) or {}, dict):
             raise ValueError(f"{name} must be an object: got {given[name]!r}")

@@ -90,6 +90,7 @@ def test_a_failure_is_named_skips_its_dependents_only_and_keeps_the_last_good_ou
     edit(source, "raise KeyError('no such run')", "print('good')")
     assert statuses(layout)["01_a"] == "unchanged"
     assert not failed.exists()
+    assert not [path for path in layout.executed(EDITION).rglob("*") if "running" in path.name], "left by what has ended"
 
 
 def test_a_kernel_that_dies_is_a_failure_with_its_cell(tmp_path):

@@ -348,6 +348,9 @@ def test_what_is_damaged_is_made_again(tmp_path, made, harm, capsys):
             store.open(out)
     made()
     assert "made again" in capsys.readouterr().out
+    if harm in ("corpus.json", "list", "format alone"):     # it may be somebody else's
+        assert (out / "corpus.json.damaged").read_text() in ("{", "[]", '{"format": 1}')
+        (out / "corpus.json.damaged").unlink()
     after = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file() and not p.name.startswith(".")}
     assert after == before
     if harm in ("cut", "one byte", "gone", "tokenizer"):
