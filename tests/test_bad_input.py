@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from nmm import record as records
 from nmm.atlas.entries import ENTRIES
 from nmm.atlas.fit import fit_folder
 from nmm.book.chapters import read_notebook
@@ -21,6 +23,7 @@ from nmm.data.corpus.prepare import prepare
 from nmm.laws.core.checks import columns, usable_rows
 from nmm.laws.forms.eq1 import Eq1
 from nmm.laws.use.reading import MOST, read_table
+from nmm.runs import finished, load
 from nmm.studies.sizing import room
 from nmm.sweep import pulse, queued, read_family, sweep
 from nmm.sweep.status import status
@@ -28,6 +31,7 @@ from tests.data.conftest import sentence, write_jsonl, write_tar
 
 SETTINGS = {"context": 112, "image_size": 32, "patch": 8, "vocab_size": 300, "processes": 1, "progress": False}
 WORDS = ["--context", "112", "--image-size", "32", "--patch", "8", "--vocab-size", "300", "--processes", "1"]
+ROOT = Path(__file__).resolve().parents[1]
 DEEP = "[" * 100_000
 
 
@@ -268,10 +272,18 @@ def test_time_between_checkpoints(seconds, tmp_path):
     ({"entropy": "x"}, "entropy must be an object: got 'x'"), ({"weights": ["x"]}, "weights must be an object"),
 ])
 def test_job_files_of_which_a_value_is_wrong(tmp_path, change, message):
-    record = json.loads(next(Path("runs/laptop").glob("*.json")).read_text())
+    record = json.loads(next((ROOT / "runs/laptop").glob("*.json")).read_text())
     (tmp_path / "job.json").write_text(json.dumps({"runs": [record["config"]], "corpus": "c", "runs_dir": "r", **change}))
     with pytest.raises(ValueError, match=rf"job\.json is no job: .*{message}"):
         read_family(tmp_path / "job.json")
+
+
+def test_seeds_and_columns_that_are_none():
+    path = next((ROOT / "runs/laptop").glob("*.json"))
+    with pytest.raises(ValueError, match="RunConfig.seed must be at least 0: got -1"):
+        replace(records.read(path).config, seed=-1)
+    with pytest.raises(ValueError, match="no column 'nope' to separate by"):
+        finished(load(path.parent), "early", by=["nope"])
 
 
 def test_corrupt_records_are_warned_of_in_a_line_each(tmp_path, capsys):

@@ -154,6 +154,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         positive(self, "tokens")
+        if self.seed < 0:
+            raise ValueError(f"RunConfig.seed must be at least 0: got {self.seed}")
         if self.tokens < self.data.batch_tokens:
             raise ValueError(
                 f"a budget of {self.tokens} tokens is less than one step of {self.data.batch_tokens}: raise the budget"

@@ -44,6 +44,8 @@ def one_design(table: pd.DataFrame, by: Sequence[str] = ()) -> None:
     Raises:
         ValueError: they differ in more, or no design is recorded; the settings and their values are named.
     """
+    if missing := [name for name in by if name not in table.columns]:
+        raise ValueError(f"no column {missing[0]!r} to separate by: there are {', '.join(map(str, table.columns))}")
     if "design" not in table.columns:
         return
     for _, rows in table.groupby(list(by), dropna=False) if by else [((), table)]:
