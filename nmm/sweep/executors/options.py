@@ -54,7 +54,7 @@ def parse(words: str, executors: Mapping[str, Callable[..., Any]]) -> dict[str, 
     add_options(parser, executors)
     try:
         args, left = parser.parse_known_args(shlex.split(words))
-    except argparse.ArgumentError as error:
+    except (argparse.ArgumentError, ValueError) as error:       # ValueError: a quote that is not closed
         raise ValueError(f"executor options {words!r}: {error}") from error
     if left:
         raise ValueError(f"executor options {words!r}: unknown {left[0]!r}; known are {', '.join(map(flag, _all(executors)))}")
