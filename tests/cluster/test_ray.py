@@ -4,12 +4,16 @@ import os
 import re
 import time
 
+import nbformat
 import pytest
 
+from nmm.book.execute import execute
+from nmm.book.layout import Layout
 from nmm.studies import run_study
 from nmm.sweep import SCRATCH, pulse, sweep
 from nmm.sweep.executors import caller
 from tests import sweeping
+from tests.book.conftest import write_chapter
 from tests.cluster.conftest import InBackground
 from tests.test_sweep import content
 
@@ -69,3 +73,21 @@ def test_a_task_signs_with_the_key_of_the_machine_that_calls(nodes, tmp_path, mo
         assert call(os.getenv, "NMM_KEY_FILE") == str(tmp_path / "key")
     finally:
         ray.shutdown()
+
+
+def test_chapters_are_tasks(nodes, tmp_path):
+    """Two small chapters, the second after the first, and one that fails, whose error comes back."""
+    cluster, _ = nodes
+    raylet = "import os\nprint(os.environ['RAY_RAYLET_PID'])"      # workers of Ray have it, and so their kernels
+    write_chapter(tmp_path, "01_first", "", raylet)
+    write_chapter(tmp_path, "02_second", "", raylet, after=["01_first"])
+    write_chapter(tmp_path, "03_bad", "", "raise ValueError('a bad chapter')")
+    layout = Layout(root=tmp_path)
+    try:
+        outcomes = execute(layout, "there", {}, jobs=3, echo=lambda line: None, call=caller("ray", {"address": cluster.address}, tmp_path / "logs"))
+    finally:
+        ray.shutdown()
+    assert [outcome.status for outcome in outcomes] == ["executed", "executed", "failed"], outcomes
+    assert "ValueError: a bad chapter" in outcomes[2].reason
+    for name in ("01_first", "02_second"):
+        assert int(nbformat.read(layout.executed("there") / f"{name}.ipynb", as_version=4).cells[-1].outputs[0].text) > 0
