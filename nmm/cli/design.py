@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from nmm.laws.core.checks import usable_rows
     from nmm.laws.forms.parametric import fit_parametric
     from nmm.laws.use.design import Designer
-    from nmm.laws.use.groups import check_columns, cluster_labels
+    from nmm.laws.use.groups import check_columns, cluster_labels, plain
     from nmm.laws.use.table import select
 
     if args.goal.endswith("*") and args.at is None:
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
         record = {
             "goal": args.goal, "C": args.at, "level": args.level, "budget": args.budget, "status": fit.status, "warnings": list(fit.warnings),
             "clusters": None if shared is None else shared.count, "correlation in clusters": None if shared is None else shared.correlation,
-            "value": designer.intervals.estimate.get(args.goal), "now": list(designer.now),
-            "plans": [{"runs": plan.runs.to_dict("records"), "cost": plan.cost, "shrinks": plan.shrinks, "expected": list(designer.expected(plan))}
+            "value": designer.intervals.estimate.get(args.goal), "now": [plain(end) for end in designer.now],
+            "plans": [{"runs": plan.runs.to_dict("records"), "cost": plan.cost, "shrinks": plan.shrinks, "expected": [plain(end) for end in designer.expected(plan)]}
                       for plan in plans],
-            "check": {"realised": checked.realised, "predicted": checked.predicted, "studies": checked.studies},
+            "check": {"realised": plain(checked.realised), "predicted": checked.predicted, "studies": checked.studies},
         }  # fmt: skip
-        args.json.write_text(json.dumps(record, indent=2) + "\n")
+        args.json.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
         print(f"written: {args.json}")
     return 0
 

@@ -126,3 +126,14 @@ def test_the_command(tmp_path, capsys):
     assert f"{len(np.unique(N))} clusters" in capsys.readouterr().out
     assert main([*arguments, "--cluster", "trunk"]) == 2
     assert "no column trunk" in capsys.readouterr().err
+
+
+def test_an_open_end_is_null(tmp_path, capsys):
+    """Sizes that hardly differ leave alpha without a largest value: JSON has no word for infinity."""
+    rng, (N, D) = np.random.default_rng(2), (axis.ravel() for axis in np.meshgrid([1e9, 1.5e9, 2.2e9], np.geomspace(4e9, 1e11, 6), indexing="ij"))
+    pd.DataFrame({"N": N, "D": D, "L": loss_of(VALUES, N, D) * np.exp(rng.normal(0, 0.02, len(N)))}).to_csv(tmp_path / "runs.csv", index=False)
+    assert main(["design", str(tmp_path / "runs.csv"), "--budget", "1e21", "--goal", "alpha", "--runs", "1", "--studies", "5",
+                 "--json", str(tmp_path / "out.json")]) == 0
+    assert "to inf (95 %)" in capsys.readouterr().out
+    low, high = json.loads((tmp_path / "out.json").read_text())["now"]
+    assert low > 0 and high is None
