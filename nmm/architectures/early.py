@@ -69,7 +69,7 @@ class EarlyFusionConfig:
         """The architecture's model that a study sets beside an early-fusion model: the same decoder, with settings of
         its own.
         """
-        return cls(**{item.name: getattr(early, item.name) for item in fields(early)}, **settings)
+        return cls(**{item.name: getattr(early, item.name) for item in fields(early)} | settings)
 
     @property
     def d_hidden(self) -> int:

@@ -43,10 +43,10 @@ def presets() -> pd.DataFrame:
     vocab_size = len(World().vocabulary)
     for study in STUDIES.values():
         for arm in study.arms:
-            for width in study.widths:
+            for width in study.of(arm).widths:
                 model = study.model(width, vocab_size=vocab_size, patch_dim=PATCH_DIM, arm=arm)
                 rows.append(
-                    (study.name, model.size, model, arm.lr, CONTEXT, PATCHES_PER_IMAGE)
+                    (study.name, model.size, model, arm.rate(width), CONTEXT, PATCHES_PER_IMAGE)
                 )
     table = []
     for study_name, size, model, lr, context, patches in rows:

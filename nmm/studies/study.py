@@ -1,8 +1,9 @@
 """What a study is: arms, mixtures, widths and token budgets, how each run is trained, and the registry by name. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Protocol, Self
 
 from nmm.architectures import MODELS, EarlyFusionConfig, ModelConfig
 from nmm.config import DataConfig, OptimConfig, Origin, RunConfig, flat
@@ -10,6 +11,7 @@ from nmm.data.batches.mixture import MIXTURES
 
 MAIN_MIXTURE = "45-45-10"       # Sec. 3.2
 MIXTURE = MIXTURES[MAIN_MIXTURE]
+LR_WIDTH = 24                   # width at which rates are told [features]
 REAL = {"image_size": 32, "patch": 8, "context": 256, "vocab_size": 1024}    # small, as the generated corpus is
 
 
@@ -26,15 +28,24 @@ class CorpusShape(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One architecture under one objective, with its own settings and rates."""
+    """One architecture under one objective, with its own settings and rates, and a grid of its own where it has one."""
 
     name: str                               # in tables and charts
     arch: str = "early"
-    lr: float = 0.02                        # peak
+    lr: float = 0.02                        # peak, of a model LR_WIDTH wide
+    lr_power: float = 0.5                   # of the width, with which the peak falls
     encoder_lr_scale: float = 1.0
     expert_lr_scale: float = 1.0
     objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
     settings: Mapping[str, Any] = field(default_factory=dict)   # of the architecture alone, see its `beside`
+    widths: tuple[int, ...] = ()            # of its grid; empty, here and below: the study's
+    budgets: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    mixtures: tuple[str, ...] = ()          # by name, of the study's
+
+    def rate(self, width: int) -> float:
+        """Peak learning rate of a model `width` features wide."""
+        return self.lr * (LR_WIDTH / width) ** self.lr_power
 
     def model(self, early: EarlyFusionConfig) -> ModelConfig:
         """The arm's model beside an early-fusion model: the same decoder; for a mixture of experts, the same active size.
@@ -54,7 +65,7 @@ class Arm:
 class Study:
     """A grid of arms, mixtures, widths and token budgets, and how each run of it is trained.
 
-    An arm has one peak learning rate at all widths (runs/LOG.md). The warmup has one length for all budgets, so that runs
+    An arm's peak learning rate falls with a power of the width (runs/LOG.md). The warmup has one length for all budgets, so that runs
     of one width share their course up to the cooldown.
     """
 
@@ -94,35 +105,45 @@ class Study:
     def grid(
         self, corpus: CorpusShape, *, widths: tuple[int, ...] | None = None, budgets: tuple[int, ...] | None = None
     ) -> dict[str, RunConfig]:
-        """Every run of the grid by id, the longest first, so that parallel workers end together.
+        """Every run of the grid by id: seed by seed, so that a sweep that is stopped has whole grids, and the longest first, so
+        that parallel workers end together.
 
         Args:
             corpus: the prepared corpus the runs read.
             widths, budgets: instead of the study's own.
         """
         inputs = {name: getattr(corpus, name) for name in ("vocab_size", "patch_dim", "audio_dim", "video_dim")}
-        data = [
-            DataConfig(
-                corpus_id=corpus.hash, mixture=name, weights=dict(weights), context=corpus.context,
-                batch_sequences=self.batch_sequences, validation_sequences=self.validation_sequences, max_epochs=self.max_epochs,
-            )
-            for name, weights in self.mixtures.items()
-        ]
-        origins = [self._origin(arm, inputs) for arm in self.arms]
-        runs = [
-            RunConfig(
-                model=self.model(width, **inputs, arm=arm), data=mixture,
-                optim=OptimConfig(
-                    lr=arm.lr, warmup_tokens=self.warmup_tokens,
-                    encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
-                ),
-                tokens=budget, seed=seed, objective=arm.objective, origin=origin,
-            )
-            for budget in budgets or self.budgets for width in widths or self.widths for arm, origin in zip(self.arms, origins)
-            for mixture in data for seed in self.seeds
-        ]
-        runs.sort(key=lambda run: -run.tokens * run.model.d_model)
+        runs = []
+        for arm in self.arms:
+            own = self.of(arm)
+            origin = self._origin(arm, inputs)
+            for budget, width, mixture, seed in product(budgets or own.budgets, widths or own.widths, own.mixtures, own.seeds):
+                runs.append(RunConfig(
+                    model=self.model(width, **inputs, arm=arm),
+                    data=DataConfig(
+                        corpus_id=corpus.hash, mixture=mixture, weights=dict(own.mixtures[mixture]), context=corpus.context,
+                        batch_sequences=self.batch_sequences, validation_sequences=self.validation_sequences, max_epochs=self.max_epochs,
+                    ),
+                    optim=OptimConfig(
+                        lr=arm.rate(width), warmup_tokens=self.warmup_tokens,
+                        encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
+                    ),
+                    tokens=budget, seed=seed, objective=arm.objective, origin=origin,
+                ))
+        runs.sort(key=lambda run: (run.seed, -run.tokens * run.model.d_model))
         return {run.id: run for run in runs}
+
+    def of(self, arm: Arm) -> Self:
+        """The study of one arm alone, with the arm's own grid where it has one.
+
+        Raises:
+            ValueError: the arm names a mixture that the study has not.
+        """
+        if unknown := set(arm.mixtures) - set(self.mixtures):
+            raise ValueError(f"arm {arm.name!r} names mixture {min(unknown)!r}: study {self.name!r} has {', '.join(self.mixtures)}")
+        own = {name: getattr(arm, name) for name in ("widths", "budgets", "seeds") if getattr(arm, name)}
+        mixtures = {name: self.mixtures[name] for name in arm.mixtures} or self.mixtures
+        return replace(self, arms=(arm,), mixtures=mixtures, **own)
 
     def _origin(self, arm: Arm, inputs: Mapping[str, int]) -> Origin:
         """What belongs to the width in the settings of an arm's models is what two widths have different."""

@@ -10,5 +10,5 @@ RATES = (0.01, 0.02, 0.04)
 
 TUNING = register(replace(
     LAPTOP, name="tuning", widths=(24, 64), budgets=(600_000,), corpus_tokens=LAPTOP.max_tokens,
-    arms=tuple(replace(arm, lr=lr) for arm in ARCHITECTURES.arms for lr in RATES),
+    arms=tuple(replace(arm, lr=lr, lr_power=0.0) for arm in ARCHITECTURES.arms for lr in RATES),
 ))
