@@ -32,9 +32,10 @@ def test_runs_of_one_width_differ_in_their_budget_alone(name, shape):
     """Same rate and warmup in each arm: they share their course up to the cooldown."""
     plan = find_study(name)
     for arm in plan.arms:
-        for width in plan.widths:
-            runs = replace(plan, arms=(arm,)).grid(shape, widths=(width,)).values()
-            assert len(runs) == len(plan.budgets) * len(plan.seeds)
+        own = plan.of(arm)
+        for width in own.widths:
+            runs = own.grid(shape, widths=(width,)).values()
+            assert len(runs) == len(own.budgets) * len(own.seeds) * len(own.mixtures)
             assert len({(run.optim, run.model) for run in runs}) == 1
             assert all(run.optim.warmup_tokens < (1 - run.optim.cooldown) * run.tokens for run in runs)
 
@@ -42,7 +43,27 @@ def test_runs_of_one_width_differ_in_their_budget_alone(name, shape):
 @pytest.mark.parametrize("name", STUDIES)
 def test_no_two_runs_of_a_study_have_one_name(name, shape):
     plan = find_study(name)
-    assert len(plan.grid(shape)) == len(plan.arms) * len(plan.widths) * len(plan.budgets) * len(plan.seeds)
+    grids = [plan.of(arm) for arm in plan.arms]
+    assert len(plan.grid(shape)) == sum(len(own.widths) * len(own.budgets) * len(own.seeds) * len(own.mixtures) for own in grids)
+
+
+def test_a_sweep_that_is_stopped_has_whole_grids(shape):
+    """Seed by seed, and of one seed the longest first."""
+    runs = list(find_study("study").grid(shape).values())
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert runs[0].tokens * runs[0].model.d_model == max(run.tokens * run.model.d_model for run in runs)
+
+
+def test_an_arm_has_a_grid_of_its_own(shape):
+    """Where it has none, the study's; a deeper model keeps the rest of its arm."""
+    few = Arm(name="few", widths=(32,), budgets=(600_000,), seeds=(5,), mixtures=("20-40-40",), settings={"n_layers": 8})
+    plan = replace(LAPTOP, arms=(few, Arm(name="all")), mixtures=MIXTURES)
+    by_arm = {name: [run for run in plan.grid(shape).values() if run.origin.arm == name] for name in ("few", "all")}
+    run, = by_arm["few"]
+    assert (run.model.d_model, run.model.n_layers, run.tokens, run.seed, run.data.mixture) == (32, 8, 600_000, 5, "20-40-40")
+    assert len(by_arm["all"]) == len(LAPTOP.widths) * len(LAPTOP.budgets) * len(MIXTURES)
+    with pytest.raises(ValueError, match="arm 'few' names mixture '20-40-40': study 'laptop' has 45-45-10"):
+        replace(LAPTOP, arms=(few,)).grid(shape)
 
 
 def test_arms_are_of_equal_active_size(shape):
@@ -60,9 +81,11 @@ def test_an_arm_of_no_architecture():
         LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="late", settings={"depth": 3}))
 
 
-def test_the_rate_and_the_heads_are_those_of_every_width(shape):
-    runs = find_study("laptop").grid(shape).values()
-    assert {(run.optim.lr, run.model.n_heads) for run in runs} == {(0.02, 2)} and len({run.model.head_dim for run in runs}) > 1
+def test_the_rate_falls_with_the_width_and_the_heads_grow(shape):
+    runs = {run.model.d_model: run for run in find_study("laptop").grid(shape).values()}
+    assert runs[24].optim.lr == 0.02 and runs[96].optim.lr == 0.01
+    assert {run.model.n_heads for run in runs.values()} == {2} and len({run.model.head_dim for run in runs.values()}) > 1
+    assert Arm(name="mine", lr=0.04, lr_power=1).rate(96) == 0.01 and Arm(name="mine", lr=0.04, lr_power=0).rate(96) == 0.04
 
 
 def test_the_papers_learning_rates():
@@ -91,15 +114,17 @@ def test_a_run_knows_where_it_belongs(shape):
     for name in STUDIES:
         plan = find_study(name)
         for arm in plan.arms:
-            runs = list(replace(plan, arms=(arm,)).grid(shape).values())
+            runs = list(plan.of(arm).grid(shape).values())
             assert {(run.origin.study, run.origin.arm) for run in runs} == {(name, arm.name)}
-            assert all(run.design == runs[0].design for run in runs)
+            assert len({str(run.design) for run in runs}) == len(plan.of(arm).mixtures)
             assert runs[0].design["lr"] == arm.lr and "d_model" not in runs[0].design and "seed" not in runs[0].design
     designs = [str(next(iter(replace(find_study("tuning"), arms=(arm,)).grid(shape).values())).design) for arm in find_study("tuning").arms]
     assert len(set(designs)) == len(designs) == 12
     late = next(run for run in ARCHITECTURES.grid(shape).values() if run.model.arch == "late")
     assert late.origin.grows == ["d_model", "d_vision"]
-    assert late.origin.rules == {"lr": late.optim.lr, "vision_share": 1.0}
+    assert late.origin.rules == {"lr": 0.014, "vision_share": 1.0}
+    sparse = next(run for run in ARCHITECTURES.grid(shape).values() if run.origin.arm == "mixture 8-top-1")
+    assert sparse.origin.rules == {"lr": 0.04, "lr_power": 1.0}
     assert replace(late, origin=Origin()).id == late.id and replace(late, origin=Origin()).design == {}
 
 

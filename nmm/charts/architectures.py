@@ -3,17 +3,16 @@
 import altair as alt
 import pandas as pd
 
-from nmm.charts.parts import DASH, LOSS, Series, finite, flop_axis, loss_axis, rule, tips
+from nmm.charts.parts import LOSS, Series, finite, flop_axis, loss_axis, rule, tips
 from nmm.laws.use.paired import percent
 
 
-def losses(table: pd.DataFrame, column: str = "L", title: str = LOSS, marks: dict[str, float] | None = None) -> alt.LayerChart:
+def losses(table: pd.DataFrame, column: str = "L", title: str = LOSS) -> alt.LayerChart:
     """A loss against compute, a point a run and a line through the seeds' mean of each arm and size.
 
     Args:
         table: runs with arm, size, seed, budget, C [FLOPs], and the loss.
         column, title: the loss.
-        marks: words -> a loss to hold the runs against, at most two, each drawn as a line with dashes of its own.
     """
     series = Series.of(table, "arm", columns=2)
     means = table.groupby(["arm", "size", "budget"], as_index=False, sort=False)[["C", column]].mean()
@@ -23,11 +22,6 @@ def losses(table: pd.DataFrame, column: str = "L", title: str = LOSS, marks: dic
         series.points(alt.Chart(table), size=45, opacity=0.8).encode(
             **place, tooltip=tips("arm", "size", "seed", budget=",d", C=".2e", **{column: ".3f"})),
     ]
-    if marks:
-        lines = pd.DataFrame({"words": list(marks), "at": list(marks.values())})
-        dashes = alt.Scale(domain=list(marks), range=[DASH, [1, 3]])
-        layers.append(alt.Chart(lines).mark_rule(opacity=0.9).encode(y="at:Q", strokeDash=alt.StrokeDash(
-            "words:N", title=None, scale=dashes, legend=alt.Legend(symbolType="stroke", symbolStrokeColor="currentColor", columns=1))))
     return alt.layer(*layers, title=f"{_subject(title)} against compute, by architecture")
 
 
@@ -72,18 +66,18 @@ def intervals(table: pd.DataFrame, title: str, colours: list[str]) -> alt.LayerC
 
 
 def tuning(table: pd.DataFrame) -> alt.FacetChart:
-    """Loss against the peak learning rate, a panel an arm, a line a scale of the encoder's or the experts' rate.
+    """Loss against the peak learning rate, a panel an arm and a line a size.
 
     Args:
-        table: runs with arm, lr, L and `scale` (1 where an arm has none).
+        table: runs with arm, size, N, lr and L.
     """
     arms = table["arm"].drop_duplicates().tolist()
-    means = table.groupby(["arm", "lr", "scale"], as_index=False)["L"].mean().assign(rate=lambda rows: rows["scale"].map("{:g}".format))
-    series = Series("rate", [f"{scale:g}" for scale in sorted(table["scale"].unique())], "rate of encoder or experts", columns=6)
-    x = alt.X("lr:Q", title="peak learning rate at d = 32", scale=alt.Scale(type="log", nice=False, padding=14), axis=alt.Axis(values=sorted(table["lr"].unique()), format="~g"))
-    base = alt.Chart().encode(x=x, y=alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False)), tooltip=tips("arm", "rate", lr="~g", L=".3f"))
+    means = table.groupby(["arm", "size", "lr"], as_index=False)["L"].mean()
+    series = Series("size", table.sort_values("N")["size"].drop_duplicates().tolist(), "size", columns=6)
+    x = alt.X("lr:Q", title="peak learning rate", scale=alt.Scale(type="log", nice=False, padding=14), axis=alt.Axis(values=sorted(table["lr"].unique()), format="~g"))
+    base = alt.Chart().encode(x=x, y=alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False)), tooltip=tips("arm", "size", lr="~g", L=".3f"))
     return alt.layer(series.on(base.mark_line(strokeWidth=1.4), chooses=True), series.points(base), data=means).properties(width=230, height=170).facet(
-        facet=alt.Facet("arm:N", sort=arms, title=None), columns=2, title="Loss against the learning rate, by architecture")
+        facet=alt.Facet("arm:N", sort=arms, title=None), columns=2, title="Loss against the learning rate, by architecture and size")
 
 
 def _in_percent(cells: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from nmm.runs.arms import by_arm, finished, one_design
 from nmm.runs.pairs import pair_runs
-from nmm.runs.seeing import sees, told_corpus
+from nmm.runs.seeing import sees
 from nmm.runs.table import LOSSES, curves, load
 
-__all__ = ["LOSSES", "by_arm", "curves", "finished", "load", "one_design", "pair_runs", "sees", "told_corpus"]
+__all__ = ["LOSSES", "by_arm", "curves", "finished", "load", "one_design", "pair_runs", "sees"]

@@ -149,7 +149,8 @@ class Study:
         """What belongs to the width in the settings of an arm's models is what two widths have different."""
         one, two = (flat(self.model(width, **inputs, arm=arm)) for width in (64, 128))
         grows = [name for name in one if one[name] != two[name]]
-        rules = {"lr": arm.lr, **{name: value for name, value in arm.settings.items() if name not in one}}
+        power = {} if arm.lr_power == Arm.lr_power else {"lr_power": arm.lr_power}
+        rules = {"lr": arm.lr, **power, **{name: value for name, value in arm.settings.items() if name not in one}}
         return Origin(study=self.name, arm=arm.name, grows=grows, rules=rules)
 
 

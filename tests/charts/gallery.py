@@ -119,13 +119,13 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
     names = ["early fusion", "late fusion", "mixture 8-top-1", "experts by modality"]
     made = pd.DataFrame([
         {"arm": arm, "size": f"d{width}", "N": 1000 * width, "seed": seed, "budget": budget, "C": 6000.0 * width * budget,
-         "L": (1 + 0.01 * seed + 0.05 * number) * budget**-0.1, "lr": 0.01 * width, "scale": 1.0}
+         "L": (1 + 0.01 * seed + 0.05 * number) * budget**-0.1, "lr": 0.01 * width}
         for number, arm in enumerate(names) for width in (32, 48) for budget in (10_000, 20_000) for seed in range(3)
     ])
     found = paired.compare(made, names[2], names[0], {"mean": "L"})
     scores = pd.DataFrame([{"label": label, "layer": layer, "value": 0.2, "low": 0.1, "high": 0.3} for label in ("caption", "text") for layer in (1, 2)])
     return {
-        "architectures.losses": architectures.losses(made, marks={"sees nothing": 0.4}),
+        "architectures.losses": architectures.losses(made),
         "architectures.differences": architectures.differences(paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),
         "architectures.intervals": architectures.intervals(found, "difference of loss [%]", names),
         "architectures.tuning": architectures.tuning(made),
