@@ -148,6 +148,23 @@ def test_one_law_is_for_one_kind_of_model(record, failed, tmp_path):
     assert len(runs.finished(runs.load(tmp_path), "moe", by=("routing",))) == 2
 
 
+def test_other_trunks_of_the_same_design_join(record, failed, tmp_path):
+    """Other seeds do, once each; failed runs and other designs do not; the first table's row stays."""
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    again = replace(record, config=replace(record.config, seed=record.config.seed + 1))
+    hotter = replace(again, config=replace(again.config, origin=replace(again.config.origin, rules={"lr": 9.0})))
+    records.write(record, mine)
+    for one in (replace(record, wall_seconds=1e6), again, failed):
+        records.write(one, others)
+    own = runs.finished(runs.load(mine), "early")
+    both = runs.with_others(own, runs.load(others))
+    assert both["run"].tolist() == [record.config.id, again.config.id] and both["cluster"].nunique() == 2
+    assert both["wall_seconds"].max() < 1e6
+    assert runs.with_others(own)["run"].tolist() == own["run"].tolist()
+    records.write(hotter, tmp_path / "hot")
+    assert len(runs.with_others(own, runs.load(tmp_path / "hot"))) == 1
+
+
 @pytest.mark.parametrize(("part", "change", "named"), [
     ("data", {"corpus_id": "f" * 16}, "corpus_id"), ("data", {"mixture": "x", "weights": {"text": 1.0}}, "mixture"),
     ("optim", {"warmup_tokens": 5}, "warmup_tokens"), ("execution", {"precision": "bf16"}, "precision"), ("model", {"n_layers": 4}, "n_layers"),

@@ -1,8 +1,8 @@
 """Records of trained models, read: the tidy table, training curves, which runs may be fitted or set side by side."""
 
-from nmm.runs.arms import by_arm, finished, one_design
+from nmm.runs.arms import by_arm, finished, one_design, with_others
 from nmm.runs.pairs import pair_runs
 from nmm.runs.seeing import sees
 from nmm.runs.table import LOSSES, curves, load
 
-__all__ = ["LOSSES", "by_arm", "curves", "finished", "load", "one_design", "pair_runs", "sees"]
+__all__ = ["LOSSES", "by_arm", "curves", "finished", "load", "one_design", "pair_runs", "sees", "with_others"]

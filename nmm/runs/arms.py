@@ -35,6 +35,18 @@ def finished(table: pd.DataFrame, arch: str, by: Sequence[str] = ()) -> pd.DataF
     return mine
 
 
+def with_others(mine: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
+    """Runs of one design, and beside them the finished runs of other tables that have it too: more trunks for one law.
+
+    Args:
+        mine: as `finished` gives it; of a run that another table has as well, its row is kept.
+        tables: as `nmm.runs.load` gives them; their runs of other designs are left out.
+    """
+    others = [table[(table["status"] == "finished") & table["design"].isin(mine["design"])] for table in tables]
+    both = pd.concat([mine, *(table for table in others if len(table))], ignore_index=True).drop_duplicates("run")
+    return both.sort_values(["N", "D", "seed"], kind="stable").reset_index(drop=True)
+
+
 def one_design(table: pd.DataFrame, by: Sequence[str] = ()) -> None:
     """Refuse runs that differ in anything but N, D and seed: one law does not hold for them.
 
