@@ -17,7 +17,7 @@ def test_short(value, text):
 
 def test_an_unlimited_side_is_infinity_and_a_missing_value_a_dash():
     assert with_interval(0.3124, 0.2901, 0.335) == "0.312 [0.290,\u00a00.335]"
-    assert with_interval(0.5, -np.inf, np.inf, digits=1) == "0.5 [-∞,\u00a0∞]"
+    assert with_interval(0.5, -np.inf, np.inf, digits=1) == "0.5 [\u2212∞,\u00a0∞]"
     assert with_interval(np.nan, np.nan, 1.0, digits=1) == "— [—,\u00a01.0]"
     assert with_interval(26_368, 25_000, np.inf, write=short) == "26.4k [25k,\u00a0∞]"
 

@@ -33,7 +33,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 3, write:
     def word(number: float) -> str:
         if np.isnan(number):
             return "—"
-        return (write or f"{{:.{digits}f}}".format)(number) if np.isfinite(number) else "∞" if number > 0 else "-∞"
+        return (write or f"{{:.{digits}f}}".format)(number) if np.isfinite(number) else "∞" if number > 0 else "\u2212∞"
 
     return f"{word(value)} [{word(low)},\u00a0{word(high)}]"
 
