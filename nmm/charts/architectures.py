@@ -74,9 +74,13 @@ def tuning(table: pd.DataFrame) -> alt.FacetChart:
     arms = table["arm"].drop_duplicates().tolist()
     means = table.groupby(["arm", "size", "lr"], as_index=False)["L"].mean()
     series = Series("size", table.sort_values("N")["size"].drop_duplicates().tolist(), "size", columns=6)
-    x = alt.X("lr:Q", title="peak learning rate", scale=alt.Scale(type="log", nice=False, padding=14), axis=alt.Axis(values=sorted(table["lr"].unique()), format="~g"))
+    x = alt.X(
+        "lr:Q", title="peak learning rate", scale=alt.Scale(type="log", nice=False, padding=14),
+        axis=alt.Axis(values=sorted(table["lr"].unique()), format="~g"),
+    )
     base = alt.Chart().encode(x=x, y=alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False)), tooltip=tips("arm", "size", lr="~g", L=".3f"))
-    return alt.layer(series.on(base.mark_line(strokeWidth=1.4), chooses=True), series.points(base), data=means).properties(width=230, height=170).facet(
+    layers = alt.layer(series.on(base.mark_line(strokeWidth=1.4), chooses=True), series.points(base), data=means)
+    return layers.properties(width=230, height=170).facet(
         facet=alt.Facet("arm:N", sort=arms, title=None), columns=2, title="Loss against the learning rate, by architecture and size")
 
 

@@ -159,7 +159,8 @@ def shares(table: pd.DataFrame) -> alt.LayerChart:
     order = [kind for kind in TASKS if kind in set(table["kind"])] + sorted(set(table["kind"]) - set(TASKS))
     x = {"title": "share of training tokens", "axis": alt.Axis(format=".0%"), "scale": alt.Scale(domainMin=0)}
     bars = _bars(table, _modalities(table)).encode(
-        alt.X("share:Q", stack="zero", **x), alt.Y("kind:N", sort=order, title=None), tooltip=tips("kind", "modality", share=".2%", asked=".0%"),
+        alt.X("share:Q", stack="zero", **x), alt.Y("kind:N", sort=order, title=None),
+        tooltip=tips("kind", "modality", share=".2%", asked=".0%"),
     )
     asked = alt.Chart(table.drop_duplicates("kind")).mark_tick(color="currentColor", opacity=1, thickness=2.5, bandSize=44).encode(
         alt.X("asked:Q", **x), alt.Y("kind:N", sort=order), tooltip=["kind", alt.Tooltip("asked:Q", format=".0%", title="asked for")]

@@ -171,7 +171,10 @@ def _experts(config: MoEConfig) -> _Half:
     back = "".join(f"<path d='M{box.x} 83 L{INNER} 62' {LINE}/>" for box in boxes)
     note = f"each SwiGLU {d:,} → {h:,} → {d:,}: {short(3 * d * h)}"
     words = f"<text x='{WIDTH - 4}' y='18' font-size='11.5' opacity='.8' text-anchor='end'>{html.escape(note)}</text>"
-    return _Half((_Box(INNER, 245, 190, "RMSNorm"), router, *boxes), ((INNER, 223, INNER, 197), *ways), reads=285, leaves=62, adds=45, extra=back + words)
+    return _Half(
+        (_Box(INNER, 245, 190, "RMSNorm"), router, *boxes), ((INNER, 223, INNER, 197), *ways),
+        reads=285, leaves=62, adds=45, extra=back + words,
+    )
 
 
 def _block(name: str, attention: _Half, ffn: _Half, height: int = 470) -> str:
@@ -180,13 +183,16 @@ def _block(name: str, attention: _Half, ffn: _Half, height: int = 470) -> str:
 
 
 def _drawing(name: str, height: int, boxes: list[_Box], arrows: list[Arrow], extra: str = "") -> str:
-    lines = "".join(f"<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' stroke='currentColor' stroke-opacity='.75' {TIP}/>" for x1, y1, x2, y2 in arrows)
+    lines = "".join(
+        f"<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' stroke='currentColor' stroke-opacity='.75' {TIP}/>" for x1, y1, x2, y2 in arrows
+    )
     tip = ("<defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' orient='auto'>"
            "<path d='M0 0 L8 4 L0 8 z' fill='currentColor'/></marker></defs>")
     name = html.escape(name)
     return (
         f"<div style='flex:0 1 {WIDTH}px'><div style='font-weight:600;margin-bottom:.4em'>{name}</div>"
-        f"<svg role='img' aria-label='{name}' viewBox='0 0 {WIDTH} {height}' style='width:100%;height:auto;font-size:13.5px' fill='currentColor'>"
+        f"<svg role='img' aria-label='{name}' viewBox='0 0 {WIDTH} {height}'"
+        " style='width:100%;height:auto;font-size:13.5px' fill='currentColor'>"
         f"{tip}{lines}{extra}{''.join(box.svg() for box in boxes)}</svg></div>"
     )
 

@@ -140,7 +140,8 @@ def exponent_rows(table: pd.DataFrame) -> alt.LayerChart:
     y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220))
     series = Series.of(table, "source")
     return alt.layer(
-        series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2), chooses=True).encode(x="low:Q", x2="high:Q", y=y),
+        series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2), chooses=True).encode(
+            x="low:Q", x2="high:Q", y=y),
         series.points(alt.Chart(table), size=80).encode(
             x=alt.X("value:Q", title="exponent", scale=alt.Scale(zero=False)), y=y,
             tooltip=tips("row", "source", value=".3f", low=".3f", high=".3f")),

@@ -25,14 +25,18 @@ def approach_2_miss(table: pd.DataFrame) -> alt.LayerChart:
         y=alt.Y("ratio:Q", title="N* found / N* true", scale=alt.Scale(zero=False)),
         tooltip=tips("surface", width=".1f", ratio=".3f"),
     )
-    return alt.layer(rule(DASH, y=1), series.on(base.mark_line(), chooses=True), series.points(base), title="Optimal size by approach 2 over the true one")
+    return alt.layer(
+        rule(DASH, y=1), series.on(base.mark_line(), chooses=True), series.points(base),
+        title="Optimal size by approach 2 over the true one",
+    )
 
 
 def bootstrap_cloud(samples: pd.DataFrame, x: str, y: str, estimate: dict[str, float]) -> alt.LayerChart:
     """Bootstrap refits of two quantities and the estimate; `samples` has the columns x and y."""
     axes = {"x": alt.X(f"{x}:Q", title=x, scale=alt.Scale(zero=False)), "y": alt.Y(f"{y}:Q", title=y, scale=alt.Scale(zero=False))}
     cloud = alt.Chart(samples[[x, y]]).mark_circle(size=14, opacity=0.35).encode(**axes)
-    cross = alt.Chart(pd.DataFrame([{x: estimate[x], y: estimate[y]}])).mark_point(shape="cross", filled=True, size=160, color="currentColor")
+    cross = alt.Chart(pd.DataFrame([{x: estimate[x], y: estimate[y]}])).mark_point(
+        shape="cross", filled=True, size=160, color="currentColor")
     return alt.layer(cloud, cross.encode(**axes), title=f"Refits: {y} against {x}").properties(width=300, height=260)
 
 
@@ -49,7 +53,8 @@ def intervals_by_method(table: pd.DataFrame, truth: dict[str, float]) -> alt.Fac
     colour = alt.Color("method:N", sort=None, legend=None)
     layers = alt.layer(
         base.mark_rule(strokeDash=DASH).encode(x="truth:Q"),
-        base.mark_rule(strokeWidth=2, opacity=1).encode(x=alt.X("low:Q", title=None, scale=alt.Scale(zero=False)), x2="high:Q", y=y, color=colour),
+        base.mark_rule(strokeWidth=2, opacity=1).encode(
+            x=alt.X("low:Q", title=None, scale=alt.Scale(zero=False)), x2="high:Q", y=y, color=colour),
         base.mark_point(filled=True, size=60).encode(
             x="value:Q", y=y, color=colour, tooltip=tips("method", value=".3f", low=".3f", high=".3f", truth=".3f")),
     )

@@ -66,7 +66,10 @@ def mask(allowed: np.ndarray, labels: Sequence[str], step: int = 15) -> alt.Char
         stroke="white", strokeOpacity=0.35, strokeWidth=1
     )
     return Series("state", [YES, AHEAD], columns=1).on(squares, chooses=True).encode(
-        alt.X("key:O", title="key: is looked at", axis=alt.Axis(labelAngle=-90, orient="top", **axis), scale=alt.Scale(domain=list(range(len(labels))))),
+        alt.X(
+            "key:O", title="key: is looked at", axis=alt.Axis(labelAngle=-90, orient="top", **axis),
+            scale=alt.Scale(domain=list(range(len(labels)))),
+        ),
         alt.Y("query:O", title="query: looks", axis=alt.Axis(**axis), scale=alt.Scale(domain=list(range(len(labels))))),
         tooltip=[alt.Tooltip("from:N", title="query"), alt.Tooltip("to:N", title="key"), alt.Tooltip("state:N", title="it")],
     ).properties(title="Which position may look at which")
@@ -79,7 +82,8 @@ def turns(table: pd.DataFrame) -> alt.LayerChart:
         table: columns pair (from 1), turns [full turns] and base, the label of a line.
     """
     lines = Series.of(table, "base", "rotary base").on(alt.Chart(table).mark_line(point=True), chooses=True).encode(
-        alt.X("pair:Q", title="pair of a head's coordinates", scale=alt.Scale(nice=False, zero=False, padding=14), axis=alt.Axis(tickMinStep=1, format="d")),
+        alt.X("pair:Q", title="pair of a head's coordinates", scale=alt.Scale(nice=False, zero=False, padding=14),
+              axis=alt.Axis(tickMinStep=1, format="d")),
         alt.Y(**log_axis("turns", "full turns over the context", "~r")),
         tooltip=tips("base", "pair", turns=".3f"),
     )

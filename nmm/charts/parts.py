@@ -90,7 +90,10 @@ class Series:
         """
         scale = alt.Scale(domain=list(self.order))
         legend = alt.Legend(columns=self.columns, symbolOpacity=1.0, **({"values": list(self.shown)} if self.shown else {}))
-        same = {"shorthand": f"{self.column}:{'O' if self.ordered else 'N'}", "title": self.title, "sort": list(self.order), "scale": scale, "legend": legend}
+        same = {
+            "shorthand": f"{self.column}:{'O' if self.ordered else 'N'}", "title": self.title, "sort": list(self.order),
+            "scale": scale, "legend": legend,
+        }
         look = {"color": alt.Color(**same)} | ({"shape": alt.Shape(**same)} if marker else {})
         faded = alt.when(self.choice).then(alt.value(opacity)).otherwise(alt.value(FADED))
         return (chart.add_params(self.choice) if chooses else chart).encode(opacity=faded, **look)

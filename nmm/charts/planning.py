@@ -17,7 +17,8 @@ def optimal_losses(table: pd.DataFrame) -> alt.LayerChart:
     lines = law_line(table, table["inside"].to_numpy(), by=["law"]).drop(columns="inside")
     y = {"title": LOSS, "scale": alt.Scale(zero=False)}
     return alt.layer(
-        series.on(alt.Chart(table.dropna(subset=["low"])).mark_area(), opacity=0.18, chooses=True).encode(x=flop_axis(), y=alt.Y("low:Q", **y), y2="high:Q"),
+        series.on(alt.Chart(table.dropna(subset=["low"])).mark_area(), opacity=0.18, chooses=True).encode(
+            x=flop_axis(), y=alt.Y("low:Q", **y), y2="high:Q"),
         as_law(series.on(alt.Chart(lines))).encode(x=flop_axis(), y=alt.Y("L:Q", **y), tooltip=tips("law", "range", C=".2e", L=".3f")),
         title="Best loss of the published laws against compute",
     )
@@ -55,9 +56,12 @@ def planner(laws: pd.DataFrame, decades: tuple[float, float], start: float, rati
         .transform_filter("datum.law == which")
         .transform_calculate(C="pow(10, budget)", r="datum.free ? assumed : datum.ratio" if ratio is not None else "datum.ratio")
         .transform_calculate(
-            N0="(sqrt(datum.constant * datum.constant + 4 * datum.per_parameter * datum.C0 / 6 / datum.r) - datum.constant) / 2 / datum.per_parameter"
+            N0="(sqrt(datum.constant * datum.constant + 4 * datum.per_parameter * datum.C0 / 6 / datum.r) - datum.constant)"
+            " / 2 / datum.per_parameter"
         )
-        .transform_calculate(k0=f"{work.format('datum.N0')} / datum.N0", share=f"datum.per_parameter * datum.N0 / {work.format('datum.N0')}")
+        .transform_calculate(
+            k0=f"{work.format('datum.N0')} / datum.N0", share=f"datum.per_parameter * datum.N0 / {work.format('datum.N0')}"
+        )
         .transform_calculate(ofN="datum.excess * datum.beta * datum.share / (datum.alpha + datum.beta * datum.share)")
         .transform_calculate(N1=scaled.format("datum.k0"))
         .transform_calculate(Nopt=scaled.format(f"{work.format('datum.N1')} / datum.N1"))

@@ -131,7 +131,8 @@ def _layers(spec: Spec, above: Spec, data: _Data) -> Iterator[_Layer]:
             yield from _layers(part, here, data)
     elif "mark" in spec:
         mark = spec["mark"]
-        yield _Layer(mark["type"] if isinstance(mark, dict) else mark, here["encoding"], here["data"].get("source", ""), here["data"].get("rows", []))
+        kind = mark["type"] if isinstance(mark, dict) else mark
+        yield _Layer(kind, here["encoding"], here["data"].get("source", ""), here["data"].get("rows", []))
 
 
 def _label(layers: list[_Layer], channel: str) -> str:

@@ -45,11 +45,15 @@ def curves(table: pd.DataFrame) -> alt.FacetChart:
     order = [f"{share:.0%} of the data" for share in sorted(table["share"].unique(), reverse=True)]
     series = sizes(table)
     base = alt.Chart(table).encode(
-        alt.X(**log_axis("D", "training tokens D")), loss_axis(name="loss"), tooltip=tips("part", "model", D=",d", epochs=".1f", loss=".3f"),
+        alt.X(**log_axis("D", "training tokens D")), loss_axis(name="loss"),
+        tooltip=tips("part", "model", D=",d", epochs=".1f", loss=".3f"),
     )
-    layers = alt.layer(series.on(base.mark_line(strokeWidth=1.4), chooses=True).encode(detail=["model:N", "seed:N"]), series.points(base, size=50))
+    lines = series.on(base.mark_line(strokeWidth=1.4), chooses=True).encode(detail=["model:N", "seed:N"])
+    layers = alt.layer(lines, series.points(base, size=50))
     return layers.properties(width=165, height=240).facet(
-        alt.Facet("part:N", sort=order, title=None), columns=len(order), title="Loss against tokens on all and on parts of the data, by model size N")
+        alt.Facet("part:N", sort=order, title=None), columns=len(order),
+        title="Loss against tokens on all and on parts of the data, by model size N",
+    )
 
 
 def gaps(table: pd.DataFrame) -> alt.LayerChart:

@@ -18,7 +18,9 @@ from nmm.charts.parts import (
 )
 from nmm.charts.tables import short
 
-__all__ = ["against_compute", "by_data_type", "collapse", "differences", "grid", "sizes", "speed", "spread", "training_curves", "with_labels"]
+__all__ = [
+    "against_compute", "by_data_type", "collapse", "differences", "grid", "sizes", "speed", "spread", "training_curves", "with_labels",
+]
 
 
 def sizes(table: pd.DataFrame) -> Series:
@@ -83,7 +85,8 @@ def against_compute(table: pd.DataFrame, frontier: pd.DataFrame | None = None, c
     table = with_labels(table.dropna(subset=[column]).assign(L=lambda rows: rows[column]))
     series = sizes(table)
     base = alt.Chart(table).encode(x=flop_axis(), y=loss_axis(), tooltip=tips("model", D=",d", C=".2e", L=".3f"))
-    layers = [series.on(base.mark_line(strokeWidth=1.2), opacity=0.6, chooses=True).encode(detail=["model:N", "seed:N"]), series.points(base)]
+    lines = series.on(base.mark_line(strokeWidth=1.2), opacity=0.6, chooses=True).encode(detail=["model:N", "seed:N"])
+    layers = [lines, series.points(base)]
     if frontier is not None:
         law = law_line(frontier, frontier["C"].between(table["C"].min(), table["C"].max()).to_numpy())
         layers.append(as_law(alt.Chart(law)).encode(x="C:Q", y="L:Q", color=alt.value("currentColor")))

@@ -58,7 +58,8 @@ def theme() -> dict[str, Any]:
             "font": FONT,
             "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT, "discreteWidth": {"step": 44}},
             "axis": axis,
-            "legend": {**words, **symbols, "orient": "top", "labelLimit": 0, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500},
+            "legend": {**words, **symbols, "orient": "top", "labelLimit": 0, "labelFontSize": 12,
+                       "titleFontSize": 12, "titleFontWeight": 500},
             "header": {**words, "labelFontSize": 12, "titleFontSize": 13},
             "title": {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start", "fontSize": 15,
                       "fontWeight": 600, "subtitleFontSize": 12, "offset": 12},
@@ -104,7 +105,9 @@ def png(spec: dict[str, Any], dark: bool = False, scale: float = _PNG_SCALE) -> 
 
 def _ranges(category: tuple[str, ...], ramp: tuple[str, ...]) -> dict[str, Any]:
     # as a scheme the ramp is spread over the values that there are; as a list its first colours would be taken
-    return {"category": list(category), "symbol": list(MARKERS), "ordinal": {"scheme": list(ramp)}, "ramp": list(ramp), "heatmap": list(ramp)}
+    return {
+        "category": list(category), "symbol": list(MARKERS), "ordinal": {"scheme": list(ramp)}, "ramp": list(ramp), "heatmap": list(ramp),
+    }
 
 
 def _paint(node: Any, ink: str) -> Any:
