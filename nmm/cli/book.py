@@ -62,7 +62,8 @@ def _execute(args: argparse.Namespace) -> int:
     if given.get("preset", args.preset) != args.preset:
         raise ValueError(f"two presets, {args.preset!r} and -p preset={given['preset']}: give it once, by --preset")
     outcomes = execute(layout, args.edition or args.preset, given, jobs=args.jobs, only=args.chapters,
-                       echo=lambda line: print(line, flush=True), call=caller(args.executor, options.given(args, EXECUTORS), Path("work") / "jobs"))
+                       echo=lambda line: print(line, flush=True),
+                       call=caller(args.executor, options.given(args, EXECUTORS), Path("work") / "jobs"))
     counts = {status: sum(item.status == status for item in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
     print(f"{len(outcomes)} chapters in {time.perf_counter() - start:.1f} s: "
           + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -59,10 +59,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"  ! {warning}")
     if args.json is not None:
         record = {
-            "goal": args.goal, "C": args.at, "level": args.level, "budget": args.budget, "status": fit.status, "warnings": list(fit.warnings),
+            "goal": args.goal, "C": args.at, "level": args.level, "budget": args.budget,
+            "status": fit.status, "warnings": list(fit.warnings),
             "clusters": None if shared is None else shared.count, "correlation in clusters": None if shared is None else shared.correlation,
             "value": designer.intervals.estimate.get(args.goal), "now": [plain(end) for end in designer.now],
-            "plans": [{"runs": plan.runs.to_dict("records"), "cost": plan.cost, "shrinks": plan.shrinks, "expected": [plain(end) for end in designer.expected(plan)]}
+            "plans": [{"runs": plan.runs.to_dict("records"), "cost": plan.cost, "shrinks": plan.shrinks,
+                       "expected": [plain(end) for end in designer.expected(plan)]}
                       for plan in plans],
             "check": {"realised": plain(checked.realised), "predicted": checked.predicted, "studies": checked.studies},
         }  # fmt: skip
@@ -75,14 +77,18 @@ def _text(designer: Designer, plans: list[Plan], best: Plan, dropped: int) -> st
     """The plans in words and numbers."""
     at = f" at {designer.C:.1e} FLOPs" if designer.goal.endswith("*") else ""
     low, high = designer.now
-    lines = [f"{designer.goal}{at} from {designer.fit.n_runs} runs, status {designer.fit.status}: {low:.4g} to {high:.4g} ({100 * designer.level:g} %)"]
+    lines = [f"{designer.goal}{at} from {designer.fit.n_runs} runs, status {designer.fit.status}: "
+             f"{low:.4g} to {high:.4g} ({100 * designer.level:g} %)"]
     if (shared := designer.noise.shared) is not None:
-        lines.append(f"  {shared.count} clusters; runs of one correlate by {shared.correlation:.2f} beyond the law; new runs of one size are one trunk")
+        lines.append(f"  {shared.count} clusters; runs of one correlate by {shared.correlation:.2f} beyond the law; "
+                     "new runs of one size are one trunk")
     lines += [f"  {dropped} rows left out: no usable N, D or L"] if dropped else []
     lines.append(f"  {'runs':>4}{'cost [FLOPs]':>14}   width of the interval, predicted")
     lines += [f"  {len(plan.runs):>4}{plan.cost:>14.2e}   to {100 * plan.shrinks:.0f} % of what it is" for plan in plans]
     low, high = designer.expected(best)
-    lines.append(f"train these {len(best.runs)}, and expect {low:.4g} to {high:.4g}:\n  {'N [parameters]':>16}{'D [tokens]':>12}{'C [FLOPs]':>12}")
+    lines.append(f"train these {len(best.runs)}, and expect {low:.4g} to {high:.4g}:\n"
+                 f"  {'N [parameters]':>16}{'D [tokens]':>12}{'C [FLOPs]':>12}")
     for row in best.runs.itertuples():
-        lines.append(f"  {row.N:>16.3g}{row.D:>12.3g}{row.C:>12.2e}" + ("   beyond the runs there are: rests on the law there" if row.beyond else ""))
+        beyond = "   beyond the runs there are: rests on the law there" if row.beyond else ""
+        lines.append(f"  {row.N:>16.3g}{row.D:>12.3g}{row.C:>12.2e}{beyond}")
     return "\n".join(lines)

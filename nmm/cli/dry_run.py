@@ -28,8 +28,10 @@ def show(preset: str, *, gpu: str, mfu: float, gigabytes: float | None) -> int:
     models = sizing.models_of(grid)
     _section("models, counted on the meta device, N beside the printed size", _table(_models(models)))
     _section(f"compute on {gpu} at {mfu:.0%} of its peak in bf16: each run alone, and as branches of trunks", _table(_costs(costs)))
-    _section("memory of a GPU by part, one sequence at a time [GB]; activations with and without recomputed blocks", _table(_memory(models)))
-    _section(f"the fewest GPUs of {room / 1e9:.0f} GB usable that hold a run, and sequences at a time on each", _table(_fewest(models, room)))
+    _section("memory of a GPU by part, one sequence at a time [GB]; activations with and without recomputed blocks",
+             _table(_memory(models)))
+    _section(f"the fewest GPUs of {room / 1e9:.0f} GB usable that hold a run, and sequences at a time on each",
+             _table(_fewest(models, room)))
     _section("data, each read once", _table(sizing.data_needed(grid, image_share, patches).map(short)))
     return 0
 
@@ -71,7 +73,8 @@ def _models(models: dict[tuple[str, str], RunConfig]) -> pd.DataFrame:
 def _costs(costs: pd.DataFrame) -> pd.DataFrame:
     table = sizing.by_arm(costs)
     shown = table[["C", "FLOPs"]].map("{:.3g}".format)
-    return pd.concat([table[["runs"]], table[["tokens"]].map(short), shown, table[["GPU-hours", "GPU-hours branching"]].map("{:,.0f}".format)], axis=1)
+    hours = table[["GPU-hours", "GPU-hours branching"]].map("{:,.0f}".format)
+    return pd.concat([table[["runs"]], table[["tokens"]].map(short), shown, hours], axis=1)
 
 
 def _memory(models: dict[tuple[str, str], RunConfig]) -> pd.DataFrame:
@@ -81,8 +84,9 @@ def _memory(models: dict[tuple[str, str], RunConfig]) -> pd.DataFrame:
         sizes = list(group)
         for (_, size), run in (sizes[0], sizes[-1]):
             for sharding, gpus in (("none", 1), ("none", 8), ("hybrid", 16), ("full", 8), ("full", 16)):
-                parts = sizing.in_gigabytes(sizing.memory(run.model, gpus=gpus, sharding=sharding, context=run.data.context, images=image_share(run)))
-                less = sizing.memory(run.model, gpus=gpus, sharding=sharding, context=run.data.context, images=image_share(run), recompute=True)
+                how = {"gpus": gpus, "sharding": sharding, "context": run.data.context, "images": image_share(run)}
+                parts = sizing.in_gigabytes(sizing.memory(run.model, **how))
+                less = sizing.memory(run.model, **how, recompute=True)
                 rows[f"{arm}, {size}, {sharding} on {gpus}"] = {**parts, "recomputed": less["activations"] / 1e9}
     return pd.DataFrame.from_dict(rows, orient="index").round(2)
 
@@ -92,7 +96,8 @@ def _fewest(models: dict[tuple[str, str], RunConfig], room: float) -> pd.DataFra
     for (arm, size), run in models.items():
         rows[f"{arm}, {size}"] = {
             f"{sharding}{', recomputed' if recompute else ''}": words(sizing.fewest(
-                run.model, room, sharding=sharding, recompute=recompute, batch=run.data.batch_sequences, context=run.data.context, images=image_share(run)))
+                run.model, room, sharding=sharding, recompute=recompute,
+                batch=run.data.batch_sequences, context=run.data.context, images=image_share(run)))
             for sharding in sizing.SHARDINGS for recompute in (False, True)
         }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         left_out = [
             {"row": int(i) if isinstance(i, int) else str(i), "reason": r} for i, r in dropped["reason"].items()
         ]
-        record = {"source": args.runs.name, "fits": [g.record(args.level, *[budgets] * (args.law == "eq1")) for g in fits], "left_out": left_out}
+        fitted = [g.record(args.level, *[budgets] * (args.law == "eq1")) for g in fits]
+        record = {"source": args.runs.name, "fits": fitted, "left_out": left_out}
         args.json.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
         print(f"written: {args.json}")
     return 0

@@ -95,5 +95,6 @@ def _positions(group: PositionFit) -> str:
     ]
     for name, row in group.values.iterrows():
         ends, ratio = f"{row['c_low']:+.5f} to {row['c_high']:+.5f}", f"{row['ratio_low']:.5f} to {row['ratio_high']:.5f}"
-        lines.append(f"  {name:16}{row['c_first']:>14.5f}{row['c_second']:>14.5f}{row['c_difference']:>+17.5f}{ends:>24}{row['ratio']:>18.5f}{ratio:>22}")
+        lines.append(f"  {name:16}{row['c_first']:>14.5f}{row['c_second']:>14.5f}{row['c_difference']:>+17.5f}{ends:>24}"
+                     f"{row['ratio']:>18.5f}{ratio:>22}")
     return "\n".join(lines) + "\n"

@@ -56,4 +56,7 @@ def _plain(one: RunStatus) -> dict:
         "study": config.origin.study, "arm": config.origin.arm, "size": config.model.size, "mixture": config.data.mixture,
         "budget": config.tokens, "seed": config.seed,
     }
-    return {"run": one.run, "state": one.state, **about, "tokens": one.tokens, "eta_seconds": one.eta, "where": one.where, "reason": one.reason}
+    return {
+        "run": one.run, "state": one.state, **about, "tokens": one.tokens,
+        "eta_seconds": one.eta, "where": one.where, "reason": one.reason,
+    }
