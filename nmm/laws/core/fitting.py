@@ -224,8 +224,8 @@ def fit_law(
             unidentified.append(parameter.name)
     loose = [name for name in loose_parameters(bound, law, loss, observed, phi) if name not in unidentified]
     if summary.count > 1 and summary.agree == 1 and noisy and summary.next_best > summary.best * (1 + ALONE):
-        warnings.append(f"one of {summary.count} starts found this minimum, and the next is {100 * (summary.next_best / summary.best - 1):.2g} % "
-                        "higher: a lower one may exist")
+        warnings.append(f"one of {summary.count} starts found this minimum, and the next is "
+                        f"{100 * (summary.next_best / summary.best - 1):.2g} % higher: a lower one may exist")
     if loose:
         warnings.append(f"loosely determined by these runs: {', '.join(loose)}; read the intervals, not the values")
     found = kind(

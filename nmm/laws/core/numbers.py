@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKmMbBgGtT]?)")
-GROUPED = {",": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*[kKmMbBgGtT]?"), ".": re.compile(r"[+-]?\d{1,3}(\.\d{3}){2,}(,\d*)?\s*[kKmMbBgGtT]?")}
+GROUPED = {
+    ",": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*[kKmMbBgGtT]?"),
+    ".": re.compile(r"[+-]?\d{1,3}(\.\d{3}){2,}(,\d*)?\s*[kKmMbBgGtT]?"),
+}
 
 
 def parse(column: pd.Series, decimal_comma: bool = False) -> pd.Series:

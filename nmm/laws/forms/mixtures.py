@@ -194,7 +194,9 @@ def optimal_mixture(
     )
 
 
-def _lowest(objective, bounds: tuple[np.ndarray, np.ndarray], rng: np.random.Generator, start: np.ndarray | None) -> tuple[np.ndarray, float]:
+def _lowest(
+    objective, bounds: tuple[np.ndarray, np.ndarray], rng: np.random.Generator, start: np.ndarray | None
+) -> tuple[np.ndarray, float]:
     """The weights within bounds with the lowest objective of (m, k), and that: points all over, then closer and closer to the best.
 
     Near a weight of zero the laws are so steep that methods by gradients stop anywhere.
@@ -229,12 +231,14 @@ def _beyond(fits: list[MixtureFit], h: np.ndarray, N: float, D: float, tried: np
     for name, value in (("N", N), ("D", D)):
         seen = np.concatenate([fit.columns[name] for fit in fits])
         if not seen.min() * (1 - 1e-9) <= value <= seen.max() * (1 + 1e-9):
-            words.append(f"{name} = {value:.3g} lies outside the runs, {seen.min():.3g} to {seen.max():.3g}: the mixture is extrapolated there")
+            words.append(f"{name} = {value:.3g} lies outside the runs, {seen.min():.3g} to {seen.max():.3g}: "
+                         "the mixture is extrapolated there")
     for domain, weight, low, high in zip(fits[0].law.domains, h, tried.min(axis=0), tried.max(axis=0)):
         if weight < low - AT_END or weight > high + AT_END:
             words.append(f"{domain}: a weight of {weight:.3f} was never tried, {low:.3f} to {high:.3f} were: the law is extrapolated there")
         elif not anywhere and (weight < low + AT_END or weight > high - AT_END):
-            words.append(f"{domain}: {weight:.3f} is the end of the weights tried, {low:.3f} to {high:.3f}: the law would go on; try runs beyond")
+            words.append(f"{domain}: {weight:.3f} is the end of the weights tried, {low:.3f} to {high:.3f}: "
+                         "the law would go on; try runs beyond")
     return words
 
 

@@ -130,7 +130,8 @@ class Comparison:
             draws.append(boot.fit.law.natural(boot.theta).T[:, :, None])
         bands = _equal_loss(*draws, C)
         with np.errstate(invalid="ignore"):
-            low, high = np.nanquantile(np.where(np.isnan(bands), np.inf, bands), [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+            bands = np.where(np.isnan(bands), np.inf, bands)
+            low, high = np.nanquantile(bands, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
         return pd.DataFrame({"C": C, "multiplier": self.multiplier_at(name, C), "low": low, "high": high})
 
     def multiplier_at(self, name: str, C) -> np.ndarray:
@@ -139,7 +140,8 @@ class Comparison:
         NaN where the reference never reaches that loss.
         """
         self._check(name)
-        values = [np.array([getattr(self.separate[group], q) for q in ("E", "A", "B", "alpha", "beta")]) for group in (self.reference, name)]
+        pair = (self.reference, name)
+        values = [np.array([getattr(self.separate[group], q) for q in ("E", "A", "B", "alpha", "beta")]) for group in pair]
         return _equal_loss(*values, np.asarray(C, dtype=float))
 
     def _check(self, name: str) -> None:

@@ -79,7 +79,8 @@ class Designer:
     """
 
     def __init__(
-        self, fit: ParametricFit, goal: str, C: float | None = None, level: float = 0.95, reach: float = 2.0, cluster: np.ndarray | None = None
+        self, fit: ParametricFit, goal: str, C: float | None = None, level: float = 0.95, reach: float = 2.0,
+        cluster: np.ndarray | None = None,
     ):
         if goal not in GOALS:
             raise ValueError(f"no goal {goal!r}: there are {', '.join(GOALS)}")

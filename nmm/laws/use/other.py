@@ -147,7 +147,9 @@ def fit_law_table(
     return by_group(usable, dropped, by, tuple(columns.values()), fit)
 
 
-def _fitted(law: str, rows: pd.DataFrame, columns: dict[str, str], family: list[str], delta: float, loss: str, bytes_per_token: dict) -> Fit:
+def _fitted(
+    law: str, rows: pd.DataFrame, columns: dict[str, str], family: list[str], delta: float, loss: str, bytes_per_token: dict
+) -> Fit:
     """One group fitted."""
     of = {name: rows[column].to_numpy() for name, column in columns.items()}
     if law == "sparse":
@@ -170,10 +172,12 @@ def _positions(name: str, rows: pd.DataFrame, columns: dict[str, str], level: fl
     variants = tuple(variant.astype(str).drop_duplicates())
     if len(variants) != 2:
         raise ValueError(f"{columns['variant']} must name two models to compare: got {', '.join(variants[:6])}")
-    wide = rows.assign(_v=variant.astype(str), _p=positions.astype(str)).pivot_table(index=columns["C"], columns=["_v", "_p"], values=columns["L"])
+    wide = rows.assign(_v=variant.astype(str), _p=positions.astype(str)).pivot_table(
+        index=columns["C"], columns=["_v", "_p"], values=columns["L"])
     wide = wide.dropna()
     if not len(wide):
-        raise ValueError(f"{variants[0]} and {variants[1]} have no budget in common at which every range has a loss: {columns['C']} must agree")
+        raise ValueError(f"{variants[0]} and {variants[1]} have no budget in common at which every range has a loss: "
+                         f"{columns['C']} must agree")
     ranges = list(dict.fromkeys(positions.astype(str)))
     first, second = ({each: wide[(which, each)].to_numpy() for each in ranges if (which, each) in wide} for which in variants)
     values = compare_positions(wide.index.to_numpy(), first, second, level)

@@ -104,7 +104,8 @@ def _json(text: str, path: Path) -> pd.DataFrame:
         try:
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is neither JSON nor one JSON object a line: {error.msg} near {error.doc[error.pos:error.pos + 20]!r}") from None
+            near = error.doc[error.pos:error.pos + 20]
+            raise ValueError(f"{path} is neither JSON nor one JSON object a line: {error.msg} near {near!r}") from None
     if isinstance(found, dict):
         lists = [value for value in found.values() if isinstance(value, list)]
         if found and all(isinstance(value, dict) for value in found.values()):     # as pandas writes it: by column, or by row
@@ -126,7 +127,8 @@ def _csv(text: str, path: Path) -> tuple[pd.DataFrame, bool]:
     header = text.splitlines()[0]
     separator = max(SEPARATORS, key=header.count)
     if not header.count(separator):
-        raise ValueError(f"{path}: its first line has no comma, semicolon, tab or bar: one row a run and a header with several columns are needed")
+        raise ValueError(f"{path}: its first line has no comma, semicolon, tab or bar: "
+                         "one row a run and a header with several columns are needed")
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
