@@ -12,6 +12,6 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
-    "LISTED", "MIXTURE", "STUDIES", "WORK", "WORLD_SEED", "Arm", "Study", "find_study", "prepare_corpus", "register", "run_study", "sources",
-    "write_study",
+    "LISTED", "MIXTURE", "STUDIES", "WORK", "WORLD_SEED", "Arm", "Study", "find_study", "prepare_corpus", "register", "run_study",
+    "sources", "write_study",
 ]

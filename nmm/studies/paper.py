@@ -23,20 +23,21 @@ BUDGETS = tuple(billions * BILLION for billions in (3, 5, 10, 20, 40, 80, 160, 3
 SPARSE_BUDGETS = tuple(billions * BILLION for billions in (10, 20, 40, 80, 160, 300, 400, 600))
 
 ASSUMPTIONS: dict[str, str] = {
-    "budgets": "Table 6 prints 2.5B to 600B tokens, Figure 2 0.25B to 400B, neither their steps: about twofold steps from 3B to 400B, for the "
-               "mixtures of experts from 10B to 600B",
-    "smallest budget": "2.5B tokens are 1,192 steps, of which 1,000 would be warmup and 238 cooldown, and the experts' warmup alone takes 2,500 "
-                       "steps: the smallest budgets are those in which warmup and cooldown do not meet",
-    "mixtures": "the four of Sec. 3.2 for early and for late fusion, 45-45-10 alone for the mixtures of experts; the sources within a data type in "
-                "proportion to their tokens, unless the mixture is nested as in Table 5",
-    "warmup": "1,000 steps up to 4,000, 2,500 up to 15,000, else 5,000 (App. A prints 1k to 4k, and 5k to 15k); mixtures of experts 2,500 under "
-              "20,000, else 5,000. Budgets share a trunk where their warmup is the same",
+    "budgets": "Table 6 prints 2.5B to 600B tokens, Figure 2 0.25B to 400B, neither their steps: about twofold steps from 3B to 400B, "
+               "for the mixtures of experts from 10B to 600B",
+    "smallest budget": "2.5B tokens are 1,192 steps, of which 1,000 would be warmup and 238 cooldown, and the experts' warmup alone takes "
+                       "2,500 steps: the smallest budgets are those in which warmup and cooldown do not meet",
+    "mixtures": "the four of Sec. 3.2 for early and for late fusion, 45-45-10 alone for the mixtures of experts; the sources within a "
+                "data type in proportion to their tokens, unless the mixture is nested as in Table 5",
+    "warmup": "1,000 steps up to 4,000, 2,500 up to 15,000, else 5,000 (App. A prints 1k to 4k, and 5k to 15k); mixtures of experts "
+              "2,500 under 20,000, else 5,000. Budgets share a trunk where their warmup is the same",
     "cooldown": "1 - sqrt over the last 20 % (Haegele et al. 2024); the paper prints \"inverse square root\" without a formula",
     "encoder's rate": "late fusion's encoder learns at 0.01 of the decoder's rate, the best of Table 8",
     "heads": f"{HEAD} wide; not printed, and {HEAD} divides every width",
     "QK-norm": "by head; not printed",
     "vocabulary": f"{PAPER['vocab_size']}, with which the printed sizes come out",
-    "rates of the columns": "Table 6's columns are misaligned in print: rates fall with the size, and the largest size is one column, not two",
+    "rates of the columns": "Table 6's columns are misaligned in print: rates fall with the size, and the largest size is one column, "
+                            "not two",
     "augmentation": "images are cropped once, when the corpus is prepared: no RandomResizedCrop, no flip",
     "order": "one order of the data for each seed, in which a longer run sees a shorter one's first; one seed",
     "held out": "10,000 sequences of each data type",

@@ -129,10 +129,12 @@ def costs(grid: Iterable[RunConfig], *, gpu: str, mfu: float, images: Share, pat
         for run in family:
             counts, share = run.model.counts, images(run)
             tokens = {"image": share * run.tokens, "text": (1 - share) * run.tokens}
-            flops = exact_train_flops(run.model, context=run.data.context, tokens=tokens, targets=tokens["text"], patches_per_image=patches_per_image)
+            flops = exact_train_flops(
+                run.model, context=run.data.context, tokens=tokens, targets=tokens["text"], patches_per_image=patches_per_image)
+            C = train_flops(counts.N, run.tokens, N_v=counts.N_v, D_v=tokens["image"] if counts.N_v else 0)
             rows.append({
-                "run": run.id, "arm": run.origin.arm, "size": run.model.size, "mixture": run.data.mixture, "tokens": run.tokens, "N": counts.N,
-                "N_v": counts.N_v, "C": train_flops(counts.N, run.tokens, N_v=counts.N_v, D_v=tokens["image"] if counts.N_v else 0), "flops": flops,
+                "run": run.id, "arm": run.origin.arm, "size": run.model.size, "mixture": run.data.mixture, "tokens": run.tokens,
+                "N": counts.N, "N_v": counts.N_v, "C": C, "flops": flops,
                 "own": own_tokens(run, family) / run.tokens, "gpu_hours": flops / (peak * mfu) / 3600,
             })
     return pd.DataFrame(rows)
@@ -161,7 +163,10 @@ def data_needed(grid: Iterable[RunConfig], images: Share, patches_per_image: flo
             tokens = weight / total * run.tokens
             share = 0.0 if kind == "text" else images(run) / (1 - run.data.weights["text"] / total)
             most[kind] = max(most.get(kind, (0.0, 0.0)), (tokens, tokens * share / patches_per_image))
-    rows = {kind: {"tokens": tokens, "images": count, "bytes": POSITION_BYTES * tokens + IMAGE_BYTES * count} for kind, (tokens, count) in most.items()}
+    rows = {
+        kind: {"tokens": tokens, "images": count, "bytes": POSITION_BYTES * tokens + IMAGE_BYTES * count}
+        for kind, (tokens, count) in most.items()
+    }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.loc["all"] = table.sum()
     return table
