@@ -6,6 +6,6 @@ from nmm.sweep.job import Family, Report, read_family, train_family
 from nmm.sweep.locks import SCRATCH
 
 __all__ = [
-    "CHECKPOINT_SECONDS", "EXECUTORS", "SCRATCH", "Executor", "Family", "Report", "Summary", "make", "parse_options", "read_family", "sweep",
-    "train_family", "write_jobs",
+    "CHECKPOINT_SECONDS", "EXECUTORS", "SCRATCH", "Executor", "Family", "Report", "Summary", "make", "parse_options", "read_family",
+    "sweep", "train_family", "write_jobs",
 ]

@@ -192,7 +192,9 @@ def _check(todo: list[RunConfig], corpus_folder: Path) -> None:
         reading(config, corpus)
 
 
-def _train(executor: Executor, paths: Sequence[Path], groups: list[list[RunConfig]], jobs: int | None, folder: Path, summary: Summary) -> None:
+def _train(
+    executor: Executor, paths: Sequence[Path], groups: list[list[RunConfig]], jobs: int | None, folder: Path, summary: Summary
+) -> None:
     """Let the executor train, and show and note what it reports."""
     left = {config.id for group in groups for config in group}
     count, startup = len(left), 0.0

@@ -4,8 +4,8 @@
     torchrun --nproc-per-node 8 -m nmm.sweep.launch FAMILY.json
 
 `nmm.sweep.write_jobs` writes such files for the runs of a grid. A finished run is not trained again; a killed one goes on from its
-checkpoint, also with another number of processes. On SIGTERM and SIGUSR2 it writes one first. All processes must see the same folders. Sharding, precision and the rest of
-`run.execution` are edited in the file: see `nmm.config.run.ExecutionConfig`.
+checkpoint, also with another number of processes. On SIGTERM and SIGUSR2 it writes one first. All processes must see the same folders.
+Sharding, precision and the rest of `run.execution` are edited in the file: see `nmm.config.run.ExecutionConfig`.
 """
 
 import argparse
@@ -23,7 +23,8 @@ STOPPED = 75        # exit status of one that was asked to stop: to be tried aga
 
 def main(argv: list[str] | None = None) -> int:
     """Train the runs of one file; 0: all finished, 1: one failed, 2: bad input or other hands, in one line; 75: asked to stop."""
-    parser = argparse.ArgumentParser(prog="python -m nmm.sweep.launch", description="Train one family of runs, in all processes that are launched.")
+    parser = argparse.ArgumentParser(
+        prog="python -m nmm.sweep.launch", description="Train one family of runs, in all processes that are launched.")
     parser.add_argument("family", type=Path, help="JSON file of its runs, see nmm.sweep.write_jobs")
     args = parser.parse_args(argv)
     ends: dict[str, Report] = {}

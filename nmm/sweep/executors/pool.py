@@ -30,13 +30,15 @@ class Pool:
 
     jobs: int | None = None
     _: KW_ONLY
-    runs_per_gpu: int = option(0, "runs that share each GPU of this machine; default: one each (their memory is not divided: they must fit together)")
+    runs_per_gpu: int = option(0, "runs that share each GPU of this machine; default: one each (their memory is not divided: "
+                                  "they must fit together)")
 
     def __post_init__(self) -> None:
         if self.runs_per_gpu < 0:
             raise ValueError(f"--runs-per-gpu must be at least 1: got {self.runs_per_gpu}")
         if self.runs_per_gpu and not gpus():
-            raise ValueError("--runs-per-gpu: this machine shows no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES): leave it out to train on the CPU")
+            raise ValueError("--runs-per-gpu: this machine shows no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES): "
+                             "leave it out to train on the CPU")
 
     @property
     def places(self) -> list[str]:

@@ -27,8 +27,8 @@ class Ray:
     jobs: int | None = None
     _: KW_ONLY
     address: str = option("", "HOST:PORT of a running cluster, or auto; default: a cluster of this machine alone")
-    gpus_per_run: float = option(0.0, "GPUs of a run: 0.25 lets four share one (their memory is not divided: they must fit together), 2 and more "
-                                      "train it in as many processes of one node")
+    gpus_per_run: float = option(0.0, "GPUs of a run: 0.25 lets four share one (their memory is not divided: they must fit together), "
+                                      "2 and more train it in as many processes of one node")
     cpus: int = option(1, "CPUs of each process, for loading data")
     retries: int = option(2, "how often a run is tried again whose job or machine died")
     poll: float = option(10.0, "between two looks at the queue [s]")
@@ -56,7 +56,8 @@ class Ray:
     def _train(self, ray: Any, families: Sequence[Path]) -> Iterator[Report]:
         processes = max(1, int(self.gpus_per_run))
         asked = {"CPU": self.cpus * processes, "GPU": self.gpus_per_run}
-        if not any(all(node["Resources"].get(name, 0) >= amount for name, amount in asked.items()) for node in ray.nodes() if node["Alive"]):
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
             raise ValueError(f"no node of the Ray cluster has {asked['CPU']} CPUs and {asked['GPU']:g} GPUs: ask for less, or add a node")
         task = ray.remote(num_cpus=asked["CPU"], num_gpus=asked["GPU"], max_retries=self.retries)(_work)
         known = {path: read_family(path) for path in families}
@@ -138,8 +139,8 @@ def _work(path: str, folder: str, processes: int, environment: Mapping[str, str]
     os.chdir(folder)
     os.environ.update(environment)
     if processes > 1:
-        subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "nmm.sweep.launch",
-                        path], check=False)       # its records tell how it ended
+        subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+                        "-m", "nmm.sweep.launch", path], check=False)       # its records tell how it ended
         return []
     family = read_family(path)
     load()

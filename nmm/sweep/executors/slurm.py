@@ -74,7 +74,8 @@ class Slurm:
         watch = Watch([(run, own_tokens(run, family.runs)) for family in known.values() for run in family.runs], folder)
         with queued.submitting(folder):
             live = _live()
-            free = [free for family in known.values() if (free := _without(family, lambda run, family=family: self._job(family, run) in live))]
+            waiting = [_without(family, lambda run, family=family: self._job(family, run) in live) for family in known.values()]
+            free = [family for family in waiting if family]
             self._submit(free, folder)
         if self.detach:
             yield from (Report("queued", run) for run in watch.left)
@@ -156,7 +157,8 @@ class Slurm:
             for run in begun or family.runs:
                 job = queued.read(family.scratch(run))
                 if job is not None and job.tries > self.retries:
-                    reason = f"its Slurm job {job.id} ended{_words(ends[job.id], folder / SCRATCH / 'slurm' / f'{job.id}_0_log.err')}; submitted {job.tries} times"
+                    ended = _words(ends[job.id], folder / SCRATCH / "slurm" / f"{job.id}_0_log.err")
+                    reason = f"its Slurm job {job.id} ended{ended}; submitted {job.tries} times"
                     records.write(records.RunRecord(config=run, status="failed", reason=reason, code=code()), folder)
                     pulse.path_of(family.scratch(run)).unlink(missing_ok=True)
                     over.append(run)
@@ -195,7 +197,8 @@ class Slurm:
         executor.update_parameters(
             job_name="nmm", time=self.time, nodes=self.nodes, ntasks_per_node=self.processes or self.gpus or 1, cpus_per_task=self.cpus,
             signal_delay_s=self.grace, array_parallelism=self.jobs or 10**6, srun_args=[f"--cpus-per-task={self.cpus}"],
-            setup=[f"export {name}={shlex.quote(value)}" for name, value in elsewhere().items()], additional_parameters={"requeue": True, **self._passed()},
+            setup=[f"export {name}={shlex.quote(value)}" for name, value in elsewhere().items()],
+            additional_parameters={"requeue": True, **self._passed()},
             **{name: value for name, value in each.items() if value is not None},
         )
         return executor
