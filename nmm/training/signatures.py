@@ -51,7 +51,8 @@ def _key(path: Path) -> bytes:
             _make_key(path)
         key = path.read_bytes()
     except OSError as error:
-        raise OSError(f"cannot read or make the key {path}, which checkpoints are signed with ({error.strerror}): set {KEY_FILE} to a file of yours") from error
+        raise OSError(f"cannot read or make the key {path}, which checkpoints are signed with ({error.strerror}): "
+                      f"set {KEY_FILE} to a file of yours") from error
     if len(key) != KEY_BYTES:
         raise ValueError(f"the key file {path} has {len(key)} bytes, a key has {KEY_BYTES}: delete it, and a new one is made")
     if path.stat().st_mode & 0o077:
@@ -131,9 +132,9 @@ def require(path: Path) -> None:
 
 def _refusal(path: Path, why: str) -> str:
     return (
-        f"the checkpoint {path} {why}; it could run any code, and is not read. Delete {path.parent} to train this run from its start. If it is "
-        f"yours, of another machine: set {KEY_FILE} to that machine's key file; of an earlier version: python -m nmm.training.signatures "
-        f"{path.parent}"
+        f"the checkpoint {path} {why}; it could run any code, and is not read. Delete {path.parent} to train this run from its start. "
+        f"If it is yours, of another machine: set {KEY_FILE} to that machine's key file; of an earlier version: "
+        f"python -m nmm.training.signatures {path.parent}"
     )
 
 
