@@ -76,7 +76,8 @@ def expert_kernels(bench: Bench) -> dict[str, Any]:
         ways["grouped"] = expert_products.grouped
     runs = {name: _both(bench, lambda way=way: way(x, w, rows_E), weight, [x, w], backward=True) for name, way in ways.items()}
     seconds = in_turn(runs, repeats=3 if bench.tiny else 20, warmup=2, clock=time.perf_counter)
-    result = {"rows": rows, "weights_EOI": list(w.shape), "ms": {name: 1e3 * sorted(times)[len(times) // 2] for name, times in seconds.items()}}
+    milliseconds = {name: 1e3 * sorted(times)[len(times) // 2] for name, times in seconds.items()}
+    result = {"rows": rows, "weights_EOI": list(w.shape), "ms": milliseconds}
     if "grouped" not in ways:
         return result | {"grouped": f"torch {torch.__version__} has no grouped_mm"}
     with torch.no_grad():

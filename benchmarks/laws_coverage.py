@@ -45,7 +45,8 @@ def design(name: str, seeds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         trunk = np.unique(trunk, return_inverse=True)[1]
     else:
         sizes, budgets = map(int, name.split("x"))
-        N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(0.275e9, 3.35e9, sizes), np.geomspace(2.5e9, 4e11, budgets), indexing="ij"))
+        axes = np.meshgrid(np.geomspace(0.275e9, 3.35e9, sizes), np.geomspace(2.5e9, 4e11, budgets), indexing="ij")
+        N, D = (axis.ravel() for axis in axes)
         trunk = np.arange(sizes).repeat(budgets)
     trunks = np.concatenate([trunk + seed * (trunk.max() + 1) for seed in range(seeds)])
     return np.tile(N, seeds), np.tile(D, seeds), trunks

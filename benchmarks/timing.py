@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 Clock = Callable[[], float]
 
 
-def in_turn(ways: Mapping[str, Callable[[], object]], *, repeats: int, clock: Clock = time.process_time, warmup: int = 1) -> dict[str, list[float]]:
+def in_turn(
+    ways: Mapping[str, Callable[[], object]], *, repeats: int, clock: Clock = time.process_time, warmup: int = 1
+) -> dict[str, list[float]]:
     """Seconds of each way in every round.
 
     Args:
