@@ -19,7 +19,10 @@ def run(*cells: str) -> dict:
     return namespace
 
 
-DECLARED = "preset: str = 'laptop'  # study\nbudget: float = 1e21  # [FLOPs]\nsizes: list[int] = [1]  # widths\nlimit: int | None = None  # runs"
+DECLARED = (
+    "preset: str = 'laptop'  # study\nbudget: float = 1e21  # [FLOPs]\n"
+    "sizes: list[int] = [1]  # widths\nlimit: int | None = None  # runs"
+)
 
 
 @pytest.mark.parametrize("injected", ["", "budget = 3", "limit = 4", "sizes = [2, 3]", "preset = '007'"])

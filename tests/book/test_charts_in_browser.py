@@ -33,11 +33,14 @@ CONTRASTS = """() => {
       if (style.stroke !== 'none') continue;                     // the light edge under a number, drawn on its own
       const [x, y] = [at.x + at.width / 2, at.y + at.height / 2];
       const inside = ([, r]) => r.left < x && x < r.right && r.top < y && y < r.bottom;
-      const below = areas.filter(inside).reduce((under, [node]) => blend(numbers(getComputedStyle(node).fill), under, opacity(node, 'fillOpacity')), page);
-      const edged = text.closest('.role-mark') && [...box.querySelectorAll('svg.marks text')].find((t) => t !== text && t.textContent === text.textContent && getComputedStyle(t).stroke !== 'none');
+      const over = (under, [node]) => blend(numbers(getComputedStyle(node).fill), under, opacity(node, 'fillOpacity'));
+      const below = areas.filter(inside).reduce(over, page);
+      const edge = (t) => t !== text && t.textContent === text.textContent && getComputedStyle(t).stroke !== 'none';
+      const edged = text.closest('.role-mark') && [...box.querySelectorAll('svg.marks text')].find(edge);
       const ground = edged ? numbers(getComputedStyle(edged).stroke) : below;
       let alpha = opacity(text, 'fillOpacity');
-      for (let node = text.parentElement; node && !node.matches('svg.marks'); node = node.parentElement) alpha *= Number(getComputedStyle(node).opacity);
+      for (let node = text.parentElement; node && !node.matches('svg.marks'); node = node.parentElement)
+        alpha *= Number(getComputedStyle(node).opacity);
       if (alpha === 0) continue;                                 // numbers that would overlap are not shown
       found.push([box.id, text.textContent, contrast(blend(numbers(style.fill), ground, alpha), ground)]);
     }
@@ -72,7 +75,8 @@ def visit(page_file) -> Iterator:
 
         def page(width: int = 1280, scheme: str = "light") -> playwright.Page:
             if (width, scheme) not in open_pages:
-                context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=width < 500, accept_downloads=True)
+                context = browser.new_context(
+                    viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=width < 500, accept_downloads=True)
                 context.set_default_timeout(120_000)  # [ms]; a busy machine, not a slow page
                 open_pages[width, scheme] = shown = context.new_page()
                 shown.goto(page_file.as_uri())
@@ -105,7 +109,8 @@ def test_every_chart_fits_its_column_with_its_titles_and_legends(visit, width):
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 @pytest.mark.parametrize(("name", "mark"), [
     ("runs.training_curves", "mark-line"), ("runs.against_compute", "mark-symbol"), ("laws.approach_2_miss", "mark-line"),
-    ("laws.isoloss", "mark-line"), ("fits.residuals", "mark-symbol"), ("repetition.curves", "mark-symbol"), ("corpus.token_bars", "mark-rect"),
+    ("laws.isoloss", "mark-line"), ("fits.residuals", "mark-symbol"), ("repetition.curves", "mark-symbol"),
+    ("corpus.token_bars", "mark-rect"),
 ])
 def test_a_press_on_a_legend_fades_the_others_and_another_brings_them_back(visit, width, scheme, name, mark):
     page = visit(width, scheme)
@@ -161,7 +166,9 @@ def test_the_controls_of_the_planner_fit_a_thumb_and_move_its_optimum(visit):
     before = words.text_content()
     assert "within its runs" in before
     box.locator("input[name=budget]").evaluate("node => { node.value = 25; node.dispatchEvent(new Event('input')); }")
-    page.wait_for_function("before => document.getElementById('planning.planner').querySelector('.mark-text.role-mark text').textContent !== before", arg=before)
+    page.wait_for_function(
+        "before => document.getElementById('planning.planner').querySelector('.mark-text.role-mark text').textContent !== before",
+        arg=before)
     assert "x the largest run" in words.text_content()
     edge = box.bounding_box()
     place = words.bounding_box()

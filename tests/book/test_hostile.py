@@ -23,24 +23,33 @@ from tests.data.conftest import caption_members, image_bytes, write_tar
 
 HIT = "window.hit=1"
 NAMES = [
-    f"<script>{HIT}</script>", f"<img src=x onerror={HIT}>", f"<!--<script>{HIT}", f"</script><script>{HIT}</script>", f"<svg onload={HIT}>",
-    f"\"'><script>{HIT}</script>", f"[x](javascript:{HIT})", f"<iframe srcdoc='<script>parent.{HIT}</script>'>", f"$\\href{{javascript:{HIT}}}{{x}}$",
-    f"</style><script>{HIT}</script>", f"&lt;script&gt;{HIT}", f"<math><mtext></table><mglyph><style><img src=x onerror={HIT}>", "{raw-html}`<b>`",
+    f"<script>{HIT}</script>", f"<img src=x onerror={HIT}>", f"<!--<script>{HIT}", f"</script><script>{HIT}</script>",
+    f"<svg onload={HIT}>", f"\"'><script>{HIT}</script>", f"[x](javascript:{HIT})",
+    f"<iframe srcdoc='<script>parent.{HIT}</script>'>", f"$\\href{{javascript:{HIT}}}{{x}}$",
+    f"</style><script>{HIT}</script>", f"&lt;script&gt;{HIT}", f"<math><mtext></table><mglyph><style><img src=x onerror={HIT}>",
+    "{raw-html}`<b>`",
 ]
 HTML = [
-    f"<script>{HIT}</script>", f"<p onclick='{HIT}' onmouseover={HIT}>x</p>", f"<a href='javascript:{HIT}'>x</a>", "<style>@import 'http://x/';p{color:red}</style>",
-    f"<object data='data:text/html,<script>{HIT}</script>'></object>", f"<svg><script>{HIT}</script><animate onbegin={HIT}></svg>", "<img src='http://example.org/x.png'>",
-    f"<form action='javascript:{HIT}'><button>x</button></form>", f"<base href='http://example.org/'><meta http-equiv=refresh content='0;url=javascript:{HIT}'>",
-    f"<style>p{{background:url(javascript:{HIT})}}</style>", f"<svg><foreignObject><iframe srcdoc='<script>parent.{HIT}</script>'></iframe></foreignObject></svg>",
+    f"<script>{HIT}</script>", f"<p onclick='{HIT}' onmouseover={HIT}>x</p>", f"<a href='javascript:{HIT}'>x</a>",
+    "<style>@import 'http://x/';p{color:red}</style>", f"<object data='data:text/html,<script>{HIT}</script>'></object>",
+    f"<svg><script>{HIT}</script><animate onbegin={HIT}></svg>", "<img src='http://example.org/x.png'>",
+    f"<form action='javascript:{HIT}'><button>x</button></form>",
+    f"<base href='http://example.org/'><meta http-equiv=refresh content='0;url=javascript:{HIT}'>",
+    f"<style>p{{background:url(javascript:{HIT})}}</style>",
+    f"<svg><foreignObject><iframe srcdoc='<script>parent.{HIT}</script>'></iframe></foreignObject></svg>",
 ]
 
 
 def named() -> list[nbformat.NotebookNode]:
     """Outputs with hostile names where our own chapters show names: cells, labels, columns, groups, axes, titles."""
     table = pd.DataFrame({"name": NAMES, **{name: range(len(NAMES)) for name in NAMES}}, index=pd.Index(NAMES, name=NAMES[0]))
-    styles = (table.style, table.style.hide(axis="index").format({"name": "{}"}), table.style.format_index("{}").format(na_rep="—").set_caption(NAMES[0]))
+    styles = (
+        table.style, table.style.hide(axis="index").format({"name": "{}"}),
+        table.style.format_index("{}").format(na_rep="—").set_caption(NAMES[0]),
+    )
     groups = pd.DataFrame({"x": range(len(NAMES)), "y": range(len(NAMES)), "group": NAMES})
-    chart = alt.Chart(groups, title=NAMES[2]).mark_point().encode(x=alt.X("x:Q", title=NAMES[0]), y="y:Q", color="group:N", tooltip="group:N")
+    chart = alt.Chart(groups, title=NAMES[2]).mark_point().encode(
+        x=alt.X("x:Q", title=NAMES[0]), y="y:Q", color="group:N", tooltip="group:N")
     return [
         *(nbformat.v4.new_output("display_data", {"text/html": escaped(style)}) for style in styles),
         nbformat.v4.new_output("display_data", {"text/html": table.to_html()}),
@@ -52,11 +61,15 @@ def named() -> list[nbformat.NotebookNode]:
 
 def strange() -> list[nbformat.NotebookNode]:
     """Outputs that a stranger put into a notebook."""
-    chart = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "title": "t", "mark": "point", "data": {"values": [{"x": 1}]}, "encoding": {"x": {"field": "x", "type": "quantitative"}},
-             "usermeta": {"embedOptions": {"sourceHeader": HTML[0], "actions": True}}}
+    chart = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json", "title": "t", "mark": "point",
+        "data": {"values": [{"x": 1}]}, "encoding": {"x": {"field": "x", "type": "quantitative"}},
+        "usermeta": {"embedOptions": {"sourceHeader": HTML[0], "actions": True}},
+    }
     return [
         *(nbformat.v4.new_output("display_data", {"text/html": body}) for body in HTML),
-        nbformat.v4.new_output("display_data", {"application/javascript": HIT, "text/markdown": HTML[0], "image/svg+xml": HTML[5], "text/plain": "plain"}),
+        nbformat.v4.new_output("display_data", {
+            "application/javascript": HIT, "text/markdown": HTML[0], "image/svg+xml": HTML[5], "text/plain": "plain"}),
         nbformat.v4.new_output("display_data", {"image/png": f'AAAA" onerror="{HIT}'}),
         nbformat.v4.new_output("display_data", {"image/png": "AAAA"}, metadata={"image/png": {"width": f'1 onerror="{HIT}"'}}),
         nbformat.v4.new_output("display_data", {"text/latex": f"</div><script>{HIT}</script>$\\href{{javascript:{HIT}}}{{x}}$"}),
@@ -84,9 +97,11 @@ def corpus(tmp_path_factory):
     names = [name.replace("/", "∕") for name in NAMES]
     members = [member for n, name in enumerate(names) for member in ((f"{name}.jpg", image_bytes(n)), (f"{name}.txt", NAMES[n].encode()))]
     bad = [(f"bad {name}.jpg", b"x") for name in names]
-    write_tar(folder / "data" / f"{names[1]}.tar", [*caption_members(range(9)), *members, *bad]) if (folder / "data").mkdir() is None else None
+    (folder / "data").mkdir()
+    write_tar(folder / "data" / f"{names[1]}.tar", [*caption_members(range(9)), *members, *bad])
     (folder / "data" / names[0]).write_text("not read")
-    prepare([("caption", folder / "data")], folder / "out", context=400, image_size=32, patch=8, vocab_size=300, max_rejects=1, processes=1, progress=False)
+    prepare([("caption", folder / "data")], folder / "out", context=400, image_size=32, patch=8, vocab_size=300, max_rejects=1,
+            processes=1, progress=False)
     return store.open(folder / "out")
 
 
@@ -107,25 +122,31 @@ def test_the_specification_of_a_chart_cannot_leave_its_tag():
 @pytest.mark.parametrize("body", [*HTML, *NAMES])
 def test_html_is_cleaned(body):
     cleaned = safe.clean(body).lower()
-    for sign in ("<script", "onerror=", "onload=", "onclick=", "onbegin=", "href=\"javascript", "<iframe", "<object", "<form", "<meta", "<base", "url(", "@import", "example.org"):
+    for sign in ("<script", "onerror=", "onload=", "onclick=", "onbegin=", "href=\"javascript", "<iframe", "<object", "<form",
+                 "<meta", "<base", "url(", "@import", "example.org"):
         assert sign not in cleaned.replace("&lt;", ""), (sign, cleaned)
 
 
 def test_what_our_chapters_show_is_left_as_it_is(corpus):
     picture = show.samples_html(corpus, 1)
-    assert safe.clean(picture).count("data:image/png;base64,") == picture.count("data:image/png;base64,") > 0 and "<style>" in safe.clean(picture)
-    drawing = ("<div style='flex:0 1 300px'><svg role='img' viewBox='0 0 8 8' style='width:100%;height:auto' fill='currentColor'><defs>"
-               "<marker id='tip' refX='7' markerWidth='8'><path d='M0 0 z'/></marker></defs><line x1='0' y2='9' marker-end='url(#tip)'/><text x='1'>a</text></svg></div>")
+    assert "<style>" in safe.clean(picture)
+    assert safe.clean(picture).count("data:image/png;base64,") == picture.count("data:image/png;base64,") > 0
+    drawing = ("<div style='flex:0 1 300px'><svg role='img' viewBox='0 0 8 8' style='width:100%;height:auto' fill='currentColor'>"
+               "<defs><marker id='tip' refX='7' markerWidth='8'><path d='M0 0 z'/></marker></defs>"
+               "<line x1='0' y2='9' marker-end='url(#tip)'/><text x='1'>a</text></svg></div>")
     for kept in ("viewBox", "refX", "markerWidth", "marker-end", "flex:0 1 300px", "<path", "height:auto"):
         assert kept in safe.clean(drawing), (kept, safe.clean(drawing))
-    styled = pd.DataFrame({"a": [1.5]}).style.format("{:.1f}").set_properties(**{"text-align": "left", "overflow-wrap": "anywhere"}).to_html()
+    style = pd.DataFrame({"a": [1.5]}).style.format("{:.1f}")
+    styled = style.set_properties(**{"text-align": "left", "overflow-wrap": "anywhere"}).to_html()
     assert "text-align: left" in safe.clean(styled) and "<td id=" in safe.clean(styled)
 
 
 @pytest.mark.parametrize("text", [
-    "```{include} SECRET\n```", "```{literalinclude} SECRET\n```", "```{csv-table}\n:file: SECRET\n```", "```{raw} html\n:file: SECRET\n```", "```{raw} html\n<script>window.hit=1</script>\n```",
+    "```{include} SECRET\n```", "```{literalinclude} SECRET\n```", "```{csv-table}\n:file: SECRET\n```",
+    "```{raw} html\n:file: SECRET\n```", "```{raw} html\n<script>window.hit=1</script>\n```",
     "```{eval-rst}\n.. include:: SECRET\n```", "```{eval-rst}\n.. raw:: html\n\n   <script>window.hit=1</script>\n```",
-    "```{image} SECRET.svg\n:loading: embed\n```", "```{eval-rst}\n.. image:: SECRET.svg\n   :loading: embed\n```", ":::{include} SECRET\n:::",
+    "```{image} SECRET.svg\n:loading: embed\n```", "```{eval-rst}\n.. image:: SECRET.svg\n   :loading: embed\n```",
+    ":::{include} SECRET\n:::",
 ])
 def test_a_notebook_cannot_carry_files_or_raw_html_into_a_report(tmp_path, text):
     secret = tmp_path / "secret"
@@ -144,7 +165,8 @@ def test_a_notebook_cannot_carry_files_or_raw_html_into_a_report(tmp_path, text)
 
 def test_glued_words_are_words():
     for name in NAMES:
-        assert not set("<[`$") & set(prose.fill("{{x}}", {"x": name}).replace("\\<", "").replace("\\[", "").replace("\\`", "").replace("\\$", ""))
+        bare = prose.fill("{{x}}", {"x": name}).replace("\\<", "").replace("\\[", "").replace("\\`", "").replace("\\$", "")
+        assert not set("<[`$") & set(bare)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: install chromium to run the browser tests")
@@ -152,7 +174,8 @@ def test_in_a_browser_nothing_of_a_stranger_runs(tmp_path, corpus):
     sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
     left_out = draw.reject_rows(corpus.report)
     shown = [
-        nbformat.v4.new_output("display_data", {"text/html": escaped(left_out.style.hide(axis="index").set_properties(**{"white-space": "normal"}))}),
+        nbformat.v4.new_output("display_data", {
+            "text/html": escaped(left_out.style.hide(axis="index").set_properties(**{"white-space": "normal"}))}),
         nbformat.v4.new_output("display_data", {"text/html": show.samples_html(corpus, 40, characters=600)}),
         nbformat.v4.new_output("display_data", render(draw.rejects(left_out).to_dict())),
         nbformat.v4.new_output("stream", text=show.report_table(corpus.report)),
@@ -168,7 +191,8 @@ def test_in_a_browser_nothing_of_a_stranger_runs(tmp_path, corpus):
         for file in (page_file, samples):
             page, asked = browser.new_page(), []
             page.set_default_timeout(120_000)
-            page.on("request", lambda request, asked=asked: asked.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None)
+            page.on("request", lambda request, asked=asked: asked.append(request.url)
+                    if not request.url.startswith(("file:", "data:", "blob:")) else None)
             page.goto(file.as_uri())
             page.wait_for_load_state("networkidle")
             if file == page_file:

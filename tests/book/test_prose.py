@@ -76,7 +76,8 @@ def test_a_number_that_never_comes_stops_the_chapter(tmp_path):
 
 @pytest.mark.parametrize(("template", "value", "shown"), [
     ("{{x:.3f}}", 0.12345, "0.123"), ("{{x:d}}", 6.0, "6"), ("{{x}}", 6, "6"), ("{{x:,}}", 12345, "12,345"), ("{{x:.1%}}", 0.1234, "12.3%"),
-    ("{{x}}", "early *and* late, 5 $", r"early \*and\* late, 5 \$"), (r"\frac{{{x}}}{2}", 3, r"\frac{3}{2}"), (r"a_{b_{c}}", 0, r"a_{b_{c}}"),
+    ("{{x}}", "early *and* late, 5 $", r"early \*and\* late, 5 \$"), (r"\frac{{{x}}}{2}", 3, r"\frac{3}{2}"),
+    (r"a_{b_{c}}", 0, r"a_{b_{c}}"),
 ])
 def test_places_are_filled_and_formulas_left_alone(template, value, shown):
     assert prose.fill(template, {"x": value}) == shown
@@ -89,7 +90,8 @@ def test_a_prose_cell_holds_one_text(source):
 
 
 def test_code_that_only_carries_numbers_is_not_shown():
-    source = "x = 1\nchapter.glue('x', x)\nfor name in 'ab':\n    chapter.glue(\n        name, x)\nif x:\n    y = 2\n    chapter.glue('y', y)\ny"
+    source = ("x = 1\nchapter.glue('x', x)\nfor name in 'ab':\n    chapter.glue(\n        name, x)\n"
+              "if x:\n    y = 2\n    chapter.glue('y', y)\ny")
     assert without_glue(source) == "x = 1\nif x:\n    y = 2\ny"
     assert without_glue("chapter.glue('x', 1)\nchapter.finish()") == ""
 

@@ -46,7 +46,8 @@ def test_pages_have_neighbours_a_download_and_no_foreign_address(rendered):
 
 def test_charts_are_data_with_a_picture_for_pages_without_script(rendered):
     html = page(rendered, "01_points")
-    ((words, spec),) = re.findall(r'<div class="chart" role="figure" aria-label="(.+?)"><script type="application/json">(.+?)</script>', html)
+    ((words, spec),) = re.findall(
+        r'<div class="chart" role="figure" aria-label="(.+?)"><script type="application/json">(.+?)</script>', html)
     assert json.loads(spec)["title"] == "A line of points"
     assert words == "A line of points. x is x [steps], from 1 to 6; y is y [nats/token], from 3.5 to 5.17; colour is group, 1, 2, 0."
     assert re.search(r'<noscript>\s*<img alt="A line of points. x is x', html)
@@ -77,7 +78,8 @@ def test_a_warning_on_a_page_fails_the_build(book):
     site.build(book, EDITION)
     notebook.cells[5].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
     nbformat.write(notebook, path)
-    with pytest.raises(ValueError, match=r"02_slope.ipynb, cell 6 .*a warning, which readers would see: FutureWarning: old behaviour; mend it"):
+    said = r"02_slope.ipynb, cell 6 .*a warning, which readers would see: FutureWarning: old behaviour; mend it"
+    with pytest.raises(ValueError, match=said):
         site.build(book, EDITION)
 
 

@@ -9,7 +9,8 @@ from nmm.book.chapters import is_tagged, read_notebook
 from nmm.book.labels import figure_of
 
 # "one" and "two" are grammar more often than numbers; "two decades" is one
-_WORDS = ("two(?= (?:decades|orders|thirds|times))|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|"
+_WORDS = ("two(?= (?:decades|orders|thirds|times))|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+          "thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|"
           "forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|half|halves|twice|thrice|quarters?|dozens?")
 _NUMBER = re.compile(rf"(?<![\w.])[-+]?\d[\d.,]*\d*(?:e[-+]?\d+)?\w*|\b(?:{_WORDS})\b", re.IGNORECASE)
 # not prose: code, formulas, places for computed numbers, comments, link targets, headings, numbers of list items and steps
@@ -38,7 +39,8 @@ def texts(path: Path) -> Iterable[tuple[str, str]]:
 
 def typed(text: str) -> Iterable[tuple[str, str]]:
     """Number and sentence of everything in the text that is typed and names no source."""
-    named = _ROLE.sub(lambda role: " \u00a7 " if role[1].startswith("cite") else " \u2026 ", _COMMENT.sub("", text))  # the mark of a citation
+    # \u00a7 is the mark of a citation
+    named = _ROLE.sub(lambda role: " \u00a7 " if role[1].startswith("cite") else " \u2026 ", _COMMENT.sub("", text))
     bare = _NO_PROSE.sub(lambda found: "\n" if found[0].endswith("\n") else " \u2026 ", named)
     for sentence in re.split(r"(?<=[.?!:])(?<!\bFig\.)(?<!\bSec\.)(?<!\bApp\.)(?<!\bEq\.)(?<!et al\.)\s+|\n\s*\n|\n- ", bare):
         if not _SOURCE.search(sentence):
