@@ -30,7 +30,8 @@ def functions() -> dict[str, object]:
     for module in pkgutil.iter_modules(charts.__path__, "nmm.charts."):
         for name, value in vars(importlib.import_module(module.name)).items():
             returned = inspect.signature(value).return_annotation if inspect.isfunction(value) and value.__module__ == module.name else None
-            if inspect.isclass(returned) and issubclass(returned, alt.TopLevelMixin) and not name.startswith("_") and module.name != "nmm.charts.parts":
+            draws = inspect.isclass(returned) and issubclass(returned, alt.TopLevelMixin)
+            if draws and not name.startswith("_") and module.name != "nmm.charts.parts":
                 found[f"{module.name.rpartition('.')[2]}.{name}"] = value
     return found
 
@@ -61,7 +62,8 @@ def _of_runs() -> dict[str, alt.TopLevelMixin]:
     frontier = laws.fit_frontier(done["C"], done["L"])
     floors = done[["E_caption", "E_interleaved", "E_text"]].rename(columns=lambda name: name.removeprefix("E_")).iloc[0].to_dict()
     beside = done.assign(predicted=fit.predicted, residual=fit.residuals)
-    exponents = pd.DataFrame({"row": ["alpha", "beta"], "value": [0.3, 0.4], "low": [0.2, -np.inf], "high": [0.4, 0.5], "source": ["here", "there"]})
+    exponents = pd.DataFrame({"row": ["alpha", "beta"], "value": [0.3, 0.4], "low": [0.2, -np.inf], "high": [0.4, 0.5],
+                              "source": ["here", "there"]})
     return {
         "runs.grid": run_charts.grid(done),
         "runs.training_curves": run_charts.training_curves(runs.curves(LAPTOP)),
@@ -87,11 +89,13 @@ def _of_laws() -> dict[str, alt.TopLevelMixin]:
                             for name in ("alpha", "beta") for method in ("profile", "basic")])
     anchors = pd.DataFrame([{"law": name, "free": name != "sparse", "largest": law.reach.C, **law.law.anchor(LEVEL_AT)}
                             for name in ("early", "sparse") for law in [published_law(name, 20.0, draws=1)]])
-    best = pd.DataFrame([{"law": law, "C": budget, "L": 60 * budget**-0.06, "low": 59 * budget**-0.06, "high": 61 * budget**-0.06, "inside": budget < 1e22}
+    best = pd.DataFrame([{"law": law, "C": budget, "L": 60 * budget**-0.06, "low": 59 * budget**-0.06, "high": 61 * budget**-0.06,
+                          "inside": budget < 1e22}
                          for law in ("early", "sparse") for budget in C])
     audited = pd.DataFrame({"row": ["early", "late"], "where": "Table 2", "quantity": "a", "printed": [0.52, 0.64], "closed": [0.52, 0.54],
                             "procedure low": [0.5, 0.53], "procedure high": [0.55, 0.56], "verdict": ["closed form", "neither"]})
-    open_split = pd.DataFrame([{"ratio": ratio, "quantity": name, "low": 0.5, "high": 0.6} for name in ("a", "d") for ratio in (5.0, 20.0, 80.0)])
+    open_split = pd.DataFrame([{"ratio": ratio, "quantity": name, "low": 0.5, "high": 0.6}
+                               for name in ("a", "d") for ratio in (5.0, 20.0, 80.0)])
     lines = pd.concat(pd.DataFrame({"row": row, "C": C, "L": 20 * factor * C**-0.05}) for row, factor in (("mean", 1.0), ("text", 1.1)))
     return {
         "laws.ends_of_starts": law_charts.ends_of_starts(pd.DataFrame(
@@ -101,9 +105,11 @@ def _of_laws() -> dict[str, alt.TopLevelMixin]:
              for name in ("Chinchilla", "early fusion", "symmetric") for width in (2.0, 4.0, 8.0)])),
         "laws.bootstrap_cloud": law_charts.bootstrap_cloud(fitted()[1].samples, "alpha", "beta", fitted()[1].estimate),
         "laws.intervals_by_method": law_charts.intervals_by_method(methods, {"alpha": 0.31, "beta": 0.37}),
-        "laws.frontiers": law_charts.frontiers(lines, pd.DataFrame({"row": ["mean", "text"], "L": [1.2, 1.3], "C": [1e24, 1e23]}), largest=1e22),
+        "laws.frontiers": law_charts.frontiers(
+            lines, pd.DataFrame({"row": ["mean", "text"], "L": [1.2, 1.3], "C": [1e24, 1e23]}), largest=1e22),
         "laws.isoloss": law_charts.isoloss(pd.DataFrame(
-            [{"law": law, "N / N*": factor, "C ratio": 1 + np.log(factor) ** 2 / 4, "inside": factor < 2} for law in ("sparse", "ours") for factor in grid])),
+            [{"law": law, "N / N*": factor, "C ratio": 1 + np.log(factor) ** 2 / 4, "inside": factor < 2}
+             for law in ("sparse", "ours") for factor in grid])),
         "laws.overtraining": law_charts.overtraining(pd.DataFrame(
             [{"tokens_used": used, "quantity": quantity, "ratio": used**power, "inside": used < 1e12}
              for quantity, power in (("N", -0.05), ("D", 0.05)) for used in np.geomspace(1e10, 1e15, 9)])),
@@ -123,10 +129,12 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
         for number, arm in enumerate(names) for width in (32, 48) for budget in (10_000, 20_000) for seed in range(3)
     ])
     found = paired.compare(made, names[2], names[0], {"mean": "L"})
-    scores = pd.DataFrame([{"label": label, "layer": layer, "value": 0.2, "low": 0.1, "high": 0.3} for label in ("caption", "text") for layer in (1, 2)])
+    scores = pd.DataFrame([{"label": label, "layer": layer, "value": 0.2, "low": 0.1, "high": 0.3}
+                           for label in ("caption", "text") for layer in (1, 2)])
     return {
         "architectures.losses": architectures.losses(made),
-        "architectures.differences": architectures.differences(paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),
+        "architectures.differences": architectures.differences(
+            paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),
         "architectures.intervals": architectures.intervals(found, "difference of loss [%]", names),
         "architectures.tuning": architectures.tuning(made),
         "routing.heat": routing.heat(routing.experts(np.array([[[90, 10], [40, 60], [10, 90]], [[50, 50], [100, 0], [0, 200]]]))),
@@ -150,10 +158,13 @@ def _of_data() -> dict[str, alt.TopLevelMixin]:
         "models.turns": models.turns(turned),
         "corpus.patch_order": corpus.patch_order(np.zeros((16, 16, 3), np.uint8), 8, "column"),
         "corpus.packing": corpus.packing(pd.DataFrame([{"sequence": "caption 1", **strip} for strip in strips])),
-        "corpus.tail": corpus.tail(pd.DataFrame({"rank": [1, 10], "p": [0.1, 0.01]}), "rank", "p", "rank of the kind", "probability of the kind"),
-        "corpus.shares": corpus.shares(pd.DataFrame({"kind": ["caption"] * 2, "modality": ["text", "image"], "share": [0.2, 0.3], "asked": 0.45})),
+        "corpus.tail": corpus.tail(
+            pd.DataFrame({"rank": [1, 10], "p": [0.1, 0.01]}), "rank", "p", "rank of the kind", "probability of the kind"),
+        "corpus.shares": corpus.shares(pd.DataFrame(
+            {"kind": ["caption"] * 2, "modality": ["text", "image"], "share": [0.2, 0.3], "asked": 0.45})),
         "corpus.token_bars": corpus.token_bars(tokens),
-        "corpus.compression": corpus.compression(pd.DataFrame({"source": ["dfn", "web"], "bytes of": ["image, file", "text"], "value": [4.0, 192.0]})),
+        "corpus.compression": corpus.compression(pd.DataFrame(
+            {"source": ["dfn", "web"], "bytes of": ["image, file", "text"], "value": [4.0, 192.0]})),
         "corpus.rejects": corpus.rejects(pd.DataFrame({"source": ["dfn"], "reason": ["empty caption"], "count": [3], "first": ["a"]})),
         "repetition.curves": repetition.curves(read[read["kind"] == "caption"]),
         "repetition.gaps": repetition.gaps(read),

@@ -79,7 +79,8 @@ def test_a_chart_without_a_title_is_named_by_its_axes():
 def test_a_legend_of_series_chooses_and_names_markers_too(specs, name):
     spec = specs[name]
     series = [(channel, item) for each in encodings(spec) for channel, item in each.items()
-              if channel in ("color", "shape") and isinstance(item, dict) and item.get("type") in ("nominal", "ordinal") and item.get("legend", {}) is not None]
+              if channel in ("color", "shape") and isinstance(item, dict)
+              and item.get("type") in ("nominal", "ordinal") and item.get("legend", {}) is not None]
     if not series:
         pytest.skip("no legend of series")
     bound = [param for param in spec.get("params", []) if param.get("bind") == "legend"]
@@ -87,7 +88,8 @@ def test_a_legend_of_series_chooses_and_names_markers_too(specs, name):
 
 
 def test_sizes_have_markers_and_categorical_colours(specs):
-    for name in ("runs.against_compute", "runs.speed", "fits.observed_predicted", "fits.residuals", "runs.training_curves", "repetition.curves"):
+    for name in ("runs.against_compute", "runs.speed", "fits.observed_predicted", "fits.residuals", "runs.training_curves",
+                 "repetition.curves"):
         items = [each for each in encodings(specs[name]) if "shape" in each]
         assert items, f"{name}: sizes have no markers"
         assert all(each["shape"]["field"] == each["color"]["field"] == "model" and each["color"]["type"] == "nominal" for each in items)

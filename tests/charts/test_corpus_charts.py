@@ -95,7 +95,8 @@ def test_shares_show_what_was_asked_for_once_a_kind():
 def report() -> dict:
     """Of two sources, one without images, one with samples left out."""
     def source(text, image, **more):
-        return {"documents": 10, "validation_documents": 2, "images": image // 16, "tokens": {"text": text, "image": image, "total": text + image},
+        return {"documents": 10, "validation_documents": 2, "images": image // 16,
+                "tokens": {"text": text, "image": image, "total": text + image},
                 "tokens_per_image": 16.0 if image else None, "packing_waste": 0.02, "rejected": {},
                 "bytes_per_token": {"text": 4.0, "image": 192.0 if image else None, "image_stored": 30.0 if image else None}, **more}
 

@@ -27,7 +27,9 @@ def number(text: str, name: str) -> float:
     return float(digits) * SHORT.get(suffix, 1.0)
 
 
-@pytest.mark.parametrize(("name", "C", "ratio"), [("sparse", 1e21, 20.0), ("early", 1e22, 20.0), ("late", 3e20, 50.0), ("late", 1e23, 12.0)])
+@pytest.mark.parametrize(("name", "C", "ratio"), [
+    ("sparse", 1e21, 20.0), ("early", 1e22, 20.0), ("late", 3e20, 50.0), ("late", 1e23, 12.0),
+])
 def test_the_page_finds_the_optimum_that_python_finds(name, C, ratio):
     law = published_law(name, ratio, draws=1)
     best = law.law.optimum(C)

@@ -78,7 +78,8 @@ def test_differences_hold_both_records():
 
 
 def test_training_curves_have_a_line_a_run():
-    curves = pd.DataFrame({"run": ["a", "a", "b", "b"], "size": "d", "N": [1e4, 1e4, 2e4, 2e4], "D": 1e5, "tokens": [1e4, 1e5] * 2, "loss": [3.0, 2.0, 2.5, 1.5]})
+    curves = pd.DataFrame({"run": ["a", "a", "b", "b"], "size": "d", "N": [1e4, 1e4, 2e4, 2e4], "D": 1e5, "tokens": [1e4, 1e5] * 2,
+                           "loss": [3.0, 2.0, 2.5, 1.5]})
     lines, ends = runs.training_curves(curves).to_dict()["layer"]
     assert lines["encoding"]["detail"]["field"] == "run"
     assert "detail" not in ends["encoding"]
@@ -116,7 +117,8 @@ def test_the_band_of_the_optimum_holds_the_level_that_is_asked_for(table):
 
 def test_exponents_carry_what_is_drawn_alone():
     """A column of something else, with a value that JSON has no word for, does not reach the page."""
-    rows = pd.DataFrame({"row": ["alpha"], "value": [0.3], "low": [0.2], "high": [0.4], "source": "here", "inside": np.array([np.inf], dtype=object)})
+    rows = pd.DataFrame({"row": ["alpha"], "value": [0.3], "low": [0.2], "high": [0.4], "source": "here",
+                         "inside": np.array([np.inf], dtype=object)})
     assert "inside" not in json.dumps(fits.exponent_rows(rows).to_dict(), allow_nan=False)
 
 
