@@ -65,7 +65,8 @@ class Cluster:
 
     def _daemon(self, name: str, *words: str) -> subprocess.Popen:
         with (self.folder / f"{name}.out").open("w") as out:
-            return subprocess.Popen([shutil.which(name), "-f", str(self.conf), *words], env={**os.environ, **self.env}, stdout=out, stderr=out)
+            words = [shutil.which(name), "-f", str(self.conf), *words]
+            return subprocess.Popen(words, env={**os.environ, **self.env}, stdout=out, stderr=out)
 
     def run(self, *words: str) -> str:
         """What a command of Slurm prints; nothing where it fails."""

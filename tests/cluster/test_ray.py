@@ -38,8 +38,8 @@ def nodes():
 def test_a_node_killed_in_the_middle_costs_nothing(nodes, local_smoke, tmp_path):
     cluster, second = nodes
     runs_dir = tmp_path / "runs"
-    call = InBackground(lambda: run_study("smoke", executor="ray", options={"address": cluster.address, "poll": 0.1}, runs_dir=runs_dir, work=tmp_path,
-                                          checkpoint_seconds=0.0))
+    call = InBackground(lambda: run_study("smoke", executor="ray", options={"address": cluster.address, "poll": 0.1},
+                                          runs_dir=runs_dir, work=tmp_path, checkpoint_seconds=0.0))
     deadline, begun = time.monotonic() + 900, []
     while len(begun) < 2:           # a run in training on each node
         assert call.is_alive() and time.monotonic() < deadline, call.result()
@@ -57,11 +57,13 @@ def test_a_node_killed_in_the_middle_costs_nothing(nodes, local_smoke, tmp_path)
 
 def test_what_no_node_has_is_refused_before_anything_is_trained(nodes, corpus, tmp_path):
     cluster, _ = nodes
-    for options, said in (({"gpus_per_run": 0.5}, "no node of the Ray cluster has 1 CPUs and 0.5 GPUs"), ({"cpus": 3}, "no node of the Ray cluster has 3 CPUs and 0 GPUs"),
+    for options, said in (({"gpus_per_run": 0.5}, "no node of the Ray cluster has 1 CPUs and 0.5 GPUs"),
+                          ({"cpus": 3}, "no node of the Ray cluster has 3 CPUs and 0 GPUs"),
                           ({"gpus_per_run": 1.5}, "--gpus-per-run must be whole, or a share below 1: got 1.5"),
                           ({"partition": "gpu"}, "--partition is no option of executor 'ray': it takes --address, --gpus-per-run")):
         with pytest.raises(ValueError, match=re.escape(said)):
-            sweep(sweeping.grid(corpus), corpus=corpus.folder, runs_dir=tmp_path, executor="ray", options={"address": cluster.address, **options})
+            sweep(sweeping.grid(corpus), corpus=corpus.folder, runs_dir=tmp_path, executor="ray",
+                  options={"address": cluster.address, **options})
     assert not list((tmp_path / SCRATCH).glob("*.pulse.json")) and not list(tmp_path.glob("*.json"))
 
 
@@ -84,7 +86,8 @@ def test_chapters_are_tasks(nodes, tmp_path):
     write_chapter(tmp_path, "03_bad", "", "raise ValueError('a bad chapter')")
     layout = Layout(root=tmp_path)
     try:
-        outcomes = execute(layout, "there", {}, jobs=3, echo=lambda line: None, call=caller("ray", {"address": cluster.address}, tmp_path / "logs"))
+        outcomes = execute(layout, "there", {}, jobs=3, echo=lambda line: None,
+                           call=caller("ray", {"address": cluster.address}, tmp_path / "logs"))
     finally:
         ray.shutdown()
     assert [outcome.status for outcome in outcomes] == ["executed", "executed", "failed"], outcomes

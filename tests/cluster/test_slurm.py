@@ -119,7 +119,8 @@ def test_a_job_that_keeps_dying_is_recorded_as_failed(cluster, corpus, tmp_path)
     while call.is_alive():
         kill_job(tmp_path)
         time.sleep(0.1)
-    assert re.match(r"its Slurm job \d+ ended as FAILED, exit code 137:0: .*[Kk]illed.*; submitted 2 times$", call.result().failed[run]), call.result().failed
+    failed = call.result().failed
+    assert re.match(r"its Slurm job \d+ ended as FAILED, exit code 137:0: .*[Kk]illed.*; submitted 2 times$", failed[run]), failed
     assert records.read(tmp_path / f"{run}.json").status == "failed"
     assert submitted(tmp_path) == 2
     assert not cluster.jobs()
@@ -181,17 +182,20 @@ def test_chapters_are_jobs_in_their_order(cluster, tmp_path):
     outcomes = execute(layout, "there", {}, jobs=3, echo=lambda line: None, call=caller("slurm", QUICK, tmp_path / "logs"))
     assert [outcome.status for outcome in outcomes] == ["executed", "executed", "failed"], outcomes
     assert "ValueError: a bad chapter" in outcomes[2].reason
-    first, second = (nbformat.read(layout.executed("there") / f"{name}.ipynb", as_version=4).cells[-1].outputs[0].text for name in ("01_first", "02_second"))
+    made = [nbformat.read(layout.executed("there") / f"{name}.ipynb", as_version=4) for name in ("01_first", "02_second")]
+    first, second = (chapter.cells[-1].outputs[0].text for chapter in made)
     assert 0 < int(first) < int(second)
 
 
 def test_the_launch_file_of_the_chapter_is_stopped_requeued_and_goes_on(cluster, corpus, tmp_path):
     """As printed, but for the machine: two processes of one node, over gloo."""
-    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", "".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / "17_full_size.ipynb", as_version=4).cells), re.DOTALL)
+    chapter = nbformat.read(ROOT / "notebooks" / "17_full_size.ipynb", as_version=4)
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", "".join(cell.source for cell in chapter.cells), re.DOTALL)
     (tmp_path / "one.sh").write_text(script)
     run = list(sweeping.grid(corpus).values())[-1]
     family = Family(runs=[run], corpus=str(corpus.folder), runs_dir=str(tmp_path / "runs"), checkpoint_seconds=0.0)
-    job = cluster.run("sbatch", "--parsable", "--nodes=1", "--ntasks-per-node=2", "--gpus-per-node=0", "--time=20", f"--output={tmp_path}/said.txt",
+    job = cluster.run("sbatch", "--parsable", "--nodes=1", "--ntasks-per-node=2", "--gpus-per-node=0", "--time=20",
+                      f"--output={tmp_path}/said.txt",
                       f"--export=ALL,PYTHONPATH={ROOT},PATH={Path(sys.executable).parent}:{os.environ['PATH']},OMP_NUM_THREADS=1",
                       str(tmp_path / "one.sh"), str(family.write(tmp_path / "job.json"))).strip()
     assert job, "sbatch refuses it"
