@@ -98,8 +98,10 @@ def test_entropy_is_the_mean_surprise_per_target_of_the_loader(kind, everything)
 def test_counts_by_modality(everything):
     report = everything.report["sources"]
     audio, video = report["audio"], report["video"]
-    assert audio["tokens"] == {"text": 18 * audio["documents"], "image": 0, "audio": 16 * audio["documents"], "total": 34 * audio["documents"]}
-    assert video["tokens"] == {"text": 56 * video["documents"], "image": 0, "video": 32 * video["documents"], "total": 88 * video["documents"]}
+    count = audio["documents"]
+    assert audio["tokens"] == {"text": 18 * count, "image": 0, "audio": 16 * count, "total": 34 * count}
+    count = video["documents"]
+    assert video["tokens"] == {"text": 56 * count, "image": 0, "video": 32 * count, "total": 88 * count}
     assert audio["bytes_per_token"]["audio"] == generated_audio.RAW_BYTES == 2 * 2 * generated_audio.HOP
     assert video["bytes_per_token"]["video"] == 2 * 8 * 8 * 3 and video["tokens_per_video"] == 32
     assert report["caption"]["tokens"].keys() == {"text", "image", "total"}

@@ -82,7 +82,8 @@ def test_a_description_is_a_function_of_the_tubelets():
             (row,) = np.flatnonzero(rows.any(1))
             kind = ((objects[:, column] - rows[row])**2).sum(1).argmin()
             name = WORLD.kind_name[colour[kind], shape[kind], texture[kind]]
-            expected += [COLOURS[colour[kind]], SHAPES[shape[kind]], PATTERNS[texture[kind]], WORDS[WORLD.first_id("name") + name], motions[0]]
+            looks = [COLOURS[colour[kind]], SHAPES[shape[kind]], PATTERNS[texture[kind]]]
+            expected += [*looks, WORDS[WORLD.first_id("name") + name], motions[0]]
         said = document.segments[2].ids[:5 * GRID]
         assert [WORDS[i] for i in said] == expected
     assert len(WORDS) == 756 + 21 + 6 and 111 + N_NAMES + N_WORDS == 756

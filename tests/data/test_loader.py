@@ -155,7 +155,8 @@ def test_too_little_data_and_bad_sizes_are_refused(mixture):
 
 
 def test_only_the_loader_imports_torch():
-    code = ("import sys, nmm.data.corpus.store, nmm.data.batches.mixture, nmm.data.corpus.prepare, nmm.data.corpus.write, nmm.data.corpus.show\n"
+    code = ("import sys, nmm.data.corpus.store, nmm.data.batches.mixture, nmm.data.corpus.prepare, nmm.data.corpus.write, "
+            "nmm.data.corpus.show\n"
             "print([name for name in ('torch', 'composer', 'pandas') if name in sys.modules])")
     assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True).replace("'", '"')) == []
 

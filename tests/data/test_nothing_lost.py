@@ -50,7 +50,9 @@ def headers(path) -> list[int]:
         return [member.offset for member in archive]
 
 
-@pytest.mark.parametrize("harm", ["byte", "checksum", "zeros", "zeros of an empty file", "long zeros", "zeros to the end", "size below zero"])
+@pytest.mark.parametrize("harm", [
+    "byte", "checksum", "zeros", "zeros of an empty file", "long zeros", "zeros to the end", "size below zero",
+])
 def test_a_damaged_header_is_an_error_with_its_offset(tmp_path, tar, harm):
     at = headers(tar)[30]
     data = bytearray(tar.read_bytes())
@@ -258,7 +260,8 @@ def test_a_small_source_has_both_splits(tmp_path, share):
 
 def test_bad_documents_are_not_what_is_held_out(tmp_path):
     for k in range(6):
-        write_tar(tmp_path / "a.tar", caption_members(range(4)) + [m for n in range(90) for m in ((f"b{k}{n}.jpg", b"x"), (f"b{k}{n}.txt", b"x"))])
+        bad = [member for n in range(90) for member in ((f"b{k}{n}.jpg", b"x"), (f"b{k}{n}.txt", b"x"))]
+        write_tar(tmp_path / "a.tar", caption_members(range(4)) + bad)
         report = prepare([("caption", tmp_path / "a.tar")], tmp_path / f"out{k}", **SETTINGS, max_rejects=1, validation=1e-6)
         assert (report["sources"]["caption"]["documents"], report["sources"]["caption"]["validation_documents"]) == (4, 1)
 
@@ -300,7 +303,8 @@ def test_another_share_says_what_it_changes(tmp_path, capsys):
     with pytest.raises(ValueError, match="rejected"):
         prepare([("caption", tmp_path / "a.tar")], tmp_path / "out", **SETTINGS)
     prepare([("caption", tmp_path / "a.tar")], tmp_path / "out", **SETTINGS, max_rejects=0.2, validation=0.3)
-    assert "other settings than in the unfinished call before (validation was 0.05, is 0.3): its parts are made again" in capsys.readouterr().out
+    said = "other settings than in the unfinished call before (validation was 0.05, is 0.3): its parts are made again"
+    assert said in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"from other data or settings \(validation was 0\.3, is 0\.1\): choose another folder"):
         prepare([("caption", tmp_path / "a.tar")], tmp_path / "out", **SETTINGS, max_rejects=0.2, validation=0.1)
 
@@ -322,7 +326,9 @@ def made(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("harm", ["cut", "one byte", "gone", "two", "tokenizer", "report", "corpus.json", "list", "format alone", "parts too"])
+@pytest.mark.parametrize("harm", [
+    "cut", "one byte", "gone", "two", "tokenizer", "report", "corpus.json", "list", "format alone", "parts too",
+])
 def test_what_is_damaged_is_made_again(tmp_path, made, harm, capsys):
     out = tmp_path / "out"
     before = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file() and not p.name.startswith(".")}

@@ -228,7 +228,8 @@ def test_too_many_rejects_refuse_and_the_report_says_why(tmp_path):
     bad = [(f"bad{k}.jpg", b"") for k in range(3)]
     write_tar(tmp_path / "a.tar", caption_members(range(40)) + [
         m for name, data in bad for m in ((name, data), (name.replace("jpg", "txt"), b"caption"))])
-    with pytest.raises(ValueError, match=r"7\.0% of its documents were rejected, more than the 5\.0% allowed \(3 x image is empty, the first in a\.tar:bad0\)"):
+    said = r"7\.0% of its documents were rejected, more than the 5\.0% allowed \(3 x image is empty, the first in a\.tar:bad0\)"
+    with pytest.raises(ValueError, match=said):
         prepare([("caption", tmp_path / "a.tar")], tmp_path / "out", **SETTINGS)
     report = json.loads((tmp_path / "out/report.json").read_text())["sources"]["caption"]
     assert report["rejected"] == {"image is empty": {"count": 3, "first": [f"a.tar:bad{k}" for k in range(3)]}}
@@ -270,7 +271,8 @@ def test_settings_and_sources_are_checked_before_any_work(files, tmp_path):
         ({"validation": 0}, "validation is 0"), ({"validation": 30}, "validation is 30"),
         ({"max_rejects": 2}, "max_rejects is 2"), ({"max_images": 0}, "max_images is 0"),
         ({"processes": 0}, "processes is 0"), ({"store_kind": "lmdb"}, "the store is 'lmdb'"),
-        ({"upload": "s3://bucket"}, "only mds can be uploaded"), ({"tokenizer": files / "x.json"}, "not both"), ({"vocab_size": 100}, "vocabulary size 100 is out of range"),
+        ({"upload": "s3://bucket"}, "only mds can be uploaded"), ({"tokenizer": files / "x.json"}, "not both"),
+        ({"vocab_size": 100}, "vocabulary size 100 is out of range"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(sources(files), tmp_path / "out", **{**SETTINGS, **changed})

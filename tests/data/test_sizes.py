@@ -44,7 +44,8 @@ def corpus(files, tmp_path_factory):
 
 
 def rows(corpus):
-    return [row for source in corpus.sources.values() for split in (source.train, source.validation) for row in map(split.__getitem__, range(len(split)))]
+    splits = [split for source in corpus.sources.values() for split in (source.train, source.validation)]
+    return [split[k] for split in splits for k in range(len(split))]
 
 
 def test_the_size_that_an_image_gets():
