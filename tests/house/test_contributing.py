@@ -61,8 +61,9 @@ def test_every_file_that_is_named_is_there():
 
 def test_the_executor_trains(tmp_path, monkeypatch):
     example("Add an executor")
-    monkeypatch.setitem(STUDIES, "small", Study(name="small", widths=(16,), budgets=(4_000, 6_000), warmup_tokens=1_000, validation_sequences=8,
-                                                mixtures={"20-40-40": MIXTURES["20-40-40"]}))
+    small = Study(name="small", widths=(16,), budgets=(4_000, 6_000), warmup_tokens=1_000, validation_sequences=8,
+                  mixtures={"20-40-40": MIXTURES["20-40-40"]})
+    monkeypatch.setitem(STUDIES, "small", small)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     summary, _ = run_study("small", executor="one-by-one", work=tmp_path)
     assert len(summary.finished) == 2 and summary.tokens < summary.tokens_alone
