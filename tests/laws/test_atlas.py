@@ -45,7 +45,8 @@ def chinchilla(folder):
 
 def isoflops(folder):
     N, D, L = runs()
-    table = pd.DataFrame({"source": "marin_202603", "condition": "", "experiment": "marin", "tokens": D, "params": N, "loss": L, "outlier": False})
+    table = pd.DataFrame({"source": "marin_202603", "condition": "", "experiment": "marin", "tokens": D, "params": N, "loss": L,
+                          "outlier": False})
     others = table.head(2).assign(source="epochai_chinchilla"), table.head(3).assign(outlier=True, loss=9.0)
     written(folder, "data/isoflops/transform/isoflops.csv", pd.concat([table, *others]))
 
@@ -70,7 +71,8 @@ def ladder(folder):
         for times in (0.5, 1, 2, 10):
             D = 20 * times * N
             L = E + A / N**ALPHA + B / D**BETA
-            table = pd.DataFrame({"_step": [1, 2, 3], "eval/c4_en-validation/CrossEntropyLoss": [9.0, L, None], "throughput/total_tokens": [1.0, D, D]})
+            table = pd.DataFrame({"_step": [1, 2, 3], "eval/c4_en-validation/CrossEntropyLoss": [9.0, L, None],
+                                  "throughput/total_tokens": [1.0, D, D]})
             written(folder, f"src/scripts/paper/data/ladder-runs/{size}-{times:g}xC.csv", table)
     written(folder, "src/scripts/paper/data/ladder-runs/peteish7_eval_full.csv", pd.DataFrame({"_step": [1], "x": [2]}))
 
@@ -80,7 +82,8 @@ def loss_to_loss(folder):
     written(folder, "data/sweep.csv", pd.DataFrame({"data": "starcoder", "params": N, "tokens": D, "val_loss": L}))
     big = {"N": 3e9, "D": 6e10}
     L = E + A / big["N"] ** ALPHA + B / big["D"] ** BETA
-    written(folder, "data/extrapolation.csv", pd.DataFrame({"data": ["starcoder"], "params": [big["N"]], "tokens": [big["D"]], "val_loss": [L]}))
+    table = pd.DataFrame({"data": ["starcoder"], "params": [big["N"]], "tokens": [big["D"]], "val_loss": [L]})
+    written(folder, "data/extrapolation.csv", table)
 
 
 def step_law(folder):
@@ -91,7 +94,8 @@ def step_law(folder):
 
 def misfitting(folder):
     N, D, L = runs()
-    written(folder, "data/scaling_results_last_ckpt_only.csv", pd.DataFrame({"loss": L, "N": N, "N_no_emb": 0.5 * N, "D": D, "peak_lr": 1e-3}))
+    table = pd.DataFrame({"loss": L, "N": N, "N_no_emb": 0.5 * N, "D": D, "peak_lr": 1e-3})
+    written(folder, "data/scaling_results_last_ckpt_only.csv", table)
 
 
 def notebook(folder):
@@ -122,14 +126,16 @@ def nanochat(folder):
     lines = []
     for style, a in (("Kaplan", 0.54), ("Chinchilla", 0.37)):
         lines += [f"{style}-style (all of {style})", "", "FLOPs        Eff Params      Tokens", "---"]
-        lines += [f"{C:.0e}        {round(1e8 * (C / 1e18) ** a):,}     {round(1e9):,}   11.2       0.8972" for C in (1e18, 2e18, 5e18, 1e19)]
+        lines += [f"{C:.0e}        {round(1e8 * (C / 1e18) ** a):,}     {round(1e9):,}   11.2       0.8972"
+                  for C in (1e18, 2e18, 5e18, 1e19)]
     written(folder, "dev/LOG.md", "\n".join(["# log", *lines, "Swept FLOPs 1e18..1e19"]))
 
 
 def regmix(folder):
     rng = np.random.default_rng(0)
     h = rng.dirichlet([1, 1, 1], 40).round(3)
-    written(folder, "data/train_mixture_1m.csv", pd.DataFrame({"index": range(40), **{f"train_the_pile_{n}": h[:, k] for k, n in enumerate("abc")}}))
+    weights = {f"train_the_pile_{n}": h[:, k] for k, n in enumerate("abc")}
+    written(folder, "data/train_mixture_1m.csv", pd.DataFrame({"index": range(40), **weights}))
     written(folder, "data/train_pile_loss_1m.csv", pd.DataFrame({"index": range(40), "metric/the_pile_pile_cc_val_loss": 5 + h[:, 0]}))
 
 
@@ -211,7 +217,8 @@ def test_published_optima_give_a_line(fitted):
 
 
 @pytest.mark.parametrize(("name", "size", "tokens", "different"), [
-    ("2b855b11bc4seed1", "2b8", 55e9, 11e9), ("7m100m100m", "7m", 1e8, 1e8), ("2b84b84b8", "2b8", 4.8e9, 4.8e9), ("1b11b51b5", "1b1", 1.5e9, 1.5e9),
+    ("2b855b11bc4seed1", "2b8", 55e9, 11e9), ("7m100m100m", "7m", 1e8, 1e8), ("2b84b84b8", "2b8", 4.8e9, 4.8e9),
+    ("1b11b51b5", "1b1", 1.5e9, 1.5e9),
     ("2b855b1b25", "2b8", 55e9, 1.25e9), ("14m12b12b", "14m", 12e9, 12e9), ("2b84b284bopt", "2b8", 4e9, 284e9),
 ])  # fmt: skip
 def test_names_of_runs(name, size, tokens, different):
@@ -265,7 +272,8 @@ def test_results_are_read_as_tables(fitted):
     routing_a = table.query("row == 'Routing, dense' and quantity == 'a'").iloc[0]
     assert not routing_a["known"] and np.isnan(routing_a["low"]), "a is not known where beta is not"
     given = results.published(records).query("row == 'Chinchilla' and quantity == 'alpha'")
-    assert list(given["published"]) == [0.34, 0.34781] and given["inside"].iloc[0] == (given["low"].iloc[0] <= 0.34 <= given["high"].iloc[0])
+    assert list(given["published"]) == [0.34, 0.34781]
+    assert given["inside"].iloc[0] == (given["low"].iloc[0] <= 0.34 <= given["high"].iloc[0])
     assert (results.held_out(records)["what"] == "runs beyond the table").sum() == 1
     assert len(results.counting(records)) == 2 * 3
     assert results.refused(records).keys() == {"Routing, dense models", "RegMix, 1M models"}

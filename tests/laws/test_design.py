@@ -95,7 +95,8 @@ def test_plans_for_runs_that_share_trunks(trunks):
 
 def test_bad_questions_are_one_line(fit):
     for arguments, words in (
-        (("b",), "no goal 'b'"), (("N*",), "needs a compute budget"), (("a", None, 0.95, 0.5), "at least 1"), (("a", None, 1.5), "between 0 and 1"),
+        (("b",), "no goal 'b'"), (("N*",), "needs a compute budget"), (("a", None, 0.95, 0.5), "at least 1"),
+        (("a", None, 1.5), "between 0 and 1"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             Designer(fit, *arguments)
@@ -130,8 +131,10 @@ def test_the_command(tmp_path, capsys):
 
 def test_an_open_end_is_null(tmp_path, capsys):
     """Sizes that hardly differ leave alpha without a largest value: JSON has no word for infinity."""
-    rng, (N, D) = np.random.default_rng(2), (axis.ravel() for axis in np.meshgrid([1e9, 1.5e9, 2.2e9], np.geomspace(4e9, 1e11, 6), indexing="ij"))
-    pd.DataFrame({"N": N, "D": D, "L": loss_of(VALUES, N, D) * np.exp(rng.normal(0, 0.02, len(N)))}).to_csv(tmp_path / "runs.csv", index=False)
+    rng = np.random.default_rng(2)
+    N, D = (axis.ravel() for axis in np.meshgrid([1e9, 1.5e9, 2.2e9], np.geomspace(4e9, 1e11, 6), indexing="ij"))
+    L = loss_of(VALUES, N, D) * np.exp(rng.normal(0, 0.02, len(N)))
+    pd.DataFrame({"N": N, "D": D, "L": L}).to_csv(tmp_path / "runs.csv", index=False)
     assert main(["design", str(tmp_path / "runs.csv"), "--budget", "1e21", "--goal", "alpha", "--runs", "1", "--studies", "5",
                  "--json", str(tmp_path / "out.json")]) == 0
     assert "to inf (95 %)" in capsys.readouterr().out

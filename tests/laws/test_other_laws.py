@@ -136,7 +136,8 @@ def test_the_joint_law_comes_back(seed):
     N, D = np.tile(N, 12), np.tile(D, 12)
     alpha, beta = rng.uniform(0.2, 0.45, 2)
     power = rng.choice([-1, 1], 2) * rng.uniform(0.3, 1.5, 2)
-    levels = [(0.5 * size**slope) ** (1 / gamma) * rng.uniform(0.6, 1.6, 3) for size, slope, gamma in zip((1e9, 5e10), (alpha, beta), power)]
+    levels = [(0.5 * size**slope) ** (1 / gamma) * rng.uniform(0.6, 1.6, 3)
+              for size, slope, gamma in zip((1e9, 5e10), (alpha, beta), power)]
     values = [rng.uniform(0.8, 1.6), *rng.uniform(0.5, 2, 3), *rng.uniform(-0.4, 0.6, 3), alpha, beta, *power, *levels[0], *levels[1]]
     L = MixtureLaw("joint", ("1", "2", "3")).predict(np.array(values), {"N": N, "D": D, "h": h})
     fit = fit_mixture(N, D, h, L, kind="joint")

@@ -61,8 +61,9 @@ def test_parquet(tmp_path):
 
 
 @pytest.mark.parametrize("content, word", [
-    (b"", "empty"), (b"N,D,L\n", "no row"), (b"only one column\n1\n", "header with several columns"), (b"N,L,L\n1,2,3\n", "more than one column 'L'"),
-    (b"PK\x03\x04xxxx", "save the sheet as CSV"), (b"N,D,L\n1,2,\xff\xfe\n", "UTF-8"), (b"PAR1 broken", "Parquet"), (b"[1, 2]", "list of objects"),
+    (b"", "empty"), (b"N,D,L\n", "no row"), (b"only one column\n1\n", "header with several columns"),
+    (b"N,L,L\n1,2,3\n", "more than one column 'L'"), (b"PK\x03\x04xxxx", "save the sheet as CSV"),
+    (b"N,D,L\n1,2,\xff\xfe\n", "UTF-8"), (b"PAR1 broken", "Parquet"), (b"[1, 2]", "list of objects"),
     (b"{broken", "neither JSON"),
 ])  # fmt: skip
 def test_refused_in_one_line(tmp_path, content, word):
