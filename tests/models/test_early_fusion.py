@@ -127,7 +127,8 @@ def test_images_without_a_projection_are_refused(batch):
 def test_padding_changes_nothing(model, corpus):
     """Positions after the end of the documents are finite and have no influence."""
     whole = collate([corpus.sources["text"].train[0]])
-    padded = {name: F.pad(value, (0, 6), value={"labels": IGNORE, "input_ids": 0}.get(name, -1)) for name, value in whole.items() if name != "patches"}
+    fill = {"labels": IGNORE, "input_ids": 0}
+    padded = {name: F.pad(value, (0, 6), value=fill.get(name, -1)) for name, value in whole.items() if name != "patches"}
     padded["patches"] = whole["patches"]
     with torch.no_grad():
         assert model.hidden(padded).isfinite().all()
@@ -141,7 +142,8 @@ def test_the_seed_decides_the_weights():
 def test_an_untrained_model_guesses(model, batch):
     """The loss of random weights is about that of a uniform guess over the vocabulary: the scales are sane."""
     labels = batch["labels"]
-    assert F.cross_entropy(model(batch), labels[labels != IGNORE]).item() == pytest.approx(torch.log(torch.tensor(768.0)).item() + 0.5, abs=0.3)
+    loss = F.cross_entropy(model(batch), labels[labels != IGNORE]).item()
+    assert loss == pytest.approx(torch.log(torch.tensor(768.0)).item() + 0.5, abs=0.3)
 
 
 def test_a_configuration_of_no_architecture():
