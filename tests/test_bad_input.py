@@ -41,7 +41,8 @@ def refused(arguments: list[str], capsys) -> str:
         code = main(arguments)
     except SystemExit as stopped:
         code = stopped.code
-    lines = [line for line in capsys.readouterr().err.splitlines() if line and not line.startswith(("usage:", " ", "tokenizer:", "prepare:"))]
+    lines = [line for line in capsys.readouterr().err.splitlines()
+             if line and not line.startswith(("usage:", " ", "tokenizer:", "prepare:"))]
     assert code == 2 and len(lines) == 1, (code, lines)
     return lines[0]
 
@@ -73,7 +74,8 @@ def runs(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("words", [
-    ["data", "prepare", "--source", "text=x", "--out"], ["sweep", "--runs-dir"], ["sweep", "--corpus-dir"], ["sweep", "--write-jobs"], ["status"], ["fit"],
+    ["data", "prepare", "--source", "text=x", "--out"], ["sweep", "--runs-dir"], ["sweep", "--corpus-dir"], ["sweep", "--write-jobs"],
+    ["status"], ["fit"],
 ])
 @pytest.mark.parametrize("empty", ["", " ", "a\0b"])
 def test_no_command_takes_an_empty_path_for_the_folder_it_is_called_in(words, empty, capsys):
@@ -88,21 +90,23 @@ def test_an_edition_stays_within_its_folder(step, edition, capsys):
 
 @pytest.mark.parametrize("command", ["fit", "design", "plan", "atlas"])
 def test_what_cannot_be_written_is_said_before_anything_is_fitted(command, runs, tmp_path, capsys):
-    words = {"fit": ["fit", str(runs)], "design": ["design", str(runs), "--budget", "1e20"], "plan": ["plan", "--flops", "1e21", "--law", "early"],
-             "atlas": ["atlas", "fit", str(tmp_path)]}[command]
+    words = {"fit": ["fit", str(runs)], "design": ["design", str(runs), "--budget", "1e20"],
+             "plan": ["plan", "--flops", "1e21", "--law", "early"], "atlas": ["atlas", "fit", str(tmp_path)]}[command]
     assert "is a folder: name a file" in refused([*words, "--json", str(tmp_path)], capsys)
     assert "there is no folder" in refused([*words, "--json", str(tmp_path / "none/a.json")], capsys)
 
 
 def test_a_link_to_itself_as_a_source(tmp_path, capsys):
     (tmp_path / "loop").symlink_to("loop")
-    assert "loop does not exist" in refused(["data", "prepare", "--source", f"text={tmp_path / 'loop'}", "--out", str(tmp_path / "out")], capsys)
+    words = ["data", "prepare", "--source", f"text={tmp_path / 'loop'}", "--out", str(tmp_path / "out")]
+    assert "loop does not exist" in refused(words, capsys)
 
 
 def test_pipes_and_devices_are_not_waited_for(tmp_path, capsys):
     os.mkfifo(tmp_path / "a.jsonl")
     for path in (tmp_path / "a.jsonl", Path("/dev/zero")):
-        assert "is neither file nor folder" in refused(["data", "prepare", "--source", f"text={path}", "--out", str(tmp_path / "out")], capsys)
+        words = ["data", "prepare", "--source", f"text={path}", "--out", str(tmp_path / "out")]
+        assert "is neither file nor folder" in refused(words, capsys)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
@@ -131,7 +135,8 @@ def test_file_names_that_are_no_utf8(tmp_path, capsys):
 def test_a_name_with_a_newline_makes_no_second_line(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a\nnmm data: all is well.jsonl").write_text('{"a": 1}\n' * 30)
-    assert "no `text` string" in refused(["data", "prepare", "--source", f"text={tmp_path / 'in'}", "--out", str(tmp_path / "out"), *WORDS], capsys)
+    words = ["data", "prepare", "--source", f"text={tmp_path / 'in'}", "--out", str(tmp_path / "out"), *WORDS]
+    assert "no `text` string" in refused(words, capsys)
 
 
 # Data ------------------------------------------------------------------------------------------------------------------
@@ -155,11 +160,13 @@ def test_a_single_file_is_what_its_name_says(tmp_path, name, content, what, caps
 
 @pytest.mark.parametrize("share", ["inf", "nan", "0", "1", "2", "-0.1"])
 def test_shares_that_are_none(text, tmp_path, share, capsys):
-    assert "a share between 0 and 1" in refused(["data", "prepare", "--source", f"text={text}", "--out", str(tmp_path / "o"), f"--validation={share}"], capsys)
+    words = ["data", "prepare", "--source", f"text={text}", "--out", str(tmp_path / "o"), f"--validation={share}"]
+    assert "a share between 0 and 1" in refused(words, capsys)
 
 
 @pytest.mark.parametrize(("change", "named"), [
-    ({"context": "x"}, "context: 'x' is no number"), ({"context": -1}, "context: -1"), ({"vocab_size": 0}, "vocab_size: 0"), ({"hash": 7}, "hash 7"),
+    ({"context": "x"}, "context: 'x' is no number"), ({"context": -1}, "context: -1"), ({"vocab_size": 0}, "vocab_size: 0"),
+    ({"hash": 7}, "hash 7"),
     ({"store": "floppy"}, "store 'floppy'"), ("kind", "source 'text' is of kind 'smell'"), ("rows", "rows of text/train: -1"),
     ("name", "source '../../x' leads out of the folder"),
 ])
@@ -219,8 +226,8 @@ def test_remote_descriptions_that_are_none(tmp_path, content):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("/etc/passwd", "outside its folder"), ("../x.mds", "outside its folder"), ("..", "outside its folder"), ("", "outside its folder"), (7, "outside its folder"),
-    ("a\\b", "outside its folder"), (None, "outside its folder"),
+    ("/etc/passwd", "outside its folder"), ("../x.mds", "outside its folder"), ("..", "outside its folder"),
+    ("", "outside its folder"), (7, "outside its folder"), ("a\\b", "outside its folder"), (None, "outside its folder"),
 ])
 def test_shards_in_an_index_stay_within(tmp_path, name, message):
     (tmp_path / "index.json").write_text(json.dumps({"shards": [{"samples": 1, "raw_data": {"basename": name}}]}))
@@ -237,7 +244,9 @@ def test_shards_in_an_index_stay_within(tmp_path, name, message):
 SIGN = {"tokens": 1, "total": 2, "where": "h 1", "job": "", "at": 1.0, "reported": 1.0, "first_tokens": 0, "first": 1.0}
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b"", b"\xff\xfe", DEEP.encode(), b'{"executor": 1}', b'{"executor": "slurm", "id": [], "tries": "x"}'])
+@pytest.mark.parametrize("content", [
+    b"{", b"[]", b"3", b"", b"\xff\xfe", DEEP.encode(), b'{"executor": 1}', b'{"executor": "slurm", "id": [], "tries": "x"}',
+])
 def test_notes_of_jobs_and_signs_that_are_damaged_are_none(tmp_path, content):
     scratch = tmp_path / ".scratch/abc"
     scratch.parent.mkdir()
@@ -268,7 +277,8 @@ def test_time_between_checkpoints(seconds, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"checkpoint_seconds": "x"}, "checkpoint_seconds must be a number of seconds, at least 0: got 'x'"), ({"checkpoint_seconds": -1}, "at least 0: got -1"),
+    ({"checkpoint_seconds": "x"}, "checkpoint_seconds must be a number of seconds, at least 0: got 'x'"),
+    ({"checkpoint_seconds": -1}, "at least 0: got -1"),
     ({"entropy": "x"}, "entropy must be an object: got 'x'"), ({"weights": ["x"]}, "weights must be an object"),
 ])
 def test_job_files_of_which_a_value_is_wrong(tmp_path, change, message):
@@ -302,7 +312,8 @@ def test_corrupt_records_are_warned_of_in_a_line_each(tmp_path, capsys):
 def test_tables_that_cannot_be_unpacked_or_read(tmp_path, runs):
     whole = gzip.compress(runs.read_bytes())
     for name, content, message in (
-        ("cut.csv.gz", whole[:-15], "broken gzip"), ("junk.csv.gz", b"\x1f\x8b" + b"junk" * 9, "broken gzip"), ("deep.json", DEEP.encode(), "JSON within JSON"),
+        ("cut.csv.gz", whole[:-15], "broken gzip"), ("junk.csv.gz", b"\x1f\x8b" + b"junk" * 9, "broken gzip"),
+        ("deep.json", DEEP.encode(), "JSON within JSON"),
         ("none.json", b"{}", "has no columns"), ("bomb.csv.gz", gzip.compress(b"N,D,L\n" + bytes(MOST), 1), "holds more than 512 MB"),
     ):
         (tmp_path / name).write_bytes(content)
@@ -360,7 +371,10 @@ def test_the_atlas_checks_its_numbers_first(tmp_path, wrong):
         next(fit_folder(tmp_path, **wrong))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", DEEP, '{"nbformat": 99, "metadata": {}, "cells": []}', '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}'])
+@pytest.mark.parametrize("content", [
+    "", "{", "[]", "3", "{}", DEEP, '{"nbformat": 99, "metadata": {}, "cells": []}',
+    '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}',
+])
 def test_notebooks_that_are_none(tmp_path, content):
     (tmp_path / "a.ipynb").write_text(content)
     with pytest.raises(ValueError, match=r"a\.ipynb is not a readable notebook: ."):

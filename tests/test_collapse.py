@@ -9,7 +9,8 @@ from nmm.runs.noise import between_seeds
 
 
 def grid(sizes=(1e5, 2e5, 4e5), budgets=(1e6, 2e6, 4e6, 8e6), seeds=(0, 1)) -> pd.DataFrame:
-    return pd.DataFrame([{"run": f"{N:.0f}-{D:.0f}-{seed}", "N": N, "D": D, "budget": D, "seed": seed} for N in sizes for D in budgets for seed in seeds])
+    return pd.DataFrame([{"run": f"{N:.0f}-{D:.0f}-{seed}", "N": N, "D": D, "budget": D, "seed": seed}
+                         for N in sizes for D in budgets for seed in seeds])
 
 
 def test_budgets_along_a_path():

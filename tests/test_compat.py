@@ -25,18 +25,22 @@ def arguments(function) -> list[str]:
 
 
 def test_call_listeners_only(run, corpus):
-    assert len(compat.PER_STEP) == 13 and {"batch_start", "after_loss", "batch_end", "batch_checkpoint"} <= {
-        event.value for event in compat.PER_STEP}, "the events of a step changed: see whether compat.PER_STEP still names those that run each step"
+    steps = {event.value for event in compat.PER_STEP}
+    assert len(compat.PER_STEP) == 13 and {"batch_start", "after_loss", "batch_end", "batch_checkpoint"} <= steps, (
+        "the events of a step changed: see whether compat.PER_STEP still names those that run each step")
     assert arguments(Engine.run_event) == ["self", "event"] and arguments(Callback.run_event) == ["self", "event", "state", "logger"], (
         "Composer calls its events otherwise: compat.call_listeners_only must call listeners as Engine.run_event now does, or go")
-    assert all(hasattr(Callback, event.value) for event in Event), "a callback no longer has a method per event: compat._listens looks for one"
+    assert all(hasattr(Callback, event.value) for event in Event), (
+        "a callback no longer has a method per event: compat._listens looks for one")
     trainer = make_trainer(assemble(run, corpus))
-    assert trainer.engine.run_event.__name__ == "run_listeners", "Composer's Engine no longer takes another run_event: call_listeners_only has no effect"
+    assert trainer.engine.run_event.__name__ == "run_listeners", (
+        "Composer's Engine no longer takes another run_event: call_listeners_only has no effect")
 
 
 def test_shared_batches():
     source = inspect.getsource(Trainer._train_microbatch)
-    assert "deepcopy(self.state.batch)" in source, "Composer copies batches no more: compat.Shared can go, and microbatch_transforms with it"
+    assert "deepcopy(self.state.batch)" in source, (
+        "Composer copies batches no more: compat.Shared can go, and microbatch_transforms with it")
     assert "microbatch_transforms" in arguments(DataSpec), "DataSpec has no microbatch_transforms: find another place for compat.Shared"
 
 
@@ -66,7 +70,8 @@ def test_the_fused_optimizer_is_composers(weight_decay):
 
 def test_a_models_names_are_cached_or_not():
     assert callable(getattr(state_dict, "_get_fqns", None)), (
-        "torch.distributed.checkpoint.state_dict has no _get_fqns: see whether models of earlier runs stay alive, else compat.forget_models can go")
+        "torch.distributed.checkpoint.state_dict has no _get_fqns: see whether models of earlier runs stay alive, "
+        "else compat.forget_models can go")
 
 
 def test_composer_closes_at_exit():
@@ -78,10 +83,12 @@ def test_fsdp2():
     for name in ("state_dict_type", "mixed_precision"):
         assert name in arguments(FSDP2Config), f"Composer's FSDP2Config has no {name}: compat.fsdp sets it"
     assert isinstance(inspect.getattr_static(FSDP2Config, "data_parallel_replicate_degree"), property), (
-        "FSDP2Config.data_parallel_replicate_degree is a property no more: Composer may have hybrid sharding itself, then compat._Hybrid can go")
+        "FSDP2Config.data_parallel_replicate_degree is a property no more: Composer may have hybrid sharding itself, "
+        "then compat._Hybrid can go")
     first = arguments(_fsdp_collectives._get_gradient_divide_factors)[:4]
     assert first[0].endswith("group") and first[1].endswith("group") and first[3] == "device_type", (
-        f"torch's _get_gradient_divide_factors takes {first}: compat._average_on_cpu replaces it, and FSDP2 over gloo gave sums for means without")
+        f"torch's _get_gradient_divide_factors takes {first}: compat._average_on_cpu replaces it, "
+        "and FSDP2 over gloo gave sums for means without")
 
 
 def test_composer_asks_a_model_what_to_shard():
@@ -116,8 +123,10 @@ def test_checkpoints_are_signed():
     from composer.utils import checkpoint
 
     source = inspect.getsource(checkpoint)
-    for definition in ("def _write_checkpoint_file(state_dict: dict[str, Any], filename: str)", "def _torch_load_with_validation(checkpoint_filepath: Union[Path, str], map_location: str)"):
-        assert definition in source, f"Composer has no {definition} any more: compat.sign_checkpoints must take the place of what it has now"
+    for definition in ("def _write_checkpoint_file(state_dict: dict[str, Any], filename: str)",
+                       "def _torch_load_with_validation(checkpoint_filepath: Union[Path, str], map_location: str)"):
+        assert definition in source, (
+            f"Composer has no {definition} any more: compat.sign_checkpoints must take the place of what it has now")
     assert "_write_checkpoint_file(state_dict, save_filename)" in inspect.getsource(checkpoint._save_checkpoint)
     assert source.count("torch.load(") == 1, "Composer reads checkpoints elsewhere too: see compat.sign_checkpoints"
     assert "checkpoint.save_checkpoint(" in inspect.getsource(checkpoint_saver.CheckpointSaver._save_checkpoint)

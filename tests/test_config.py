@@ -38,7 +38,10 @@ RUNS = Path(__file__).parents[1] / "runs"
 
 
 # records of the first schema are of recipes before
-OF_TODAY = [RUNS / name for name in STUDIES if any('"schema": 2' in path.read_text() for path in (RUNS / name).glob("????????????????.json"))]
+OF_TODAY = [
+    RUNS / name for name in STUDIES
+    if any('"schema": 2' in path.read_text() for path in (RUNS / name).glob("????????????????.json"))
+]
 
 
 @pytest.mark.parametrize("folder", OF_TODAY, ids=lambda folder: folder.name)
@@ -46,8 +49,8 @@ def test_committed_records_are_those_of_their_preset(folder):
     """The published runs are what the preset of that name would train today."""
     records = [record.read(path) for path in record.paths(folder)]
     data, model = records[0].config.data, records[0].config.model
-    shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim, audio_dim=model.audio_dim,
-                            video_dim=model.video_dim)
+    shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim,
+                            audio_dim=model.audio_dim, video_dim=model.video_dim)
     assert {record.config.id for record in records} == set(find_study(folder.name).grid(shape))
     assert [record.reason for record in records if record.status == "failed"] == []
 

@@ -137,7 +137,8 @@ def test_the_balancing_loss_is_trained_and_not_measured(models, alone, corpus):
     loss = parts.model.loss(logits, batch)
     balance = parts.model.module.balance_loss
     assert float(balance.detach()) >= 0.9
-    assert float(loss["total"].detach()) == pytest.approx(float(cross_entropy(logits, targets(batch)).detach()) + 0.01 * float(balance.detach()))
+    expected = float(cross_entropy(logits, targets(batch)).detach()) + 0.01 * float(balance.detach())
+    assert float(loss["total"].detach()) == pytest.approx(expected)
     record = alone["moe"]
     assert record.routing.keys() == record.losses.keys()
     held_out = validation_sources(corpus)["caption"]
@@ -224,10 +225,11 @@ def in_processes(jobs, corpus, folder, processes=2):
         port = str(free.getsockname()[1])
     (folder / "jobs.json").write_text(json.dumps(jobs))
     command = [sys.executable, "-m", "tests.processes", str(corpus.folder), str(folder / "jobs.json"), str(folder / "records")]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0",
-                   "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+                   "NODE_RANK": "0", "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     running = [
-        subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
+                         stderr=subprocess.PIPE, text=True)
         for rank in range(processes)
     ]
     errors = [process.communicate()[1] for process in running]

@@ -42,7 +42,8 @@ def test_a_process_sees_its_gpu_alone(monkeypatch):
     workers = [_Worker(gpu) for gpu in Pool(runs_per_gpu=2).places[1:3]]
     try:
         seen = [environment(worker.process.pid) for worker in workers]
-        assert [[word for word in words if word.startswith(b"CUDA_VISIBLE")] for words in seen] == [[b"CUDA_VISIBLE_DEVICES=1"], [b"CUDA_VISIBLE_DEVICES=0"]]
+        shown = [[word for word in words if word.startswith(b"CUDA_VISIBLE")] for words in seen]
+        assert shown == [[b"CUDA_VISIBLE_DEVICES=1"], [b"CUDA_VISIBLE_DEVICES=0"]]
         assert gpus() == ["0", "1"], "this process sees what it saw"
     finally:
         for worker in workers:
@@ -76,7 +77,8 @@ def test_options_are_those_of_the_executors():
     assert options.given(parser.parse_args([]), EXECUTORS) == {}
     assert options.parse("--gpus-per-run 0.25 --retries 5", EXECUTORS) == {"gpus_per_run": 0.25, "retries": 5}
     assert options.parse("", EXECUTORS) == {}
-    for words, said in (("--gpus eight", "invalid int value: 'eight'"), ("--gpu 8", "unknown '--gpu'; known are --runs-per-gpu"), ("--partition", "expected one argument")):
+    for words, said in (("--gpus eight", "invalid int value: 'eight'"), ("--gpu 8", "unknown '--gpu'; known are --runs-per-gpu"),
+                        ("--partition", "expected one argument")):
         with pytest.raises(ValueError, match=f"executor options {re.escape(repr(words))}: .*{re.escape(said)}"):
             options.parse(words, EXECUTORS)
 

@@ -41,8 +41,9 @@ def test_counts_are_those_of_the_built_model(config):
     assert counts.N == counts.n_active == counts.n_total == built["embedding"] + built["unembedding"] + built["blocks"]
 
 
-@pytest.mark.parametrize("config", [SMALL_LATE, *(preset.model for presets in (PAPER_LATE, PAPER_LATE_FIXED) for preset in presets.values())],
-                         ids=["small", *PAPER_LATE, *PAPER_LATE_FIXED])
+@pytest.mark.parametrize("config", [
+    SMALL_LATE, *(preset.model for presets in (PAPER_LATE, PAPER_LATE_FIXED) for preset in presets.values()),
+], ids=["small", *PAPER_LATE, *PAPER_LATE_FIXED])
 def test_counts_of_late_fusion(config):
     counts = config.counts
     built = built_counts(config)

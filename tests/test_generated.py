@@ -260,7 +260,8 @@ def test_another_corpus_is_not_written_over(tmp_path):
 def test_what_is_left_to_meet_follows_from_the_documents(corpus):
     """Objects per token against those of the corpus; the chance of a new kind against kinds drawn one after the other."""
     captions = corpus.sources["caption"]
-    assert objects_per_token({"caption": 1.0}) == pytest.approx(captions.train.image_tokens.sum() / GRID / captions.train.tokens.sum(), rel=0.02)
+    expected = captions.train.image_tokens.sum() / GRID / captions.train.tokens.sum()
+    assert objects_per_token({"caption": 1.0}) == pytest.approx(expected, rel=0.02)
     assert objects_per_token({"text": 1.0}) == 0
     rng, p = np.random.default_rng(0), WORLD.kind_probability.reshape(-1)
     kinds = rng.choice(p.size, p=p, size=(1_000, 2_001))

@@ -39,7 +39,8 @@ def within(module: str, parent: str) -> bool:
 def layer(module: str) -> int:
     if module == "nmm.charts.tables":
         return layer("nmm.charts")
-    found = [number for number, members in enumerate(LAYERS) if any(within(module, member) for member in members if member != "nmm.charts.tables")]
+    found = [number for number, members in enumerate(LAYERS)
+             if any(within(module, member) for member in members if member != "nmm.charts.tables")]
     assert len(found) == 1, f"{module} has no place in the order of layers: give it one"
     return found[0]
 

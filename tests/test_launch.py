@@ -48,7 +48,8 @@ def test_jobs_are_written_and_read(tiny, corpus, tmp_path):
     assert [[(run.seed, run.tokens) for run in family.runs] for family in found] == [[(0, 10_000), (0, 5_000)], [(1, 10_000), (1, 5_000)]]
     for path, family in zip(paths, found, strict=True):
         assert path.stem == family.runs[0].id
-        assert family == Family(runs=[grid[run.id] for run in family.runs], corpus=str(corpus.folder), runs_dir="records", entropy={"text": 1.0})
+        runs = [grid[run.id] for run in family.runs]
+        assert family == Family(runs=runs, corpus=str(corpus.folder), runs_dir="records", entropy={"text": 1.0})
 
 
 def test_a_run_is_trained_once_and_its_model_starts_another(job, tmp_path, capsys):
@@ -151,11 +152,14 @@ def test_missing_parts_are_named(job, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [["-m", "composer.cli.launcher", "-n", "2", "-m"], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]],
-                         ids=["composer", "torchrun"])
+@pytest.mark.parametrize("launcher", [
+    ["-m", "composer.cli.launcher", "-n", "2", "-m"],
+    ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"],
+], ids=["composer", "torchrun"])
 def test_two_processes_are_launched(job, tiny, corpus, tmp_path, launcher):
     """A family of two, sharded: the branch goes on from the trunk's checkpoint."""
-    runs = [replace(run, execution=ExecutionConfig(sharding="full")) for run in replace(tiny, budgets=(5_000, 10_000)).grid(corpus).values()]
+    grid = replace(tiny, budgets=(5_000, 10_000)).grid(corpus)
+    runs = [replace(run, execution=ExecutionConfig(sharding="full")) for run in grid.values()]
     (path,) = write_jobs({run.id: run for run in runs}, tmp_path, corpus=job.corpus, runs_dir=job.runs_dir)
     done = subprocess.run([sys.executable, *launcher, "nmm.sweep.launch", str(path)], capture_output=True, text=True, cwd=ROOT,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
@@ -175,11 +179,13 @@ def test_two_processes_are_launched(job, tiny, corpus, tmp_path, launcher):
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_killed_at_random_moments_lose_nothing(tiny, corpus, tmp_path, sharding):
     """Bit by bit the records of a launch that was left alone, the branch's too."""
-    runs = [replace(run, execution=ExecutionConfig(sharding=sharding)) for run in replace(tiny, budgets=(8_000, 5_000)).grid(corpus).values()]
+    grid = replace(tiny, budgets=(8_000, 5_000)).grid(corpus)
+    runs = [replace(run, execution=ExecutionConfig(sharding=sharding)) for run in grid.values()]
     kills = {}
     for name, count in (("alone", 0), ("killed", 5)):
-        family = Family(runs=runs, corpus=str(corpus.folder), runs_dir=str(tmp_path / name), checkpoint_seconds=0.01).write(tmp_path / f"{name}.json")
-        done = subprocess.run([sys.executable, "-m", "tests.launching", str(family), str(count), "1.2", "0"], capture_output=True, text=True, cwd=ROOT,
+        family = Family(runs=runs, corpus=str(corpus.folder), runs_dir=str(tmp_path / name), checkpoint_seconds=0.01)
+        command = [sys.executable, "-m", "tests.launching", str(family.write(tmp_path / f"{name}.json")), str(count), "1.2", "0"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT,
                               env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         kills[name] = int(done.stdout.splitlines()[-1])

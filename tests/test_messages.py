@@ -41,7 +41,8 @@ def test_tokenizers_that_cannot_serve(tmp_path):
         Tokenizer(words).encode(["b"])
     high = json.loads(tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")).to_str())
     high["model"]["vocab"]["b"] = 4_294_967_290
-    for name, content, message in (("high.json", json.dumps(high).encode(), "ids up to 429496729"), ("latin.json", b'{"caf\xe9": 1}', "codec can't decode"),
+    for name, content, message in (("high.json", json.dumps(high).encode(), "ids up to 429496729"),
+                                   ("latin.json", b'{"caf\xe9": 1}', "codec can't decode"),
                                    ("list.json", b"[]", "not a tokenizer"), ("empty.json", b"", "not a tokenizer")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} is not a tokenizer.json") as raised:
@@ -59,7 +60,9 @@ def test_a_seed_below_zero(tmp_path, capsys):
     assert "--seed is a whole number, at least 0: got -1" in said(["fit", str(tmp_path / "runs.csv"), "--seed", "-1"], capsys)
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"schema": 2, "id": ' + '{"a":' * 50_000, "[]", "3", '{"schema": 2}', '{"schema": [2]}', '{"schema": 1e999}', "\0"])
+@pytest.mark.parametrize("content", [
+    "[" * 100_000, '{"schema": 2, "id": ' + '{"a":' * 50_000, "[]", "3", '{"schema": 2}', '{"schema": [2]}', '{"schema": 1e999}', "\0",
+])
 def test_records_that_are_none(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(records.RecordError, match=r"x\.json is no valid run record"):
@@ -91,7 +94,8 @@ def test_an_end_of_prepare_is_quick_and_quiet(tmp_path, number, status):
     (tmp_path / "data").mkdir()
     for shard in range(8):
         write_jsonl(tmp_path / f"data/{shard}.jsonl", [sentence(1000 * shard + k, 400) for k in range(400)] * 8)
-    command = [sys.executable, "-m", "nmm", "data", "prepare", "--source", f"text={tmp_path / 'data'}", "--out", str(tmp_path / "out"), "--processes", "2"]
+    command = [sys.executable, "-m", "nmm", "data", "prepare", "--source", f"text={tmp_path / 'data'}", "--out", str(tmp_path / "out"),
+               "--processes", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT)
     while not list((tmp_path / "out/.parts/text").glob("*.partial-*")) and process.poll() is None:      # the workers are at work
         time.sleep(0.05)
@@ -103,8 +107,8 @@ def test_an_end_of_prepare_is_quick_and_quiet(tmp_path, number, status):
 
 def test_a_finished_corpus_where_nothing_can_be_written(tmp_path, capsys):
     write_jsonl(tmp_path / "a.jsonl", [sentence(k, 40) for k in range(60)])
-    command = ["data", "prepare", "--source", f"text={tmp_path / 'a.jsonl'}", "--out", str(tmp_path / "out"), "--vocab-size", "300", "--image-size", "32",
-               "--patch", "8", "--context", "112", "--processes", "1"]
+    command = ["data", "prepare", "--source", f"text={tmp_path / 'a.jsonl'}", "--out", str(tmp_path / "out"), "--vocab-size", "300",
+               "--image-size", "32", "--patch", "8", "--context", "112", "--processes", "1"]
     assert main(command) == 0
     before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "out").rglob("*"))
     real = os.access
@@ -116,5 +120,7 @@ def test_a_finished_corpus_where_nothing_can_be_written(tmp_path, capsys):
 
 def test_make_with_a_space_in_the_data_folder(tmp_path):
     (tmp_path / "my data").mkdir()
-    made = subprocess.run(["make", "-n", "-o", ".venv/.ready", "book", f"DATA={tmp_path}/my data"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f'--data "{tmp_path}/my data" --corpus-dir work/corpora/laptop-my_data' in made.stdout and "runs_dir=work/runs/laptop-my_data" in made.stdout
+    command = ["make", "-n", "-o", ".venv/.ready", "book", f"DATA={tmp_path}/my data"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f'--data "{tmp_path}/my data" --corpus-dir work/corpora/laptop-my_data' in made.stdout
+    assert "runs_dir=work/runs/laptop-my_data" in made.stdout

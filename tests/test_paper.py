@@ -70,7 +70,8 @@ def test_late_fusion_in_numbers():
 
 def test_a_made_up_row_is_judged():
     where = "made up"
-    numbers = {key: paper.Printed(text, where) for key, text in {"E": "2.0", "alpha": "0.30", "beta": "0.30", "a": "0.50", "b": "0.70"}.items()}
+    texts = {"E": "2.0", "alpha": "0.30", "beta": "0.30", "a": "0.50", "b": "0.70"}
+    numbers = {key: paper.Printed(text, where) for key, text in texts.items()}
     assert list(audit([paper.LawRow(name="x", where=where, **numbers)])["verdict"]) == ["closed form", "neither"]
     assert verdict(paper.Printed("0.60", where), (0.49, 0.51)) == "neither"
     assert verdict(paper.Printed("0.60", where), (0.49, 0.51), (0.52, 0.597)) == "procedure"

@@ -30,7 +30,8 @@ def record(shape) -> RunRecord:
     config = next(iter(find_study("smoke").grid(shape).values()))
     return RunRecord(
         config=config, status="finished", tokens={"text": 40_500, "image": 39_500, "padding": 104, "target": 36_000},
-        share={"caption": 0.45, "interleaved": 0.45, "text": 0.1}, flops_exact=1.5e10, losses={"caption": 1.0, "interleaved": 2.0, "text": 3.0},
+        share={"caption": 0.45, "interleaved": 0.45, "text": 0.1}, flops_exact=1.5e10,
+        losses={"caption": 1.0, "interleaved": 2.0, "text": 3.0},
         entropy=World(0).entropy(), curve=[[520, 6.2], [1040, 5.0]], wall_seconds=3.5, tokens_per_second=20_000.0,
         versions={"torch": "2.7.0"}, device="x86_64 CPU, 1 thread",
     )
@@ -76,15 +77,16 @@ def test_every_documented_column_is_there_():
             said |= set(clause.split(":")[0].replace(",", " ").split())
     missing = [name for name in table_of.COLUMNS if name not in said]
     assert not missing, f"not in the docstring: {missing}"
-    promised = {"arch", "mixture", "study", "arm", "design", "seed", "N", "n_active", "n_total", "D", "C", "L", "L_caption", "L_interleaved", "L_text",
-                "status", "wall_seconds"}
+    promised = {"arch", "mixture", "study", "arm", "design", "seed", "N", "n_active", "n_total", "D", "C",
+                "L", "L_caption", "L_interleaved", "L_text", "status", "wall_seconds"}
     assert promised <= set(table_of.COLUMNS)
 
 
 def test_runs_of_one_trunk_have_one_label(record, tmp_path):
     config = record.config
     others = {
-        "budget": replace(config, tokens=2 * config.tokens), "seed": replace(config, seed=1), "size": replace(config, model=replace(config.model, d_model=2 * config.model.d_model)),
+        "budget": replace(config, tokens=2 * config.tokens), "seed": replace(config, seed=1),
+        "size": replace(config, model=replace(config.model, d_model=2 * config.model.d_model)),
         "design": replace(config, optim=replace(config.optim, clip=2.0)),
     }
     for one in (config, *others.values()):
@@ -143,7 +145,8 @@ def test_one_law_is_for_one_kind_of_model(record, failed, tmp_path):
     with pytest.raises(ValueError, match="no finished run of architecture 'late' .*1 of early, 1 of moe"):
         runs.finished(table, "late")
     records.write(aware, tmp_path)
-    with pytest.raises(ValueError, match=r'2 runs differ in more than N, D and seed.*: n_experts \(2, 8\); routing \("learned", "modality"\)'):
+    differing = r'2 runs differ in more than N, D and seed.*: n_experts \(2, 8\); routing \("learned", "modality"\)'
+    with pytest.raises(ValueError, match=differing):
         runs.finished(runs.load(tmp_path), "moe")
     assert len(runs.finished(runs.load(tmp_path), "moe", by=("routing",))) == 2
 
@@ -167,7 +170,8 @@ def test_other_trunks_of_the_same_design_join(record, failed, tmp_path):
 
 @pytest.mark.parametrize(("part", "change", "named"), [
     ("data", {"corpus_id": "f" * 16}, "corpus_id"), ("data", {"mixture": "x", "weights": {"text": 1.0}}, "mixture"),
-    ("optim", {"warmup_tokens": 5}, "warmup_tokens"), ("execution", {"precision": "bf16"}, "precision"), ("model", {"n_layers": 4}, "n_layers"),
+    ("optim", {"warmup_tokens": 5}, "warmup_tokens"), ("execution", {"precision": "bf16"}, "precision"),
+    ("model", {"n_layers": 4}, "n_layers"),
 ])
 def test_runs_that_differ_in_any_setting_are_not_fitted_together(record, tmp_path, part, change, named):
     other = replace(record.config, **{part: replace(getattr(record.config, part), **change)})
@@ -197,7 +201,9 @@ def test_the_row_of_late_fusion(record, tmp_path):
     assert row["own_seconds"] == pytest.approx(row["wall_seconds"] * (1 - 32_000 / 80_000))
 
 
-@pytest.mark.parametrize("routing", [{"caption": [[[1, 2]]]}, {"caption": 3}, {"speech": [[[1, 2]] * 8] * 3}, {"caption": [[[1, -2]] * 8] * 3}])
+@pytest.mark.parametrize("routing", [
+    {"caption": [[[1, 2]]]}, {"caption": 3}, {"speech": [[[1, 2]] * 8] * 3}, {"caption": [[[1, -2]] * 8] * 3},
+])
 def test_routing_of_another_shape_is_refused(record, routing):
     sparse = MoEConfig(**{item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)})
     config = replace(record.config, model=sparse)
@@ -262,7 +268,8 @@ def test_no_damage_makes_the_table_fail(record, tmp_path):
         assert table["status"][0] in ("finished", "corrupt"), name
         first = name.removeprefix("no ").split()[0].split(".")[0]
         # one loss may be missing, and so may what is at its default
-        harmless = ("no losses.", "no config.objective", "no config.init", "no config.execution", "config.init = {}", "config.execution = {}", "no config.origin", "config.origin = {}")
+        harmless = ("no losses.", "no config.objective", "no config.init", "no config.execution", "config.init = {}",
+                    "config.execution = {}", "no config.origin", "config.origin = {}")
         if first in ("schema", "id", "config", "tokens", "losses") and not name.startswith(harmless):
             assert table["status"][0] == "corrupt", name
     for text in ("", "[]", "null", "{}", "12", '"x"', "\x00\x01", json.dumps(whole)[:-1]):
@@ -284,7 +291,8 @@ def test_a_record_under_a_wrong_name_or_changed_by_hand_is_corrupt(record, tmp_p
 def test_a_record_of_a_later_version_is_not_called_corrupt(record, tmp_path):
     path = records.write(record, tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": records.SCHEMA + 1}))
-    with pytest.raises(records.NewerRecord, match=f"{path} is a run record of schema {records.SCHEMA + 1}, and .* reads up to {records.SCHEMA}: update nmm"):
+    said = f"{path} is a run record of schema {records.SCHEMA + 1}, and .* reads up to {records.SCHEMA}: update nmm"
+    with pytest.raises(records.NewerRecord, match=said):
         records.read(path)
     with pytest.warns(UserWarning, match="update nmm"):
         assert runs.load(tmp_path)["status"].tolist() == ["newer"]
@@ -294,8 +302,10 @@ def test_a_record_of_a_later_version_is_not_called_corrupt(record, tmp_path):
 
 # one record of each arm as the first version of the schema wrote them
 FIRST_SCHEMA = {
-    "0a6ff0f423c8d493": ("laptop", "early fusion", {"head_dim": 16}), "0704eb75a2c60b1e": ("architectures", "late fusion", {"head_dim": 16, "vision_share": 1.0}),
-    "0c8cc900d8610cf4": ("architectures", "mixture 8-top-1", {"head_dim": 16}), "0db9ef898b7abb03": ("architectures", "experts by modality", {"head_dim": 16}),
+    "0a6ff0f423c8d493": ("laptop", "early fusion", {"head_dim": 16}),
+    "0704eb75a2c60b1e": ("architectures", "late fusion", {"head_dim": 16, "vision_share": 1.0}),
+    "0c8cc900d8610cf4": ("architectures", "mixture 8-top-1", {"head_dim": 16}),
+    "0db9ef898b7abb03": ("architectures", "experts by modality", {"head_dim": 16}),
 }
 
 
@@ -304,7 +314,8 @@ def test_records_of_the_first_schema_belong_where_their_study_says(name):
     """They named no arm and no rules; all studies of their time had those told here, the rate being one at 32 features."""
     config = records.read(ROOT / "tests" / "records" / f"{name}.json").config
     study, arm, rules = FIRST_SCHEMA[name]
-    rate = {rules_lr for rules_lr in (0.007, 0.01) if config.optim.lr == pytest.approx(rules_lr * (32 / config.model.d_model) ** 0.5, rel=1e-5)}
+    scale = (32 / config.model.d_model) ** 0.5
+    rate = {rules_lr for rules_lr in (0.007, 0.01) if config.optim.lr == pytest.approx(rules_lr * scale, rel=1e-5)}
     assert (config.origin.study, config.origin.arm, config.origin.rules) == (study, arm, {"lr": rate.pop(), **rules})
     assert config.id == name, "a run keeps its name"
 
@@ -346,7 +357,8 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_trace(record, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
     try:
-        with pytest.raises(OSError, match=f"cannot write the record {tmp_path}/{record.config.id}.json: .*Free space or choose another folder"):
+        said = f"cannot write the record {tmp_path}/{record.config.id}.json: .*Free space or choose another folder"
+        with pytest.raises(OSError, match=said):
             records.write(record, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -383,8 +395,10 @@ def test_a_measure_that_no_run_has_is_nan(record, tmp_path):
 
 def _records(losses: list[float], **columns: object) -> pd.DataFrame:
     n = len(losses)
-    table = pd.DataFrame({"run": [f"r{i}" for i in range(n)], "arm": "early fusion", "mixture": "45-45-10", "size": [f"d{i}" for i in range(n)], "budget": 100, "seed": 0,
-                          "N": range(n), "D": 100, "L": losses, "status": "finished"})
+    table = pd.DataFrame({
+        "run": [f"r{i}" for i in range(n)], "arm": "early fusion", "mixture": "45-45-10", "size": [f"d{i}" for i in range(n)],
+        "budget": 100, "seed": 0, "N": range(n), "D": 100, "L": losses, "status": "finished",
+    })
     return table.assign(**columns)
 
 

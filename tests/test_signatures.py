@@ -135,5 +135,6 @@ def test_the_command(tmp_path):
     path.parent.mkdir()
     torch.save({"state": 1}, path)
     environment = {**os.environ, KEY_FILE: str(tmp_path / "key")}
-    said = subprocess.run([sys.executable, "-m", "nmm.training.signatures", str(tmp_path)], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "nmm.training.signatures", str(tmp_path)]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert f"1 checkpoints signed with {tmp_path}/key" in said.stdout

@@ -29,11 +29,14 @@ def test_the_grid_is_the_papers(grid):
     assert {run.data.batch_tokens for run in grid.values()} == {2048 * 1024}
     for run in grid.values():
         assert run.optim.warmup_tokens < (1 - run.optim.cooldown) * run.tokens, "warmup and cooldown must not meet"
-        assert run.optim.cooldown == 0.2 and (run.optim.beta1, run.optim.beta2, run.optim.weight_decay, run.optim.clip) == (0.9, 0.95, 1e-4, 1.0)
+        assert run.optim.cooldown == 0.2
+        assert (run.optim.beta1, run.optim.beta2, run.optim.weight_decay, run.optim.clip) == (0.9, 0.95, 1e-4, 1.0)
     assert len({str(run.design) for run in grid.values() if run.data.mixture == "45-45-10"}) == 3, "a design an arm"
 
 
-@pytest.mark.parametrize(("arm", "steps", "warmup"), [(0, 1500, 1000), (0, 4000, 1000), (0, 9000, 2500), (0, 15_001, 5000), (2, 4000, 2500), (2, 19_000, 2500), (2, 20_000, 5000)])
+@pytest.mark.parametrize(("arm", "steps", "warmup"), [
+    (0, 1500, 1000), (0, 4000, 1000), (0, 9000, 2500), (0, 15_001, 5000), (2, 4000, 2500), (2, 19_000, 2500), (2, 20_000, 5000),
+])
 def test_warmups_are_those_of_appendix_a(arm, steps, warmup):
     assert PAPER_STUDY.arms[arm].warmup_steps(steps * STEP) == warmup
 
@@ -50,7 +53,8 @@ def test_branching_trains_less(grid):
     early = costs[(costs["arm"] == "early fusion")]
     assert early["C"].tolist() == pytest.approx((6.0 * early["N"] * early["tokens"]).tolist())
     assert costs["gpu_hours"].tolist() == pytest.approx((costs["flops"] / 989.5e12 / 0.4 / 3600).tolist())
-    for words, settings in (("unknown GPU 'abacus'", {"gpu": "abacus"}), ("mfu, the share of the peak FLOPs/s, must be in (0, 1]: got 4", {"mfu": 4})):
+    for words, settings in (("unknown GPU 'abacus'", {"gpu": "abacus"}),
+                            ("mfu, the share of the peak FLOPs/s, must be in (0, 1]: got 4", {"mfu": 4})):
         with pytest.raises(ValueError, match=re.escape(words)):
             sizing.costs(grid.values(), **{"gpu": "H100", "mfu": 0.4, "images": image_share, "patches_per_image": 1, **settings})
 
@@ -94,7 +98,8 @@ def test_sharding_and_recomputation_save_memory(grid):
     assert whole["weights"] == 4 * run.model.counts.all and whole["moments"] == 2 * whole["weights"]
     assert full["weights"] == whole["weights"] / 16 and hybrid["weights"] == whole["weights"] / 8
     assert sizing.memory(run.model, gpus=1, recompute=True)["activations"] < whole["activations"] / 3
-    assert sizing.fewest(run.model, sizing.room("H100"), sharding="none", recompute=True, batch=2048) is None, "17.5B parameters fit on no GPU whole"
+    whole_on_one = sizing.fewest(run.model, sizing.room("H100"), sharding="none", recompute=True, batch=2048)
+    assert whole_on_one is None, "17.5B parameters fit on no GPU whole"
     small = min(grid.values(), key=lambda run: run.model.counts.all)
     gpus, sequences = sizing.fewest(small.model, sizing.room("H100"), sharding="none", recompute=False, batch=2048)
     assert gpus == 1
@@ -110,9 +115,11 @@ def test_the_dry_run_needs_no_data(capsys, tmp_path, monkeypatch):
     assert main(["sweep", "--preset", "paper", "--dry-run", "--gpu", "H100", "--mfu", "0.4"]) == 0
     said = capsys.readouterr().out
     assert re.match(r"\d+ runs \(the paper: 457\)\n", said)
-    for words in ("early fusion, d3232, 45-45-10: 3B 5B", "GPU-hours branching", "hybrid, recomputed", "copies in bf16", "smallest budget: "):
+    for words in ("early fusion, d3232, 45-45-10: 3B 5B", "GPU-hours branching", "hybrid, recomputed", "copies in bf16",
+                  "smallest budget: "):
         assert words in said
     assert not list(tmp_path.iterdir())
     assert main(["sweep", "--preset", "paper"]) == 2
-    assert "nmm sweep: preset 'paper' needs real data: give --data DIR; --dry-run says what it takes, without any" in capsys.readouterr().err
+    said = "nmm sweep: preset 'paper' needs real data: give --data DIR; --dry-run says what it takes, without any"
+    assert said in capsys.readouterr().err
     assert main(["sweep", "--preset", "laptop", "--dry-run"]) == 2

@@ -104,8 +104,8 @@ def test_counts_from_a_trained_run_and_from_its_weights(corpus):
     batches = {task: validation_batches(source, 4, 8) for task, source in sources.items()}
     callback = Routing(model)
     trainer = Trainer(
-        model=LanguageModel(model, objective("text")), optimizers=torch.optim.SGD(model.parameters()), callbacks=[callback], max_duration="1ba",
-        progress_bar=False, eval_dataloader=[
+        model=LanguageModel(model, objective("text")), optimizers=torch.optim.SGD(model.parameters()), callbacks=[callback],
+        max_duration="1ba", progress_bar=False, eval_dataloader=[
             Evaluator(label=task, dataloader=loader, metric_names=["L"], device_eval_microbatch_size=4)
             for task, loader in batches.items()
         ],

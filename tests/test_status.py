@@ -28,8 +28,8 @@ def grid(corpus):
 
 @pytest.mark.timeout(600)
 def test_a_sweep_is_followed_while_it_trains_and_after_a_kill(corpus, grid, tmp_path, monkeypatch, capsys):
-    process = subprocess.Popen([sys.executable, "-m", "tests.sweeping", str(corpus.folder), str(tmp_path)], cwd=ROOT, start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "tests.sweeping", str(corpus.folder), str(tmp_path)], cwd=ROOT,
+                               start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen: list[dict[str, int]] = [{}]
     while not seen[-1].get("running"):
         assert process.poll() is None
@@ -102,6 +102,7 @@ def test_times_in_words():
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
     assert main(["status", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err == f"nmm status: no runs folder {tmp_path / 'nowhere'}: run `python -m nmm sweep`, or give the folder of your records\n"
+    assert capsys.readouterr().err == (
+        f"nmm status: no runs folder {tmp_path / 'nowhere'}: run `python -m nmm sweep`, or give the folder of your records\n")
     assert main(["status", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"no runs in {tmp_path}\n"

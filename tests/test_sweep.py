@@ -62,7 +62,10 @@ def start(corpus, folder) -> subprocess.Popen:
 
 def content(folder: Path) -> dict[str, RunRecord]:
     """Records without the times they took and without the way they came about."""
-    return {path.stem: replace(records.read(path), wall_seconds=None, tokens_per_second=None, branched_at=None) for path in records.paths(folder)}
+    return {
+        path.stem: replace(records.read(path), wall_seconds=None, tokens_per_second=None, branched_at=None)
+        for path in records.paths(folder)
+    }
 
 
 def checkpoint(folder: Path, run: str) -> int:
@@ -377,8 +380,10 @@ def test_bad_input_at_the_command_line_is_one_line(arguments, said, tmp_path, mo
 def test_outcome_counts(corpus, tmp_path):
     """A sweep over nothing says so, and leaves a folder to read."""
     outcome = sweep({}, corpus=corpus.folder, runs_dir=tmp_path / "new")
-    assert asdict(outcome) | {"seconds": 0} == {"finished": [], "skipped": [], "failed": {}, "lost": {}, "aside": {}, "busy": [], "queued": [], "seconds": 0, "tokens": 0, "tokens_alone": 0,
-                                             "startup_share": 0.0}
+    assert asdict(outcome) | {"seconds": 0} == {
+        "finished": [], "skipped": [], "failed": {}, "lost": {}, "aside": {}, "busy": [], "queued": [],
+        "seconds": 0, "tokens": 0, "tokens_alone": 0, "startup_share": 0.0,
+    }
     assert runs.load(tmp_path / "new").empty
 
 

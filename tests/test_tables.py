@@ -9,7 +9,8 @@ from nmm.charts.tables import intervals, short, with_interval
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(26_368, "26.4k"), (1_000_000, "1M"), (999_950, "1M"), (999_000, "999k"), (2.28e9, "2.28B"), (1.5e12, "1.5T"), (7, "7"), (np.nan, "—")],
+    [(26_368, "26.4k"), (1_000_000, "1M"), (999_950, "1M"), (999_000, "999k"), (2.28e9, "2.28B"), (1.5e12, "1.5T"), (7, "7"),
+     (np.nan, "—")],
 )
 def test_short(value, text):
     assert short(value) == text

@@ -295,7 +295,8 @@ def test_a_corpus_too_small_is_refused_with_the_remedy(run, corpus):
 
 def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
     """Killed and resumed on the way, too: weights of the trunk, rates and data of its own."""
-    long = next(iter(replace(find_study("smoke"), widths=(16,), budgets=(20_000,), warmup_tokens=2_000, validation_sequences=8).grid(corpus).values()))
+    study = replace(find_study("smoke"), widths=(16,), budgets=(20_000,), warmup_tokens=2_000, validation_sequences=8)
+    long = next(iter(study.grid(corpus).values()))
     short = replace(long, tokens=12_000)
     alone = train(short, corpus)
     trunk = train(long, corpus, scratch=tmp_path / "long", checkpoint_seconds=3600, branches={12_000: tmp_path / "short"})
@@ -306,7 +307,8 @@ def test_a_branch_is_the_run_trained_alone(record, longer, corpus, tmp_path):
     branch = train(short, corpus, scratch=tmp_path / "short", progress=reports.append)
     assert 0.8 * 12_000 < branch.branched_at <= 0.8 * 12_000 + 4 * CONTEXT
     assert sum(reports) == branch.D - branch.branched_at
-    assert replace(branch, wall_seconds=None, tokens_per_second=None, branched_at=None) == replace(alone, wall_seconds=None, tokens_per_second=None)
+    measured = {"wall_seconds": None, "tokens_per_second": None, "branched_at": None}
+    assert replace(branch, **measured) == replace(alone, **measured)
 
 
 @pytest.mark.parametrize("tokens", [1_000, 12_000, 20_000])

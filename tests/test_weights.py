@@ -197,7 +197,8 @@ def test_files_that_are_not_there(tmp_path):
     (tmp_path / "a.safetensors.index.json").write_text('{"weight_map": {"x": "a-1.safetensors"}}')
     with pytest.raises(ValueError, match="names a-1.safetensors, which is not in"):
         weights.file_hash(tmp_path)
-    for content in ("[]", "3", '{"weight_map": {"x": 3}}', '{"weight_map": {"x": "../a.safetensors"}}', '{"weight_map": [1]}', "[" * 100_000):
+    for content in ("[]", "3", '{"weight_map": {"x": 3}}', '{"weight_map": {"x": "../a.safetensors"}}', '{"weight_map": [1]}',
+                    "[" * 100_000):
         (tmp_path / "a.safetensors.index.json").write_text(content)
         with pytest.raises(ValueError, match=r"a\.safetensors\.index\.json is no index of safetensors files"):
             weights.file_hash(tmp_path)
