@@ -176,20 +176,19 @@ def test_two_processes_are_launched(job, tiny, corpus, tmp_path, launcher):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
-@pytest.mark.parametrize("sharding", ["none", "full"])
-def test_two_processes_killed_at_random_moments_lose_nothing(tiny, corpus, tmp_path, sharding):
+def test_two_processes_killed_at_random_moments_lose_nothing(tiny, corpus, tmp_path):
     """Bit by bit the records of a launch that was left alone, the branch's too."""
     grid = replace(tiny, budgets=(8_000, 5_000)).grid(corpus)
-    runs = [replace(run, execution=ExecutionConfig(sharding=sharding)) for run in grid.values()]
+    runs = list(grid.values())
     kills = {}
-    for name, count in (("alone", 0), ("killed", 5)):
+    for name, count in (("alone", 0), ("killed", 2)):
         family = Family(runs=runs, corpus=str(corpus.folder), runs_dir=str(tmp_path / name), checkpoint_seconds=0.01)
         command = [sys.executable, "-m", "tests.launching", str(family.write(tmp_path / f"{name}.json")), str(count), "1.2", "0"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT,
                               env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         kills[name] = int(done.stdout.splitlines()[-1])
-    assert kills["alone"] == 0 and kills["killed"] >= 3
+    assert kills["alone"] == 0 and kills["killed"] >= 1
     for run in runs:
         alone, killed = (records.read(tmp_path / name / f"{run.id}.json") for name in ("alone", "killed"))
         assert (killed.losses, killed.curve, killed.tokens, killed.processes) == (alone.losses, alone.curve, alone.tokens, 2)
