@@ -10,7 +10,7 @@ from nmm.record import RunRecord
 # Kind of token of the generated corpus -> how many there are to guess from
 SEEN = {"colour": len(COLOURS), "shape": len(SHAPES), "pattern": len(PATTERNS)}
 CHANCE = {f"{kind}_of_chance": kind for kind in SEEN}       # column of `nmm.runs.load` -> kind of token
-LIMIT = 0.05        # of chance, below which a kind counts as seen
+LIMIT = 0.1         # of chance, below which a kind counts as seen
 
 
 def share_of_chance(record: RunRecord) -> dict[str, float]:
