@@ -118,7 +118,7 @@ def test_bad_losses_by_token_are_refused(run, bad):
 
 @pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
 def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
-    """Colour, shape and pattern below a tenth of chance, as narrow as the study's narrowest, with the rates that the study trains it with."""
+    """Colour, shape and pattern below a tenth of chance, as narrow as the narrowest, with the rates that its study trains it with."""
     plan = replace(LAPTOP, widths=(min(ARCHITECTURES.widths),), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
     (config,) = plan.grid(laptop_corpus).values()
     record = train(config, laptop_corpus)
