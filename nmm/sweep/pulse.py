@@ -3,16 +3,16 @@ every few seconds and taken away at the end. One that is left and old is of a pr
 """
 
 import contextlib
-import json
 import os
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nmm.config import RunConfig
 from nmm.data.files import write_json
+from nmm.sweep import notes
 
 PERIOD = 5.0        # between two signs of life [s]
 SILENT = 60.0       # a run that gave none for so long is not trained any more [s]
@@ -61,12 +61,7 @@ def path_of(scratch: Path) -> Path:
 
 def read(scratch: Path) -> Sign | None:
     """The last sign of a run; None where there is none, or one of another version of nmm, or a damaged one."""
-    try:
-        sign = Sign(**json.loads(path_of(scratch).read_text()))
-    except (FileNotFoundError, TypeError, ValueError, RecursionError):
-        return None
-    whole = all(isinstance(getattr(sign, item.name), float | int if item.type is float else item.type) for item in fields(sign))
-    return sign if whole else None
+    return notes.read(Sign, path_of(scratch))
 
 
 def slurm_job() -> str:

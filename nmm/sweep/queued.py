@@ -2,7 +2,6 @@
 for `python -m nmm status`. No torch here.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from nmm.data.files import write_json
+from nmm.sweep import notes
 from nmm.sweep.locks import SCRATCH
 
 
@@ -35,11 +35,7 @@ def read(scratch: Path) -> Job | None:
     """The job that a run was last submitted in; None where there is none, or the note is damaged: then the run is submitted again, and
     whichever job comes second finds its lock taken.
     """
-    try:
-        job = Job(**json.loads(path_of(scratch).read_text()))
-    except (FileNotFoundError, TypeError, ValueError, RecursionError):
-        return None
-    return job if isinstance(job.id, str) and isinstance(job.executor, str) and isinstance(job.tries, int) else None
+    return notes.read(Job, path_of(scratch))
 
 
 def note(scratch: Path, job: Job) -> None:
