@@ -5,7 +5,7 @@ from dataclasses import replace
 from nmm.data.batches.mixture import MIXTURES
 from nmm.studies.architectures import BY_MODALITY, EARLY, LATE, SPARSE
 from nmm.studies.laptop import LAPTOP
-from nmm.studies.study import MAIN_MIXTURE, register
+from nmm.studies.study import MAIN_MIXTURE, Arm, register
 
 OTHERS = tuple(name for name in MIXTURES if name != MAIN_MIXTURE)
 SECOND = "20-40-40"             # the mixture farthest from the main one
@@ -16,7 +16,7 @@ NARROW = replace(LATE, name="late fusion, narrow encoder", settings={"vision_sha
 DEEP = replace(SPARSE, name="mixture 8-top-1, 8 layers", lr=0.02, settings={**SPARSE.settings, "n_layers": 8})
 
 
-def _experts(n: int):
+def _experts(n: int) -> Arm:
     return replace(
         SPARSE, name=f"mixture {n}-top-1", settings={"n_experts": n, "top_k": 1}, mixtures=(MAIN_MIXTURE,), widths=FEWER,
         budgets=(600_000, 1_200_000, 2_400_000), seeds=(0, 1),
