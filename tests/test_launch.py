@@ -176,10 +176,11 @@ def test_two_processes_are_launched(job, tiny, corpus, tmp_path, launcher):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
-def test_two_processes_killed_at_random_moments_lose_nothing(tiny, corpus, tmp_path):
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_killed_at_random_moments_lose_nothing(tiny, corpus, tmp_path, sharding):
     """Bit by bit the records of a launch that was left alone, the branch's too."""
     grid = replace(tiny, budgets=(8_000, 5_000)).grid(corpus)
-    runs = list(grid.values())
+    runs = [replace(run, execution=ExecutionConfig(sharding=sharding)) for run in grid.values()]
     kills = {}
     for name, count in (("alone", 0), ("killed", 2)):
         family = Family(runs=runs, corpus=str(corpus.folder), runs_dir=str(tmp_path / name), checkpoint_seconds=0.01)

@@ -19,7 +19,7 @@ from nmm.models import build
 from nmm.runs import load, sees
 from nmm.runs.seeing import CHANCE, LIMIT, SEEN, share_of_chance
 from nmm.studies import MIXTURE
-from nmm.studies.architectures import ARCHITECTURES
+from nmm.studies.architectures import ARCHITECTURES, SPARSE
 from nmm.studies.laptop import LAPTOP
 from nmm.training.objectives.objective import targets
 from nmm.training.probes.tokens import TokenLosses
@@ -118,8 +118,9 @@ def test_bad_losses_by_token_are_refused(run, bad):
 
 @pytest.mark.parametrize("arm", ARCHITECTURES.arms, ids=lambda arm: arm.name)
 def test_every_architecture_sees_at_the_smallest_budget(laptop_corpus, arm):
-    """Colour, shape and pattern below a tenth of chance, as narrow as the narrowest, with the rates that its study trains it with."""
+    """Colour, shape and pattern hardly above zero, as narrow as the narrowest, with the rates that its study trains it with."""
     plan = replace(LAPTOP, widths=(min(ARCHITECTURES.widths),), budgets=(SMALLEST,), seeds=(0,), arms=(arm,))
     (config,) = plan.grid(laptop_corpus).values()
     record = train(config, laptop_corpus)
-    assert all(share < LIMIT for share in share_of_chance(record).values()), record.losses_by_token
+    limit = LIMIT if arm == SPARSE else LIMIT / 2       # of the narrowest mixture's loss on colours about 6 % are left
+    assert all(share < limit for share in share_of_chance(record).values()), record.losses_by_token
