@@ -10,6 +10,11 @@ from nmm.data.corpus.embedded import embedded_corpus
 from nmm.studies import MIXTURE, Study, find_study
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their argument: packed ones may hold the time, and two workers must collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def key_of_its_own(tmp_path_factory):
     """Checkpoints of tests are not signed with the user's key."""
