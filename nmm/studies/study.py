@@ -105,8 +105,8 @@ class Study:
     def grid(
         self, corpus: CorpusShape, *, widths: tuple[int, ...] | None = None, budgets: tuple[int, ...] | None = None
     ) -> dict[str, RunConfig]:
-        """Every run of the grid by id: seed by seed, so that a sweep that is stopped has whole grids, and the longest first, so
-        that parallel workers end together.
+        """Every run of the grid by id: seed by seed and arm by arm, so that a sweep that is stopped has whole grids, and of each the
+        longest first, so that parallel workers end together.
 
         Args:
             corpus: the prepared corpus the runs read.
@@ -130,7 +130,8 @@ class Study:
                     ),
                     tokens=budget, seed=seed, objective=arm.objective, origin=origin,
                 ))
-        runs.sort(key=lambda run: (run.seed, -run.tokens * run.model.d_model))
+        place = {arm.name: place for place, arm in reversed([*enumerate(self.arms)])}
+        runs.sort(key=lambda run: (run.seed, place[run.origin.arm], run.data.mixture, -run.tokens * run.model.d_model))
         return {run.id: run for run in runs}
 
     def of(self, arm: Arm) -> Self:

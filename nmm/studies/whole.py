@@ -27,9 +27,9 @@ STUDY = register(replace(
     LAPTOP, name="study", widths=(24, 32, 40, 52, 68, 88), budgets=(600_000, 850_000, 1_200_000, 1_700_000, 2_400_000, 3_400_000),
     seeds=(0, 1, 2), mixtures=MIXTURES,
     arms=(
+        replace(EARLY, mixtures=OTHERS, seeds=(0, 1)),
         *(replace(arm, mixtures=(MAIN_MIXTURE,)) for arm in (EARLY, LATE, SPARSE, BY_MODALITY)),
         replace(NARROW, mixtures=(MAIN_MIXTURE,), seeds=(0, 1)),
-        replace(EARLY, mixtures=OTHERS, seeds=(0, 1)),
         *(replace(arm, mixtures=(SECOND,), widths=FEWER, seeds=(0, 1)) for arm in (LATE, NARROW, SPARSE, BY_MODALITY)),
         *(_experts(n) for n in (2, 4, 16)),
         replace(DEEP, mixtures=(MAIN_MIXTURE,), widths=(24, 40), budgets=(1_200_000, 2_400_000), seeds=(0, 1)),
