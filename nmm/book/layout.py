@@ -6,6 +6,7 @@ from pathlib import Path
 from nmm.book import chapter
 
 DOWNLOADS = "_static/chapters"  # in the site: the executed chapters
+RUNS = "_static/runs"           # and the published runs as a table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class Layout:
     def html(self) -> Path:
         """The rendered site; its first page is `index.html`."""
         return self.source / "_build" / "html"
+
+    def published(self) -> list[Path]:
+        """Folders of the published records, parts of a study's data among them."""
+        return sorted({record.parent for record in (self.root / "runs").rglob("?" * 16 + ".json")})
 
     def executed(self, edition: str) -> Path:
         """Last good output of every chapter of one edition: one set of parameters, for example `laptop`."""

@@ -15,14 +15,17 @@ import nbformat
 from nmm.book import citing
 from nmm.book.chapters import Chapter, read_chapters, read_notebook
 from nmm.book.execute import chapter_keys, describe_failure, stored
-from nmm.book.layout import DOWNLOADS, Layout
+from nmm.book.layout import DOWNLOADS, RUNS, Layout
 from nmm.book.present import check_quiet, present, without_roles
 from nmm.book.readable import Readable
+from nmm.runs.export import CARD, CSV, PARQUET, export
 
 # marks in the front page: the table of chapters, and the contents that the sidebar and the numbers come from
 _CHAPTERS, _CONTENTS = "<!-- chapters -->", "<!-- contents -->"
 # and two from CITATION.cff: a line to clone the repository, where its address is known, and the BibTeX entry
 _CLONE, _BIBTEX = "<!-- clone -->", "<!-- bibtex -->"
+# and links to the table of the published runs
+_RUNS = "<!-- runs -->"
 
 
 def build(layout: Layout, edition: str) -> Path:
@@ -93,9 +96,20 @@ def stage(chapters: Sequence[Chapter], layout: Layout, edition: str, source: Pat
     software = citing.read(layout.root / "CITATION.cff")
     clone = f"```console\ngit clone {software.repository}\n```" if software.repository else ""
     for mark, content in ((_CHAPTERS, chapter_table(chapters)), (_CONTENTS, contents(chapters)), (_CLONE, clone),
-                          (_BIBTEX, f"```bibtex\n{software.bibtex()}```")):
+                          (_BIBTEX, f"```bibtex\n{software.bibtex()}```"), (_RUNS, runs_table(layout, source, software))):
         text = text.replace(mark, content)
     index.write_text(text, encoding="utf-8")
+
+
+def runs_table(layout: Layout, source: Path, software: citing.Software) -> str:
+    """Offer the published runs as a table, where there are some; what the front page says of it."""
+    folders = layout.published()
+    if not folders:
+        return ""
+    table = export(folders, source / RUNS, software.bibtex())
+    files = {"Parquet": PARQUET, "CSV": CSV, "data card": CARD}
+    links = ", ".join(f'<a href="{RUNS}/{file}" download>{name}</a>' for name, file in files.items())
+    return f"All {len(table)} runs behind this book as one open table, a row a run: {links}. Every chart offers its own data below it."
 
 
 def chapter_table(chapters: Sequence[Chapter]) -> str:

@@ -19,6 +19,7 @@ COMMANDS = {
     "models": "list the model presets with their sizes",
     "sweep": "train the runs of a preset that are not finished yet",
     "status": "what has become of the runs of a folder, also while they train",
+    "runs": "the records of studies as one open table with a data card",
     "fit": "fit a scaling law to a table of runs",
     "design": "which runs to train next, so that an interval shrinks most",
     "atlas": "fit the public tables of runs that you have cloned",

@@ -10,6 +10,7 @@ import pandas as pd
 from nmm.config import MODALITIES, TASKS, content_hash
 from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
+from nmm.runs.columns import COLUMNS
 from nmm.runs.seeing import CHANCE, share_of_chance
 
 LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is measured -> its column
@@ -21,30 +22,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     A file that is no valid record keeps a row with status "corrupt", or "newer" if a later version wrote it, and the
     reason, and is warned about.
 
-    Columns:
-        run, study, arm, arch, size, mixture, corpus: names and hashes [text]
-        design: all settings but width, budget and seed, as JSON, see `nmm.runs.arms.one_design`; "{}" where none is
-        recorded [text] seed
-        cluster: size, seed and a hash of the design: runs with one label branched off one trunk and share its luck,
-            which `cluster=` of a fit's intervals takes [text]
-        status, reason: "finished", "failed", "corrupt" or "newer" [text]
-        N: parameters of the decoder in the laws: active, embeddings included, norms and patch projection left out; N_v:
-            those of the vision encoder, 0 without one [parameters]
-        n_active, n_total, n_embedding, n_unembedding, n_blocks, n_inactive, n_vision, n_patch, n_connector, n_routers,
-            n_norms: by group [parameters]
-        d_model, n_layers, lr, batch_tokens, max_epochs: settings; width [features], batch [tokens]
-        d_vision [features], encoder_lr_scale; n_experts, top_k, routing, expert_lr_scale: missing where an architecture
-            has none
-        budget: tokens asked for; D: tokens trained on, padding left out; D_text, D_image, D_audio, D_video by modality;
-            D_v: those that pass an encoder; branched_at [tokens]
-        C: 6 (N D + N_v D_v); C_exact: every matrix product [FLOPs]
-        L: mean of the three held-out losses; L_caption, L_interleaved, L_text; L_name on the names in captions of the
-            generated corpus [nats per target token]
-        colour_of_chance, shape_of_chance, pattern_of_chance: held-out caption loss on what stands in the image alone
-            against that of a guess, NaN where it was not measured; see `nmm.runs.seeing`
-        E_true, E_caption, E_interleaved, E_text: the generator's entropy, NaN for real data [nats per target token]
-        wall_seconds; own_seconds: without what a branch shares with its trunk, by its share of the tokens [s]
-        tokens_per_second [tokens/s], processes, mfu, memory_bytes [bytes]
+    Columns: those of `nmm.runs.columns.COLUMNS`, which says what each holds and in which unit.
     Raises:
         FileNotFoundError: there is no such folder.
     """
@@ -56,7 +34,7 @@ def load(folder: str | Path) -> pd.DataFrame:
             warnings.warn(str(error), stacklevel=2)
             status = "newer" if isinstance(error, NewerRecord) else "corrupt"
             rows.append({"run": path.stem, "status": status, "reason": str(error)})
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     table[MEASURED] = table[MEASURED].astype(float)     # a column without any value is NaN too, not None
     return table.sort_values(["arch", "N", "D", "seed"], na_position="last").reset_index(drop=True)
 
@@ -90,22 +68,7 @@ GROUPS = {      # column -> group of nmm.config.model.Counts
 LATE = ("d_vision",)
 SPARSE = ("n_experts", "top_k", "routing")
 
-COLUMNS = [
-    "run", "study", "arm", "arch", "size", "mixture", "corpus", "design", "seed", "cluster", "status", "reason",
-    *GROUPS,
-    "d_model", "n_layers", "lr", "batch_tokens", "max_epochs", *LATE, "encoder_lr_scale", *SPARSE, "expert_lr_scale",
-    "budget", "D", "D_text", "D_image", "D_audio", "D_video", "D_v", "branched_at", "C", "C_exact",
-    "L", "L_caption", "L_interleaved", "L_text", "L_name", *CHANCE, "E_true", "E_caption", "E_interleaved", "E_text",
-    "wall_seconds", "own_seconds", "tokens_per_second", "processes", "mfu", "memory_bytes",
-]
-
-MEASURED = [
-    name for name in COLUMNS
-    if name in ("C", "C_exact", "L", "D_v", "D_audio", "D_video", "branched_at", "wall_seconds", "own_seconds",
-                "tokens_per_second", "mfu", "memory_bytes", "d_vision", "encoder_lr_scale", "n_experts", "top_k",
-                "expert_lr_scale", *CHANCE)
-    or name[:2] in ("L_", "E_")
-]
+MEASURED = [name for name, column in COLUMNS.items() if column.measured]
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
