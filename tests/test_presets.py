@@ -75,7 +75,7 @@ def test_arms_are_of_equal_active_size(shape):
 
 
 def test_an_arm_of_no_architecture():
-    with pytest.raises(ValueError, match="unknown architecture 'rnn' of arm 'mine': known are early, late, moe"):
+    with pytest.raises(ValueError, match="unknown architecture 'rnn' of arm 'mine': known are early, late, moba, moe"):
         LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="rnn"))
     with pytest.raises(ValueError, match="arm 'mine': .*unexpected keyword argument 'depth'"):
         LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="late", settings={"depth": 3}))

@@ -9,10 +9,11 @@ import pkgutil
 
 from nmm.architectures.early import EarlyFusionConfig
 from nmm.architectures.late import LateFusionConfig
+from nmm.architectures.moba import MoBAConfig
 from nmm.architectures.moe import MoEConfig
 from nmm.config.model import MODELS, ModelConfig
 
-__all__ = ["MODELS", "EarlyFusionConfig", "LateFusionConfig", "MoEConfig", "ModelConfig"]
+__all__ = ["MODELS", "EarlyFusionConfig", "LateFusionConfig", "MoBAConfig", "MoEConfig", "ModelConfig"]
 
 for _file in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_file.name}")

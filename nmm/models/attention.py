@@ -6,6 +6,7 @@ Shape suffixes: B batch, L sequence, H heads, K head width.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values, ea
 
 BACKENDS = ("auto", "flex", "sdpa")
 FLEX_WIDTH = 16         # FlexAttention's kernels take no narrower heads: those are filled up with zeros
+SLAB = 512              # queries that SDPA takes at once, of longer sequences
 RECOMPILATIONS = 256    # of one function in a process; torch's default of 8 is less than the sizes of a sweep
 
 
@@ -57,18 +59,38 @@ class PackedMask:
 
 
 def sdpa(mask: PackedMask) -> Attend:
-    """Scaled dot-product attention with the dense mask, for any device."""
+    """Scaled dot-product attention with the dense mask, for any device; of long sequences, slab by slab of queries, each with
+    the columns alone that one of them sees.
+    """
     dense = mask.dense()
+    slabs = [(rows, columns, dense[:, :, rows, columns]) for rows, columns in _slabs(dense)]
 
     def attend(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor) -> Tensor:
         dtype = v_BHLK.dtype        # under autocast norms leave queries and keys in float32
-        return F.scaled_dot_product_attention(q_BHLK.to(dtype), k_BHLK.to(dtype), v_BHLK, attn_mask=dense)
+        q_BHLK, k_BHLK = q_BHLK.to(dtype), k_BHLK.to(dtype)
+        parts = [
+            F.scaled_dot_product_attention(q_BHLK[:, :, rows], k_BHLK[:, :, columns], v_BHLK[:, :, columns], attn_mask=own)
+            for rows, columns, own in slabs
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     return attend
 
 
+def _slabs(dense: Tensor) -> list[tuple[slice, slice]]:
+    """Rows of each slab, and the columns from the first to the last that they see; all of a sequence of one slab."""
+    L = dense.shape[-1]
+    if L <= SLAB:
+        return [(slice(0, L), slice(0, L))]
+    slabs = []
+    for start in range(0, L, SLAB):
+        seen = dense[:, :, start:start + SLAB].flatten(0, 2).any(0).nonzero()
+        slabs.append((slice(start, start + SLAB), slice(int(seen[0]), int(seen[-1]) + 1)))
+    return slabs
+
+
 @cache
-def _flex_functions(compiled: bool) -> tuple[Callable, Callable]:
+def flex_functions(compiled: bool) -> tuple[Callable, Callable]:
     """`create_block_mask` and `flex_attention`; their import takes seconds, so it waits for the first use.
 
     Compiled once: masks of the same shape share a kernel, and from the second shape on its batch and length are
@@ -90,18 +112,23 @@ def flex(mask: PackedMask, *, compiled: bool = True) -> Attend:
         mask: its block mask is made here, once for all layers.
         compiled: False runs the same mask without kernels: slowly, and also where there is no CUDA.
     """
-    create_block_mask, flex_attention = _flex_functions(compiled)
+    create_block_mask, flex_attention = flex_functions(compiled)
     B, L = mask.document_ids.shape
     blocks = create_block_mask(mask.visible(), B, None, L, L, device=mask.document_ids.device.type)
 
     def attend(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor) -> Tensor:
-        width = q_BHLK.shape[-1]
-        q, k, v = (tensor.to(v_BHLK.dtype) for tensor in (q_BHLK, k_BHLK, v_BHLK))
-        if width < FLEX_WIDTH:
-            q, k, v = (F.pad(tensor, (0, FLEX_WIDTH - width)) for tensor in (q, k, v))
-        return flex_attention(q, k, v, block_mask=blocks, scale=width**-0.5)[..., :width]
+        return flex_attend(flex_attention, blocks, q_BHLK, k_BHLK, v_BHLK)
 
     return attend
+
+
+def flex_attend(flex_attention: Callable, blocks: Any, q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor) -> Tensor:
+    """`flex_attention` under a block mask, with numbers of one type and heads as wide as its kernels take."""
+    width = q_BHLK.shape[-1]
+    q, k, v = (tensor.to(v_BHLK.dtype) for tensor in (q_BHLK, k_BHLK, v_BHLK))
+    if width < FLEX_WIDTH:
+        q, k, v = (F.pad(tensor, (0, FLEX_WIDTH - width)) for tensor in (q, k, v))
+    return flex_attention(q, k, v, block_mask=blocks, scale=width**-0.5)[..., :width]
 
 
 def attention(mask: PackedMask, backend: str = "auto") -> Attend:
@@ -116,6 +143,15 @@ def attention(mask: PackedMask, backend: str = "auto") -> Attend:
     Raises:
         ValueError: no backend has the name, or "flex" is asked for where there is no CUDA.
     """
+    return {"flex": flex, "sdpa": sdpa, "other": sdpa}[backend_for(mask, backend)](mask)
+
+
+def backend_for(mask: PackedMask, backend: str) -> str:
+    """"flex" or "sdpa", or "other": "auto" was asked for where there is no CUDA.
+
+    Raises:
+        ValueError: as for `attention`.
+    """
     device = mask.document_ids.device
     if backend not in BACKENDS:
         raise ValueError(f"attention must be one of {', '.join(BACKENDS)}: got {backend!r}")
@@ -123,4 +159,4 @@ def attention(mask: PackedMask, backend: str = "auto") -> Attend:
         raise ValueError(
             f'attention="flex" needs a CUDA device, and the batch is on {device.type}: take "auto" or "sdpa"'
         )
-    return flex(mask) if device.type == "cuda" and backend != "sdpa" else sdpa(mask)
+    return backend if backend != "auto" else "flex" if device.type == "cuda" else "other"
