@@ -8,9 +8,8 @@ from typing import Any
 
 from nmm.config import TASKS, content_hash
 from nmm.data.corpus import store
-from nmm.data.corpus.embedded import VERSION, embedded_corpus
+from nmm.data.corpus.embedded import VERSION, embedded_corpus, entropy
 from nmm.data.corpus.prepare import CLEANING, prepare
-from nmm.data.generated import world as generated
 from nmm.studies.study import LISTED, Listed, Study, find_study
 from nmm.sweep import CHECKPOINT_SECONDS, Executor, Summary, make, sweep, write_jobs
 
@@ -62,7 +61,12 @@ def prepare_corpus(
         most = _most(study)
         tokens = round(study.max_tokens * sum(most.values()))
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
-        return embedded_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
+        if study.long:
+            name += f"-long-{study.long}"
+        kinds = [kind for kind in TASKS if most[kind]] if study.long else TASKS
+        return embedded_corpus(
+            corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long
+        )
     found = sources(data)
     name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **study.prepared})}"
     out = Path(corpus_dir or work / "corpora" / name)
@@ -157,5 +161,5 @@ def _work(
     name = preset if data is None else f"{preset}-{Path(data).resolve().name}"
     return {
         "grid": study.grid(corpus), "corpus": corpus.folder, "runs_dir": Path(runs_dir or work / "runs" / name),
-        "entropy": generated.World(WORLD_SEED).entropy() if data is None else None,
+        "entropy": entropy(WORLD_SEED, [kind for kind in TASKS if kind in corpus.sources], study.long) if data is None else None,
     }

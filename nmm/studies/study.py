@@ -84,6 +84,7 @@ class Study:
     validation_sequences: int = 256
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out
+    long: int = 0                           # tokens of the generated corpus's documents, one a sequence; 0: its short ones
     corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
     prepared: Mapping[str, int] = field(default_factory=lambda: REAL)       # how a folder of real data is prepared for it
 

@@ -11,15 +11,18 @@ from nmm.data.corpus.write import write_corpus
 from nmm.data.documents import Document
 from nmm.data.files import write_json
 from nmm.data.generated import audio as generated_audio
+from nmm.data.generated import long as generated_long
 from nmm.data.generated import video as generated_video
 from nmm.data.generated import world as generated
 
 VALIDATION_DOCUMENTS = 1024     # held out from each source: 256 packed sequences of captions
+LONG_VALIDATION = 1 << 18       # held out from each source of long documents [tokens]
 VERSION = 5                     # raise when the same seed gives other documents
+LONG_VERSION = 1                # and when it gives other long ones
 
 
 def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], seed: int = 0,
-                    kinds: Sequence[str] = TASKS, grids: Sequence[int] = (generated.GRID,)) -> Corpus:
+                    kinds: Sequence[str] = TASKS, grids: Sequence[int] = (generated.GRID,), long: int = 0) -> Corpus:
     """Write, or open if it is there, the generated corpus for a training budget.
 
     Args:
@@ -29,27 +32,36 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
         seed: of the world and of its documents.
         kinds: the data types wanted, of caption, interleaved, text, audio and video.
         grids: resolutions of images, which take turns [patches along a side].
+        long: tokens of every document, one a sequence, see `nmm.data.generated.long`; 0: the short documents of the world.
     Raises:
         ValueError: `out` holds another corpus, or a data type or a resolution is unknown, or a data type has no weight.
     """
     world = generated.World(seed, tuple(grids))
+    if long and tuple(grids) != (generated.GRID,):
+        raise ValueError(f"images of long documents have one resolution, {generated.GRID}: got grids {list(grids)}")
+    chronicles = generated_long.Chronicles(world, long) if long else None
     kinds = _known(kinds)
     if any(not weights.get(kind, -1) >= 0 for kind in kinds) or not sum(weights[kind] for kind in kinds) > 0:
         raise ValueError(
             f"weights {weights}: each of the data types {', '.join(kinds)} needs one, and their sum must be positive"
         )
     share = {kind: weights[kind] / sum(weights[each] for each in kinds) for kind in kinds}
-    margin = 64 * world.context         # turns of the sources are whole sequences
-    held_out = {kind: int(VALIDATION_DOCUMENTS * _length(world, kind)) for kind in kinds}
+    context = long or world.context
+    validation = max(1, LONG_VALIDATION // long) if long else VALIDATION_DOCUMENTS
+    margin = 64 * context               # turns of the sources are whole sequences
+    held_out = {kind: int(validation * (long or _length(world, kind))) for kind in kinds}
+    needed = {kind: int(tokens * share[kind]) + margin + held_out[kind] for kind in kinds}
     documents = {
-        kind: (kind, _documents(world, kind, int(tokens * share[kind]) + margin + held_out[kind], seed))
+        kind: (kind, chronicles.documents(kind, needed[kind], seed) if chronicles else _documents(world, kind, needed[kind], seed))
         for kind in kinds
     }
     more = generated_audio.WORDS + generated_video.WORDS if set(kinds) - set(TASKS) else ()
     changed = {} if tuple(grids) == (generated.GRID,) else {"grids": list(grids)}
+    if long:
+        changed |= {"long": long, "long_version": LONG_VERSION}
     corpus = write_corpus(
-        documents, out, Tokenizer(world.tokenizer(more)), context=world.context,
-        image_size=[grid * generated.PATCH for grid in grids], patch=generated.PATCH, validation=VALIDATION_DOCUMENTS,
+        documents, out, Tokenizer(world.tokenizer(more)), context=context,
+        image_size=[grid * generated.PATCH for grid in grids], patch=generated.PATCH, validation=validation,
         audio_dim=generated_audio.AUDIO_DIM if "audio" in kinds else 0,
         video_dim=generated_video.VIDEO_DIM if "video" in kinds else 0,
         identity=content_hash({"generated": VERSION, "seed": seed, "tokens": tokens, "weights": share, **changed}),
@@ -61,13 +73,18 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
     return corpus
 
 
-def entropy(seed: int = 0, kinds: Sequence[str] = TASKS) -> dict[str, float]:
+def entropy(seed: int = 0, kinds: Sequence[str] = TASKS, long: int = 0) -> dict[str, float]:
     """The lowest possible loss of each data type of the generated corpus [nats per target token].
 
+    Args:
+        seed, kinds, long: as for `embedded_corpus`.
     Raises:
         ValueError: an unknown data type.
     """
     world = generated.World(seed)
+    if long:
+        floors = generated_long.Chronicles(world, long).entropy()
+        return {kind: floors[generated_long.known(kind)] for kind in kinds}
     more = {"audio": generated_audio.Melodies(world), "video": generated_video.Films(world)}
     return {kind: more[kind].entropy() if kind in more else world.entropy()[kind] for kind in _known(kinds)}
 

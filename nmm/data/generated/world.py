@@ -16,7 +16,8 @@ What is seen is easy: each attribute is read by one linear layer and is named, a
 stand as far from it in every column of every document. What is known, kinds and contexts of words, is many facts of
 very unequal frequency. What an image shows, and the names, have entropy zero; words have the exact entropy of their
 distribution. `World.entropy` gives the mean per target token: the floor under each data type's loss.
-Audio and video, off by default, are in `nmm.data.generated.audio` and `nmm.data.generated.video`.
+Audio, video and long documents, off by default, are in `nmm.data.generated.audio`, `nmm.data.generated.video` and
+`nmm.data.generated.long`.
 """
 
 import math
