@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from nmm import charts, laws, runs
-from nmm.charts import architectures, auditing, corpus, fits, models, planning, repetition, routing
+from nmm.charts import architectures, auditing, corpus, fits, models, planning, repetition, routing, verdicts
 from nmm.charts import laws as law_charts
 from nmm.charts import runs as run_charts
+from nmm.claims import CLAIMS, CONFIRMED, REFUTED, UNRESOLVED, UNTESTED
 from nmm.laws.use import paired
 from nmm.laws.use.procedure import LEVEL_AT
 from nmm.laws.use.published import published_law
@@ -137,6 +138,9 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
             paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),
         "architectures.intervals": architectures.intervals(found, "difference of loss [%]", names),
         "architectures.tuning": architectures.tuning(made),
+        "verdicts.grid": verdicts.grid(pd.DataFrame([
+            {"number": claim.number, "claim": claim.words, "verdict": words}
+            for claim, words in zip(CLAIMS, (CONFIRMED, REFUTED, UNRESOLVED, UNTESTED) * 3)])),
         "routing.heat": routing.heat(routing.experts(np.array([[[90, 10], [40, 60], [10, 90]], [[50, 50], [100, 0], [0, 200]]]))),
         "routing.by_layer": routing.by_layer(scores, "score 1 - H"),
     }

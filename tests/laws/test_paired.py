@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nmm.laws.use import paired
 from nmm.laws.use.paired import MIN_SEEDS, at_equal_compute, by_cell, compare, interval, overall, percent, trend, words
 
 LAW = {"E": 0.4, "A": 60.0, "B": 150.0, "alpha": 0.5, "beta": 0.42}
@@ -185,3 +186,13 @@ def test_a_trend_from_the_smallest_size_to_the_largest():
 def test_bad_values_have_no_interval():
     with pytest.raises(ValueError, match="finite values, one a seed: got"):
         interval(np.array([0.1, np.nan]))
+
+
+def test_how_a_difference_moves_with_size_and_with_tokens():
+    rows = [{"size": size, "C": C, "seed": seed, "difference": 0.01 * seed + {"s": 0.0, "l": 0.1}[size] + 0.02 * (C > 1)}
+            for size in "sl" for C in (1.0, 2.0) for seed in range(4)]
+    differences = pd.DataFrame(rows)
+    by_size, by_tokens = paired.change_with_size(differences, ["s", "m", "l"]), paired.change_with_tokens(differences)
+    assert by_size.value == pytest.approx(0.1) and by_tokens.value == pytest.approx(0.02) and by_tokens.seeds == 4
+    assert paired.change_with_size(differences[differences["size"] == "s"], ["s"]) is None
+    assert paired.change_with_tokens(differences[differences["C"] == 1]) is None

@@ -173,8 +173,8 @@ def compare(
     return pd.DataFrame(rows, columns=["arm", "comparison", "kind", "value", "low", "high", "seeds", "cells", "verdict", "words"])
 
 
-def trend(differences: pd.DataFrame, sizes: Sequence[str]) -> str:
-    """How the difference changes from the smallest size to the largest, as a clause.
+def change_with_size(differences: pd.DataFrame, sizes: Sequence[str]) -> Interval | None:
+    """How far the difference moves from the smallest size to the largest [log units], by seed; None with one size.
 
     Args:
         differences: of `at_equal_compute`, size by size.
@@ -182,9 +182,28 @@ def trend(differences: pd.DataFrame, sizes: Sequence[str]) -> str:
     """
     by_size = differences.pivot_table(index="seed", columns="size", values="difference")
     known = [size for size in sizes if size in by_size]
-    if len(known) < 2:
+    return interval((by_size[known[-1]] - by_size[known[0]]).dropna().to_numpy()) if len(known) > 1 else None
+
+
+def change_with_tokens(differences: pd.DataFrame) -> Interval | None:
+    """How far the difference moves within a size from its least compute to its most, mean over sizes [log units], by seed.
+
+    None where no size has two budgets.
+    """
+    moves = []
+    for _, rows in differences.groupby("size"):
+        by_budget = rows.pivot(index="seed", columns="C", values="difference").sort_index(axis=1)
+        if by_budget.shape[1] > 1:
+            moves.append(by_budget.iloc[:, -1] - by_budget.iloc[:, 0])
+    return interval(np.mean(moves, axis=0)) if moves else None
+
+
+def trend(differences: pd.DataFrame, sizes: Sequence[str]) -> str:
+    """How the difference changes from the smallest size to the largest, as a clause; see `change_with_size`."""
+    found = change_with_size(differences, sizes)
+    if found is None:
         return "there is one size only, and so no trend"
-    found = interval((by_size[known[-1]] - by_size[known[0]]).dropna().to_numpy())
+    known = [size for size in sizes if size in set(differences["size"])]
     ends = f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if found.seeds > 1 else ""
     return (f"from {known[0]} to {known[-1]} the difference moves by {100 * found.value:+.1f} points{ends}, which is "
             f"{'resolved' if found.resolved else 'unresolved'}")
