@@ -37,6 +37,10 @@ class RunRecord:
         flops_exact: every matrix product, see `nmm.config.flops.exact_train_flops` [FLOPs].
         losses: held-out cross-entropy by data type [nats per target token].
         losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
+        losses_by_position: of long contexts, by the place of the target in its document, by data type: bins of equal length
+            named "first-end", the last one at the end of the context [nats per target token].
+        losses_by_distance: of long contexts, by how far back the target and the two tokens before it stood last in the document, by
+            data type: octaves named "first-end" and "never" [nats per target token].
         metrics: what else the objective measures on held-out data, by name and data type.
         entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target
             token].
@@ -63,6 +67,8 @@ class RunRecord:
     flops_exact: float | None = None
     losses: dict[str, float] | None = None
     losses_by_token: dict[str, dict[str, float]] | None = None
+    losses_by_position: dict[str, dict[str, float]] | None = None
+    losses_by_distance: dict[str, dict[str, float]] | None = None
     metrics: dict[str, dict[str, float]] | None = None
     entropy: dict[str, float] | None = None
     routing: dict[str, list[list[list[int]]]] | None = None
@@ -88,12 +94,12 @@ class RunRecord:
             raise RecordError(
                 f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}"
             )
-        for task, losses in (self.losses_by_token or {}).items():
-            if task not in KINDS or not (losses and _numbers(losses)):
-                raise RecordError(
-                    f"losses_by_token must be finite and not negative, by data type and kind of token: "
-                    f"got {losses} for {task!r}"
-                )
+        for name, by in (("token", "kind of token"), ("position", "bin of positions"), ("distance", "bin of distances")):
+            for task, losses in (getattr(self, f"losses_by_{name}") or {}).items():
+                if task not in KINDS or not (losses and _numbers(losses)):
+                    raise RecordError(
+                        f"losses_by_{name} must be finite and not negative, by data type and {by}: got {losses} for {task!r}"
+                    )
         for name, values in (self.metrics or {}).items():
             if not (
                 values.keys() <= set(KINDS)

@@ -24,7 +24,8 @@ from nmm.training.objectives import objective
 from nmm.training.optimisation import cooldown_step, parameter_groups, schedule
 from nmm.training.probes import PROBES, Probe
 
-EVAL_BATCH = 32             # held-out sequences in a batch
+EVAL_BATCH = 32             # held-out sequences in a batch, and
+EVAL_TOKENS = 1 << 15       # what fewer, longer ones hold at most [tokens]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def assemble(
         mixture, batch_size=place.batch_sequences, steps=len(seen), num_workers=config.execution.workers, rank=place.rank,
         world_size=place.world_size,
     )
-    size = min(EVAL_BATCH, config.execution.microbatch_sequences or EVAL_BATCH)
+    size = min(EVAL_BATCH, max(1, EVAL_TOKENS // corpus.context), config.execution.microbatch_sequences or EVAL_BATCH)
     held_out = {
         task: validation_batches(HeldOutShare(sequences, config.data.validation_sequences, place), size)
         for task, sequences in validation_sources(corpus, config.model).items()

@@ -1,0 +1,51 @@
+"""Losses within long contexts: by the position in a document, and by how far back a phrase stood last. A row a run and bin."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from nmm.record import paths, read
+from nmm.runs.table import load
+
+NEVER = "never"
+SHARED = ["run", "study", "arm", "arch", "size", "seed", "cluster", "budget", "N", "D", "C", "C_exact"]
+
+
+def by_position(folder: str | Path) -> pd.DataFrame:
+    """Held-out losses by the place of the target in its document, of all finished runs that have them.
+
+    Columns:
+        run, study, arm, arch, size, seed, cluster, budget, N, D, C, C_exact: as `nmm.runs.load` has them
+        data: data type [text]
+        bin: its name; first, end: its positions, the end left out [tokens]; last: whether it is at the end of the context
+        L: loss [nats per target token]
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    table = _long(folder, "losses_by_position")
+    return table.assign(last=table["end"] == table.groupby("run")["end"].transform("max"))
+
+
+def by_distance(folder: str | Path) -> pd.DataFrame:
+    """Held-out losses by how far back in the document the target and the two tokens before it stood last.
+
+    Columns as of `by_position` but `last`; where they never did, the bin is "never" and first and end are missing.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    return _long(folder, "losses_by_distance")
+
+
+def _long(folder: str | Path, field: str) -> pd.DataFrame:
+    table = load(folder)
+    finished = table[table["status"] == "finished"].set_index("run", drop=False)
+    rows = []
+    for path in paths(folder):
+        if path.stem not in finished.index:
+            continue        # `load` has said why
+        for data, by in (getattr(read(path), field) or {}).items():
+            for name, loss in by.items():
+                first, end = map(int, name.split("-")) if name != NEVER else (None, None)
+                rows.append({**finished.loc[path.stem, SHARED], "data": data, "bin": name, "first": first, "end": end, "L": loss})
+    return pd.DataFrame(rows, columns=[*SHARED, "data", "bin", "first", "end", "L"])
