@@ -256,3 +256,13 @@ IMAGE_TEXT_RATIO = Printed("1.19", "Table 3, 45-45-10")     # image tokens over 
 SEARCHED_TOKENS = (Printed("10e9", "App. C.2"), Printed("600e9", "App. C.2"))
 VISION_SHARE = Printed("0.544", "App. C.2")
 VISION_SHIFT = Printed("0.483", "App. C.2")
+
+MOBA = "Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs (arXiv 2502.13189)"
+# L = K C^c, C in PFLOP/s-days, of five models of 0.5B to 2.1B: over all positions, and at the last 2K of 32K (the chart of seeds/004)
+ATTENTION_LAWS = {
+    ("block-sparse", "all"): (Printed("2.625", "Figure 3"), Printed("-0.063", "Figure 3")),
+    ("full", "all"): (Printed("2.622", "Figure 3"), Printed("-0.063", "Figure 3")),
+    ("block-sparse", "last"): (Printed("1.546", "Figure 3"), Printed("-0.108", "Figure 3")),
+    ("full", "last"): (Printed("1.464", "Figure 3"), Printed("-0.097", "Figure 3")),
+}
+ATTENTION_REACH = (0.1, 10.0)       # of the chart's axis [PFLOP/s-days]

@@ -102,3 +102,25 @@ def test_architectures_side_by_side(tmp_path):
 def test_a_missing_compiler_is_said(tmp_path):
     results = architectures(tmp_path, "--widths", "32", "--comparisons", "compile", PATH="", CXX="")
     assert "needs a C++ compiler" in results["compile"]["32"]
+
+
+def test_contexts_side_by_side(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, FOLDER / "contexts.py", "--contexts", "64,256", "--width", "16", "--repeats", "1", "--backends", "sdpa",
+               "--json", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())
+    assert set(results["contexts"]) == {"64", "256"} and results["crossing"] in (None, 64, 256)
+    for found in results["contexts"].values():
+        assert set(found["seconds"]) == set(found["bytes"]) == {"full", "block-sparse", "block-sparse, sdpa"}
+        assert all(value > 0 for by in (found["seconds"], found["bytes"]) for value in by.values())
+        assert found["flops_per_token"]["block-sparse"] == found["flops_per_token"]["block-sparse, sdpa"]
+    ratios = [found["flops_ratio"] for found in results["contexts"].values()]
+    assert 1 > ratios[0] > ratios[1], "the longer the context, the more block-sparse attention saves"
+    assert results["contexts"]["256"]["bytes"]["full"] > results["contexts"]["64"]["bytes"]["full"]
+
+
+def test_contexts_that_have_no_blocks_are_refused():
+    done = subprocess.run([sys.executable, FOLDER / "contexts.py", "--contexts", "100"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "contexts must be multiples of 16: got 100" in done.stderr

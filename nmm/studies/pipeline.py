@@ -1,7 +1,7 @@
 """From a preset's name to its records: prepare the corpus, then train what is missing."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,12 @@ WORLD_SEED = 0
 FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
 
 
-def sources(data: str | Path) -> list[tuple[str, Path]]:
+def sources(data: str | Path, tasks: Sequence[str] = TASKS) -> list[tuple[str, Path]]:
     """The data types of a folder of real data, each in a subfolder of its name.
+
+    Args:
+        data: the folder.
+        tasks: the data types wanted.
 
     Raises:
         FileNotFoundError: the folder is not there.
@@ -27,18 +31,18 @@ def sources(data: str | Path) -> list[tuple[str, Path]]:
     """
     data = Path(data)
     if not data.is_dir():
-        raise FileNotFoundError(f"no data folder {data}: give a folder with {_expected()}")
+        raise FileNotFoundError(f"no data folder {data}: give a folder with {_expected(tasks)}")
     found = []
-    for task in TASKS:
+    for task in tasks:
         folder = next((data / name for name in FOLDERS[task] if (data / name).is_dir()), None)
         if folder is None or not any(folder.iterdir()):
-            raise ValueError(f"{data} has no files for data type {task!r}: expected {_expected()}")
+            raise ValueError(f"{data} has no files for data type {task!r}: expected {_expected(tasks)}")
         found.append((task, folder))
     return found
 
 
-def _expected() -> str:
-    return ", ".join(f"a subfolder {' or '.join(names)} for {task} data" for task, names in FOLDERS.items())
+def _expected(tasks: Sequence[str]) -> str:
+    return ", ".join(f"a subfolder {' or '.join(FOLDERS[task])} for {task} data" for task in tasks)
 
 
 def prepare_corpus(
@@ -67,7 +71,9 @@ def prepare_corpus(
         return embedded_corpus(
             corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long
         )
-    found = sources(data)
+    # a study of long documents has those data types alone that its mixtures name
+    tasks = [task for task in TASKS if any(task in weights for weights in study.mixtures.values())] if getattr(study, "long", 0) else TASKS
+    found = sources(data, tasks)
     name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **study.prepared})}"
     out = Path(corpus_dir or work / "corpora" / name)
     prepare(found, out, validation=study.validation_share, **study.prepared)

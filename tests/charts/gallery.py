@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nmm import charts, laws, runs
-from nmm.charts import architectures, auditing, corpus, fits, models, planning, repetition, routing, verdicts
+from nmm.charts import architectures, auditing, corpus, fits, models, planning, positions, repetition, routing, verdicts
 from nmm.charts import laws as law_charts
 from nmm.charts import runs as run_charts
 from nmm.claims import CLAIMS, CONFIRMED, REFUTED, UNRESOLVED, UNTESTED
@@ -40,7 +40,7 @@ def functions() -> dict[str, object]:
 @functools.cache
 def samples() -> dict[str, alt.TopLevelMixin]:
     """Name -> chart, of every function of `functions`."""
-    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data()}
+    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions()}
 
 
 @functools.cache
@@ -173,4 +173,23 @@ def _of_data() -> dict[str, alt.TopLevelMixin]:
         "repetition.curves": repetition.curves(read[read["kind"] == "caption"]),
         "repetition.gaps": repetition.gaps(read),
         "repetition.worth": repetition.worth(repetition.worth_rows("caption", R, most=8.0)),
+    }
+
+
+def _of_positions() -> dict[str, alt.TopLevelMixin]:
+    own = np.repeat(np.arange(4), 6)
+    scores = np.sin(np.arange(96.0)).reshape(24, 4)
+    by = pd.DataFrame([{"arm": arm, "bin": f"{first}-{first + 128}", "first": first, "end": first + 128, "L": 2 + times / (1 + first)}
+                       for arm, times in (("full", 1.0), ("block-sparse", 1.2)) for first in (0, 128, 256)])
+    ratio = by[by["arm"] == "full"].assign(value=0.01, low=[-0.01, 0.0, -np.inf], high=0.03)
+    here = pd.DataFrame([{"arm": arm, "C": C, "L": 2.0 * (C / 1e12) ** c} for arm, c in (("full", -0.1), ("block-sparse", -0.09))
+                         for C in (1e12, 1e13)])
+    laws_here = pd.DataFrame({"arm": ["full", "block-sparse"], "K": [0.5, 0.5], "c": [-0.1, -0.09]})
+    return {
+        "positions.gate": positions.gate(scores, own, scores > 0.5),
+        "positions.by_position": positions.by_position(by, by[by["arm"] == "full"].assign(L=1.0)),
+        "positions.by_distance": positions.by_distance(by),
+        "positions.differences": positions.differences(ratio, "loss, block-sparse against full [%]"),
+        "positions.beside_published": positions.beside_published(
+            here, laws_here, {"full": (1.5, -0.1), "block-sparse": (1.6, -0.11)}, ["full", "block-sparse"], (0.1, 10.0)),
     }

@@ -1,0 +1,121 @@
+"""Laws by position in a long context: L = K C^c in each bin of positions, for two kinds of attention, and their difference.
+
+Lu et al. 2025 (MoBA) fit one line a bin to five models. Ours follow the cells of size and budget that are on the frontier of the mean
+loss, the same ones for every arm and bin: a frontier of each bin would choose whichever cell was lucky there. Cells of one trunk share its
+luck, so intervals take trunks as clusters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nmm.laws.core.checks import usable_rows
+from nmm.laws.forms.frontier import lower_hull
+from nmm.laws.forms.power import fit_power
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PFLOPS_DAY = 1e15 * 86_400      # FLOPs of a PFLOP/s-day
+MEAN = "all positions"
+CELL = ["size", "budget"]
+MIN_CELLS = 3                   # of a power law with an interval
+
+
+def mean_over_types(table: pd.DataFrame) -> pd.DataFrame:
+    """Losses by bin, the mean of a run's data types, and a bin `MEAN` with the mean of all.
+
+    Args:
+        table: of `nmm.runs.by_position`.
+    Returns:
+        A row a run and bin: arm, size, budget, seed, cluster, C, C_exact, bin, first, end, L.
+    """
+    import pandas as pd  # here, so that `import nmm.laws` stays quick
+
+    own = ["run", "arm", *CELL, "seed", "cluster", "C", "C_exact"]
+    bins = table.groupby([*own, "bin", "first", "end"], sort=False, as_index=False)["L"].mean()
+    overall = bins.groupby(own, sort=False, as_index=False).agg(first=("first", "min"), end=("end", "max"), L=("L", "mean"))
+    return pd.concat([bins, overall.assign(bin=MEAN)], ignore_index=True)
+
+
+def on_frontier(bins: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the cells of size and budget on the lower hull of the mean loss, arms and seeds together.
+
+    Args:
+        bins: of `mean_over_types`.
+    Raises:
+        ValueError: fewer than three cells are on it.
+    """
+    usable, _ = usable_rows(bins, ("C", "L"))
+    cells = usable[usable["bin"] == MEAN].groupby(CELL, as_index=False)[["C", "L"]].mean()
+    chosen = cells.iloc[lower_hull(cells["C"].to_numpy(), cells["L"].to_numpy())][CELL]
+    if len(chosen) < MIN_CELLS:
+        raise ValueError(f"only {len(chosen)} of {len(cells)} cells of size and budget lie on the frontier: a law needs {MIN_CELLS}; "
+                         "train more sizes, or larger budgets")
+    return usable.merge(chosen, on=CELL)
+
+
+def laws(rows: pd.DataFrame, compute: str = "C", level: float = 0.95) -> pd.DataFrame:
+    """L = K C^c of every arm and bin, C in PFLOP/s-days.
+
+    Args:
+        rows: of `on_frontier`.
+        compute: column of the FLOPs: "C" (6 N D) or "C_exact".
+        level: of the intervals.
+    Returns:
+        A row an arm and bin: arm, bin, first, end, K, K_low, K_high [nats/token at 1 PFLOP/s-day], c, c_low, c_high, runs.
+    """
+    import pandas as pd
+
+    found = []
+    for (arm, name), own in rows.groupby(["arm", "bin"], sort=False):
+        fit = fit_power(own[compute] / PFLOPS_DAY, own["L"])
+        ends = fit.profile(cluster=own["cluster"].to_numpy()).intervals(level, names=("K", "c"))
+        found.append({
+            "arm": arm, "bin": name, "first": own["first"].iloc[0], "end": own["end"].iloc[0], "runs": len(own),
+            **{f"{one}{suffix}": ends.loc[one, column]
+               for one in ("K", "c") for suffix, column in (("", "value"), ("_low", "low"), ("_high", "high"))},
+        })
+    return pd.DataFrame(found)
+
+
+def differences(rows: pd.DataFrame, arm: str, reference: str, level: float = 0.95) -> pd.DataFrame:
+    """How the losses of one arm differ from another's in each bin, at equal 6 N D: pairs of one size, budget and seed.
+
+    The ratio of two losses of a pair is itself a power law of C: its exponent is the difference of the exponents, below zero where the
+    gap closes with compute, and its value at the largest compute is what is left there. Noise that a pair shares cancels.
+
+    Args:
+        rows: of `on_frontier`.
+        arm, reference: two of its arms.
+        level: of the intervals, with trunks as clusters.
+    Returns:
+        A row a bin: bin, first, end, c, c_low, c_high (exponent of `arm` less that of `reference`), ratio, ratio_low, ratio_high (loss over
+        loss at the largest compute), mean (of ln of the ratio over all pairs, [log units]), pairs, trunks.
+    Raises:
+        ValueError: an arm has no runs, or nothing can be paired.
+    """
+    import pandas as pd
+
+    for name in (arm, reference):
+        if name not in set(rows["arm"]):
+            raise ValueError(f"no runs of arm {name!r}: there are {', '.join(sorted(set(rows['arm'])))}")
+    keys = [*CELL, "seed", "bin", "first", "end"]
+    ours, theirs = (rows.loc[rows["arm"] == name, [*keys, "C", "cluster", "L"]] for name in (arm, reference))
+    pairs = ours.merge(theirs, on=keys, suffixes=("", "_reference"))
+    if not len(pairs):
+        raise ValueError(f"no run of {arm!r} has the size, budget and seed of one of {reference!r}")
+    found = []
+    for name, own in pairs.groupby("bin", sort=False):
+        ratio = own["L"] / own["L_reference"]
+        fit = fit_power(own["C"] / own["C"].max(), ratio)
+        ends = fit.profile(cluster=own["cluster"].to_numpy()).intervals(level, names=("K", "c"))
+        found.append({
+            "bin": name, "first": own["first"].iloc[0], "end": own["end"].iloc[0],
+            **{f"{column}{suffix}": ends.loc[one, side] for column, one in (("c", "c"), ("ratio", "K"))
+               for suffix, side in (("", "value"), ("_low", "low"), ("_high", "high"))},
+            "mean": float(np.log(ratio).mean()), "pairs": len(own), "trunks": own["cluster"].nunique(),
+        })
+    return pd.DataFrame(found)
