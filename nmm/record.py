@@ -36,6 +36,11 @@ class RunRecord:
         share: realised share of the training tokens by source name.
         flops_exact: every matrix product, see `nmm.config.flops.exact_train_flops` [FLOPs].
         losses: held-out cross-entropy by data type [nats per target token].
+        losses_by_modality: where images are tokens, those of `text` and `image` targets, by data type [nats per token].
+        bits_per_image: where images are tokens, of all tokens of an image together, by data type [bits].
+        bits_per_byte: where images are tokens, of the text's bytes, by data type [bits].
+        rho: where images are tokens, their share of the training tokens that are of text or of an image, see
+            `nmm.data.batches.mixture.image_share`.
         losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
         losses_by_position: of long contexts, by the place of the target in its document, by data type: bins of equal length
             named "first-end", the last one at the end of the context [nats per target token].
@@ -66,6 +71,10 @@ class RunRecord:
     share: dict[str, float] | None = None
     flops_exact: float | None = None
     losses: dict[str, float] | None = None
+    losses_by_modality: dict[str, dict[str, float]] | None = None
+    bits_per_image: dict[str, float] | None = None
+    bits_per_byte: dict[str, float] | None = None
+    rho: float | None = None
     losses_by_token: dict[str, dict[str, float]] | None = None
     losses_by_position: dict[str, dict[str, float]] | None = None
     losses_by_distance: dict[str, dict[str, float]] | None = None
@@ -94,12 +103,19 @@ class RunRecord:
             raise RecordError(
                 f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}"
             )
-        for name, by in (("token", "kind of token"), ("position", "bin of positions"), ("distance", "bin of distances")):
+        for name, by in (("token", "kind of token"), ("position", "bin of positions"), ("distance", "bin of distances"),
+                         ("modality", "modality")):
             for task, losses in (getattr(self, f"losses_by_{name}") or {}).items():
                 if task not in KINDS or not (losses and _numbers(losses)):
                     raise RecordError(
                         f"losses_by_{name} must be finite and not negative, by data type and {by}: got {losses} for {task!r}"
                     )
+        for name in ("bits_per_image", "bits_per_byte"):
+            bits = getattr(self, name) or {}
+            if not (_numbers(bits) and bits.keys() <= set(KINDS)):
+                raise RecordError(f"{name} must be finite and not negative, by data type ({', '.join(KINDS)}): got {bits}")
+        if self.rho is not None and not (_numbers({"rho": self.rho}) and self.rho <= 1):
+            raise RecordError(f"rho is a share of tokens, between 0 and 1: got {self.rho!r}")
         for name, values in (self.metrics or {}).items():
             if not (
                 values.keys() <= set(KINDS)

@@ -1,6 +1,6 @@
 """What a run is: frozen configurations and the content hash that names one. No torch here."""
 
-from nmm.config.modalities import INPUTS, KINDS, MODALITIES, TASKS, Modality
+from nmm.config.modalities import GENERATED, INPUTS, KINDS, MODALITIES, TASKS, Modality
 from nmm.config.run import (
     DataConfig,
     ExecutionConfig,
@@ -15,7 +15,7 @@ from nmm.config.run import (
 )
 
 __all__ = [
-    "INPUTS", "KINDS", "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "Modality", "OptimConfig",
+    "GENERATED", "INPUTS", "KINDS", "MODALITIES", "TASKS", "DataConfig", "ExecutionConfig", "InitConfig", "Modality", "OptimConfig",
     "Origin",
     "RunConfig", "content_hash", "flat", "from_dict", "to_dict",
 ]

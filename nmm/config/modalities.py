@@ -5,7 +5,8 @@ records.
 from dataclasses import dataclass
 
 TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
-KINDS = (*TASKS, "audio", "video")          # all data types
+GENERATED = (*TASKS, "audio", "video")      # those of the generated corpus of the study
+KINDS = (*GENERATED, "image")               # all data types; "image": images alone, which only a model that predicts them learns from
 
 
 @dataclass(frozen=True)

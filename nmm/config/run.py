@@ -148,6 +148,7 @@ class RunConfig:
     tokens: int                             # training budget D, image and text [tokens]
     seed: int
     objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
+    infilling: float = 0.0                  # share of documents that the objective masks spans of
     init: InitConfig = InitConfig()
     execution: ExecutionConfig = ExecutionConfig()
     origin: Origin = field(default=Origin(), metadata={"names": False})
@@ -160,6 +161,8 @@ class RunConfig:
             raise ValueError(
                 f"a budget of {self.tokens} tokens is less than one step of {self.data.batch_tokens}: raise the budget"
             )
+        if not 0 <= self.infilling <= 1:
+            raise ValueError(f"infilling is a share of documents, between 0 and 1: got {self.infilling}")
         if self.init.encoder and not self.model.encodes:
             raise ValueError(f"init.encoder is for late fusion: a model of arch {self.model.arch!r} has no encoder")
 

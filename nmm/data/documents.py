@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WHOLE = ("caption", "audio", "video")  # documents of these kinds are never cut
+WHOLE = ("caption", "audio", "video", "image")  # documents of these kinds are never cut
 MAX_TEXT = 16 << 20     # a longer text is passed over: its tokens would fill the memory [bytes]
 
 

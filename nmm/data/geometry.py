@@ -17,6 +17,7 @@ class Geometry:
     patch: int                         # side of a patch [pixels]
     audio_dim: int = 0                 # numbers at one position of audio; 0: no audio
     video_dim: int = 0                 # numbers at one position of video; 0: no video
+    codes: int = 0                     # of an image tokenizer, where an image's positions hold codes for patches; 0: patches
 
     def __post_init__(self) -> None:
         given = (self.image_size,) if isinstance(self.image_size, int) else tuple(sorted(set(self.image_size)))
@@ -40,8 +41,8 @@ class Geometry:
 
     @property
     def patch_dim(self) -> int:
-        """Numbers in one patch: pixels times channels."""
-        return 3 * self.patch * self.patch
+        """Numbers in one patch: pixels times channels; 0 where a position holds a code."""
+        return 0 if self.codes else 3 * self.patch * self.patch
 
     def patches(self, side: int) -> int:
         """Positions that an image takes whose own short side is `side` pixels."""
@@ -55,4 +56,4 @@ class Geometry:
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities other than text that a corpus of this geometry may hold."""
-        return tuple(entry.name for entry in INPUTS if getattr(self, entry.width))
+        return tuple(entry.name for entry in INPUTS if getattr(self, entry.width) or (entry.name == "image" and self.codes))

@@ -58,7 +58,7 @@ def assemble(
     """
     compat.forget_models()
     mixture, seen = reading(config, corpus)
-    goal, place, optim = objective(config.objective), execution.start(config), config.optim
+    goal, place, optim = objective(config.objective, config.infilling).on(corpus), execution.start(config), config.optim
     reproducibility.seed_all(config.seed)
     module = build(config.model)
     weight_files.start(module, config.init, dict(weights or {}))

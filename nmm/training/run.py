@@ -18,6 +18,7 @@ from composer import Trainer
 
 import nmm
 from nmm.config import MODALITIES, RunConfig
+from nmm.data.batches.mixture import image_share
 from nmm.data.corpus.store import Corpus
 from nmm.models.io import weights as weight_files
 from nmm.provenance import code
@@ -90,7 +91,7 @@ def train(
     return RunRecord(
         config=config, status="finished", **known, **about(), losses=losses,
         metrics=dict(zip(list(measured)[1:], others, strict=True)) or None,
-        **{probe.field: probe.found for probe in parts.probes}, **_spent(parts, training, evaluation),
+        **{name: value for probe in parts.probes for name, value in probe.fields.items()}, **_spent(parts, training, evaluation),
     )
 
 
@@ -127,12 +128,14 @@ def _spent(parts: Parts, training: float, evaluation: float) -> dict[str, Any]:
     realised = parts.mixture.realised(len(parts.seen) * config.data.batch_sequences)
     tokens = goal.tokens(realised, parts.curve.all_targets())
     flops = goal.flops(config, parts.corpus, tokens)
+    total = sum(tokens.get(name, 0) for name in MODALITIES)
     return {
         "tokens": tokens,
+        "rho": image_share(parts.corpus, realised) if parts.corpus.geometry.codes else None,
         "share": {name: row["share"] for name, row in realised.items()},
         "flops_exact": flops,
         "wall_seconds": round(training + evaluation, 3),
-        "tokens_per_second": round(sum(tokens.get(name, 0) for name in MODALITIES) / training, 1),
+        "tokens_per_second": round(total / training, 1),
         "mfu": devices.mfu(flops, training, device=device_name(), precision=config.execution.precision, processes=place.world_size),
         "memory_bytes": most_memory(place),
     }

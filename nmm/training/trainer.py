@@ -87,8 +87,8 @@ def _transform(parts: Parts) -> Callable[[Batch], Batch]:
 
 
 def _tokens(batch: Batch) -> dict[str, int]:
-    """Tokens without padding, for the schedule; targets, by which microbatches and processes are weighted in their sum."""
-    return {"total": int((batch["document_ids"] >= 0).sum()), "loss_generating": int((batch["labels"] != IGNORE).sum())}
+    """Tokens of the corpus without padding, for the schedule; targets, by which microbatches and processes are weighted in their sum."""
+    return {"total": int(batch.get("own", batch["document_ids"] >= 0).sum()), "loss_generating": int((batch["labels"] != IGNORE).sum())}
 
 
 def _split(batch: dict[str, Tensor], size: float) -> list[Batch]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmm.config import KINDS, TASKS
+from nmm.config import GENERATED, TASKS
 from nmm.data.batches.loader import IGNORE, collate, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.batches.reading import validation_sources
@@ -27,7 +27,7 @@ WEIGHTS = {**MIXTURE, "audio": 0.2, "video": 0.3}
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     """A generated corpus with all five data types."""
-    return embedded_corpus(tmp_path_factory.mktemp("everything"), tokens=40_000, weights=WEIGHTS, kinds=KINDS)
+    return embedded_corpus(tmp_path_factory.mktemp("everything"), tokens=40_000, weights=WEIGHTS, kinds=GENERATED)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def sharp(tmp_path_factory):
 def test_the_corpus_with_everything(everything, tmp_path):
     assert (everything.context, everything.vocab_size) == (176, 756 + 21 + 6)
     assert (everything.patch_dim, everything.audio_dim, everything.video_dim) == (192, 64, 384)
-    assert list(everything.sources) == list(validation_sources(everything)) == list(KINDS)
+    assert list(everything.sources) == list(validation_sources(everything)) == list(GENERATED)
     assert everything.hash == "1742332bc75af610", "audio or video of the generated corpus changed: pin it again"
     for name, source in everything.report["sources"].items():
         assert source["packing_waste"] < (0.05 if name == "audio" else 0.01), name      # five clips leave 6 of 176 tokens
@@ -50,7 +50,7 @@ def test_the_corpus_with_everything(everything, tmp_path):
 
 
 def test_batches_have_every_modality_in_reading_order(everything):
-    rows = [everything.sources[kind].train[k] for k in range(3) for kind in KINDS]
+    rows = [everything.sources[kind].train[k] for k in range(3) for kind in GENERATED]
     batch = collate(rows)
     names = {"image": "patches", "audio": "audio", "video": "video"}
     assert {batch[name].shape[0] for name in names.values()} == {15}
@@ -82,12 +82,12 @@ def test_workers_change_nothing(everything):
     assert all(map(equal, plain, train_batches(mixture, batch_size=4, steps=8, num_workers=2)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", GENERATED)
 def test_entropy_is_the_mean_surprise_per_target_of_the_loader(kind, everything):
     """-log p of the words of held-out documents against the stated entropy; what is described must be without surprise."""
     world, makers = World(0), {"audio": generated_audio.Melodies, "video": generated_video.Films}
     documents = list(makers[kind](world).documents(60_000, 1) if kind in makers else world.documents(kind, 60_000, 1))
-    own, stated = surprisal(world, documents), embedded.entropy(kinds=KINDS)[kind]
+    own, stated = surprisal(world, documents), embedded.entropy(kinds=GENERATED)[kind]
     assert abs(own.mean() - stated) <= 4 * own.std() / len(own) ** 0.5, (own.mean(), stated)
     batch = collate([everything.sources[kind].train[k] for k in range(4)])
     whole = sum(int(row.max()) + 1 for row in batch["document_ids"])
@@ -126,7 +126,7 @@ def test_audio_and_video_are_drawn(everything):
 def test_data_types_and_weights_are_checked(tmp_path):
     for settings, message in (
         ({"kinds": ("caption", "film")}, "has the data types caption, interleaved, text, audio, video: asked for caption, film"),
-        ({"kinds": ()}, "asked for none"), ({"kinds": KINDS, "weights": MIXTURE}, "each of the data types .* needs one"),
+        ({"kinds": ()}, "asked for none"), ({"kinds": GENERATED, "weights": MIXTURE}, "each of the data types .* needs one"),
         ({"weights": {"caption": 0, "interleaved": 0, "text": 0}}, "their sum must be positive"),
         ({"grids": (4, 6)}, r"grids \(4, 6\): one or more different resolutions of \(4, 8,"), ({"grids": ()}, "grids"),
         ({"grids": (8, 8)}, "different resolutions"),

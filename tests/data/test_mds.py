@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from nmm.cli import main
-from nmm.config import KINDS
+from nmm.config import GENERATED
 from nmm.data.batches.loader import collate, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.corpus import mds, store
@@ -86,8 +86,8 @@ def url(corpora, s3) -> str:
 
 
 def test_generated_audio_and_video_in_both_stores(corpora, tmp_path):
-    weights = {kind: 1.0 for kind in KINDS}
-    arrow = embedded_corpus(tmp_path / "arrow", tokens=5_000, weights=weights, kinds=KINDS)
+    weights = {kind: 1.0 for kind in GENERATED}
+    arrow = embedded_corpus(tmp_path / "arrow", tokens=5_000, weights=weights, kinds=GENERATED)
     (tmp_path / "mds").mkdir()
     mds.export(arrow, tmp_path / "mds")
     other = store.open(tmp_path / "mds")

@@ -22,7 +22,7 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     """One batch of B packed sequences of L positions.
 
     Returns:
-        input_ids: (B, L) int64 token ids; 0 at image positions and on padding.
+        input_ids: (B, L) int64 token ids; 0 on padding and where a position holds a patch.
         labels: (B, L) int64, the next token where the next position is text of the same document, else -100.
         document_ids: (B, L) int64, number of the document within the sequence, -1 on padding.
         span_ids: (B, L) int64, number of the image (clip, video) within the sequence, -1 for text and padding.
@@ -31,6 +31,9 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
             image position k of a row, counted from 0 in reading order, has patch k.
         audio: (B, S_a, audio_dim) float32, where the corpus has audio; for its positions what patches are for images.
         video: (B, S_v, video_dim) float32, where the corpus has video, likewise.
+
+    Where images are codes (`Geometry.codes`), `input_ids` hold theirs and there are no patches; and `draws`, (B, 4) int64, in training
+    alone, seed what an objective draws.
     """
     B, L = len(sequences), len(sequences[0].tokens)
     tokens = np.concatenate([s.tokens for s in sequences], dtype=np.int64).reshape(B, L)
@@ -42,15 +45,19 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     text = (span_ids < 0) & (documents >= 0)
     labels = np.full((B, L), IGNORE, np.int64)
     np.copyto(labels[:, :-1], tokens[:, 1:], where=text[:, 1:] & (documents[:, 1:] == documents[:, :-1]))
-    tokens *= text
+    geometry = sequences[0].geometry
+    tokens *= text | (span_ids >= 0) if geometry.codes else text
     modality = (span_ids >= 0).astype(np.int64)
-    spans = sequences[0].geometry.modalities
+    spans = geometry.modalities
     if len(spans) > 1:
         for numbers, sequence in zip(modality, sequences):
             for name, start, length in zip(sequence.formats, sequence.starts.tolist(), sequence.lengths.tolist()):
                 numbers[start:start + length] = MODALITIES[known(name).modality].number
     arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids,
-              "modality": modality, **{MODALITIES[name].tensor: _slots(sequences, name) for name in spans}}
+              "modality": modality,
+              **{MODALITIES[name].tensor: _slots(sequences, name) for name in spans if geometry.width(name)}}
+    if geometry.codes and all(sequence.draw is not None for sequence in sequences):
+        arrays["draws"] = np.array([sequence.draw for sequence in sequences], np.int64)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -18,6 +18,23 @@ MIXTURES: dict[str, dict[str, float]] = {
     for name in ("45-45-10", "40-20-40", "30-30-40", "20-40-40")
 }
 
+def image_share(corpus: Corpus, realised: Mapping[str, Mapping[str, float]]) -> float:
+    """rho: the image tokens among all that are of either modality. Markers and ends of documents are of neither.
+
+    So it is 0 for text alone and 1 for images alone.
+
+    Args:
+        realised: of every source, see `Mixture.realised`.
+    """
+    images = words = 0.0
+    for name, row in realised.items():
+        counted = corpus.description["sources"][name]["train"]
+        of_neither = (counted["documents"] + counted["images"]) / counted["text_tokens"]
+        images += row["image_tokens"]
+        words += row["text_tokens"] * (1 - of_neither)
+    return images / (images + words)
+
+
 WINDOW = 1 << 16  # sequences shuffled together
 BLOCK = 1 << 12   # neighbours that stay in one window [sequences]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nmm.config import KINDS, TASKS, content_hash
+from nmm.config import GENERATED, TASKS, content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.store import Corpus
 from nmm.data.corpus.tokenizer import Tokenizer
@@ -91,11 +91,11 @@ def entropy(seed: int = 0, kinds: Sequence[str] = TASKS, long: int = 0) -> dict[
 
 def _known(kinds: Sequence[str]) -> list[str]:
     """The data types in their own order."""
-    if not kinds or set(kinds) - set(KINDS):
+    if not kinds or set(kinds) - set(GENERATED):
         raise ValueError(
-            f"the generated corpus has the data types {', '.join(KINDS)}: asked for {', '.join(kinds) or 'none'}"
+            f"the generated corpus has the data types {', '.join(GENERATED)}: asked for {', '.join(kinds) or 'none'}"
         )
-    return [kind for kind in KINDS if kind in kinds]
+    return [kind for kind in GENERATED if kind in kinds]
 
 
 def _documents(world: generated.World, kind: str, tokens: int, seed: int) -> Iterator[Document]:

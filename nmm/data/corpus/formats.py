@@ -14,6 +14,8 @@ from nmm.data.generated import audio, video, world
 from nmm.data.geometry import Geometry
 from nmm.data.images import Draw
 
+CODES = "codes"     # of an image tokenizer, 16-bit whole numbers; the positions hold them as token ids too
+
 # Items, positions of each, geometry, draws -> float32 (sum of positions, width of the modality).
 Decoder = Callable[[Sequence[bytes], Sequence[int], Geometry, Sequence[Draw]], np.ndarray]
 
@@ -38,6 +40,10 @@ def _film(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, 
     return video.render(blobs)
 
 
+def _codes(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
+    raise ValueError("codes are token ids, and not patches: the image tokenizer of their corpus decodes them")
+
+
 @dataclass(frozen=True)
 class Format:
     """How the bytes of a span are stored: the modality, what decodes them, and the raw bytes behind one position.
@@ -53,7 +59,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     **{name: Format("image", images.decode) for name in ("jpeg", "png", "webp")},
     "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=audio.RAW_BYTES),
-    "film": Format("video", _film),
+    "film": Format("video", _film), CODES: Format("image", _codes),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from nmm.config import KINDS
+from nmm.data.codes import ImageTokenizer
 from nmm.data.corpus import mds
 from nmm.data.corpus.arrow import Shard, Writer
 from nmm.data.corpus.sequence import Sequence
@@ -23,6 +24,7 @@ from nmm.data.geometry import Geometry
 __all__ = ["SPLITS", "Corpus", "NewerCorpus", "Sequence", "Source", "Split", "Writer", "open"]
 
 SPLITS = ("train", "validation")
+IMAGE_TOKENIZER = "image_tokenizer.safetensors"
 FORMAT_VERSION = 1
 REPORTED = {    # of each source, what is shown of a corpus
     "kind", "documents", "images", "tokens", "packing_waste", "bytes_per_token", "validation_documents", "rejected",
@@ -102,7 +104,8 @@ class Corpus:
         self.folder, self.description, self.url = folder, description, url
         self.context: int = description["context"]
         self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"],
-                                 audio_dim=description.get("audio_dim", 0), video_dim=description.get("video_dim", 0))
+                                 audio_dim=description.get("audio_dim", 0), video_dim=description.get("video_dim", 0),
+                                 codes=description.get("codes", 0))
         self.image_size = self.geometry.sizes[-1]  # of the largest images, if sizes differ
         self.patch = self.geometry.patch
         self.patches_per_image, self.patch_dim = self.geometry.patches_per_image, self.geometry.patch_dim
@@ -131,6 +134,24 @@ class Corpus:
     def tokenizer(self) -> Tokenizer:
         """The corpus's tokenizer."""
         return Tokenizer.load(self.folder / "tokenizer.json")
+
+    @cached_property
+    def image_tokenizer(self) -> ImageTokenizer:
+        """What made the codes of its images.
+
+        Raises:
+            ValueError: its images are patches; or the file is missing, damaged, or of another corpus.
+        """
+        asked, path = self.description.get("image_tokenizer"), self.folder / IMAGE_TOKENIZER
+        if asked is None:
+            raise ValueError(f"the images of {self.folder} are patches, and no image tokenizer made codes of them: make a corpus of codes "
+                             "with `nmm.data.corpus.coded.coded_corpus`")
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: the images of this corpus are codes of image tokenizer {asked}; make the corpus again")
+        found = ImageTokenizer.read(path)
+        if found.hash != asked:
+            raise ValueError(f"{path} is image tokenizer {found.hash}, of another corpus: the codes here are those of {asked}")
+        return found
 
     @cached_property
     def report(self) -> dict:

@@ -21,8 +21,18 @@ class Objective(Protocol):
 
     name: ClassVar[str]
 
+    def on(self, corpus: Corpus) -> "Objective":
+        """The objective on a corpus.
+
+        Raises:
+            ValueError: the corpus has not what it takes.
+        """
+        ...
+
     def prepare(self, batch: Batch) -> Batch:
-        """A batch as the model gets it, in training and held out: what the data layer gives, with the objective's `labels`."""
+        """A batch as the model gets it, in training and held out: what the data layer gives, with the objective's `labels`.
+
+        Where it adds positions, `own`, (B, L) bool, says which are the corpus's: the budget counts those."""
         ...
 
     def loss(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The study's objective: the next text token, predicted wherever it is in the same document."""
 
 from collections.abc import Mapping
+from typing import Self
 
 from composer.metrics.nlp import LanguageCrossEntropy
 from torch import Tensor
@@ -18,6 +19,9 @@ class TextTargets:
     """Mean cross-entropy over text targets [nats]; images are read and not predicted (Sec. 2.1)."""
 
     name = "text"
+
+    def on(self, corpus: Corpus) -> Self:
+        return self
 
     def prepare(self, batch: Batch) -> Batch:
         """The batch itself: its labels are text targets already, see `nmm.data.batches.loader.collate`."""

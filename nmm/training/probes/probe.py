@@ -47,6 +47,11 @@ class Probe(Callback):
         dist.all_reduce(self.sums[_label(state)], "SUM")
 
     @property
+    def fields(self) -> dict[str, Any]:
+        """What the last evaluation found, as fields of `RunRecord`."""
+        return {self.field: self.found}
+
+    @property
     def found(self) -> dict[str, Any]:
         """What the last evaluation found, by data type."""
         return {label: self.told(total) for label, total in self.sums.items()}
