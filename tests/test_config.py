@@ -156,7 +156,7 @@ def test_weights_may_be_nested_as_in_table_5(config):
 
 
 @pytest.mark.parametrize(("part", "valid"), [("model", "d_model, n_layers"), ("data", "corpus_id, mixture"), ("optim", "lr, warmup_tokens"),
-                                             (None, "model, data, optim, tokens, seed, objective, init, execution")])
+                                             (None, "model, data, optim, tokens, seed, objective, infilling, init, execution")])
 def test_an_unknown_key_lists_the_valid_ones(config, part, valid):
     plain = to_dict(config)
     (plain[part] if part else plain)["depth"] = 3

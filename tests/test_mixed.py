@@ -1,12 +1,14 @@
 """Next token over text and codes, and causally masked documents: targets, what may be seen, records, and resuming."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from nmm import record as records
+from nmm import runs
 from nmm.config import DataConfig, OptimConfig, RunConfig, from_dict, to_dict
 from nmm.data.batches.infilling import SENTINELS
 from nmm.data.batches.loader import IGNORE, collate
@@ -14,10 +16,12 @@ from nmm.data.corpus import store
 from nmm.data.corpus.scenes import scenes_corpus
 from nmm.data.generated.scenes import Scenes, mixture
 from nmm.models import build
-from nmm.studies import Study
+from nmm.studies import STUDIES, Arm, Study, find_study, run_study
+from nmm.studies.mixed_modal import RHO
 from nmm.training.checkpoints import Stopped
 from nmm.training.objectives import objective
 from nmm.training.run import train
+from tests.house.test_toy_executor import InProcess
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -195,3 +199,32 @@ def test_bad_input_is_named(corpus, run, tmp_path, tiny):
     for name, bad in (("rho", 1.5), ("bits_per_image", {"image": -1.0}), ("losses_by_modality", {"text": {"text": float("nan")}})):
         with pytest.raises(records.RecordError, match=name):
             records.RunRecord(config=run, status="failed", reason="-", **{name: bad})
+
+
+def test_the_study_has_its_sizes_shares_budgets_and_seeds():
+    study = find_study("mixed-modal")
+    assert len(study.widths) >= 5 and len(study.budgets) == 2 and len(study.seeds) == 2
+    assert len(RHO) == 9 and RHO[0] == 0 and RHO[-1] == 1
+    shape = SimpleNamespace(hash="0" * 16, context=190, vocab_size=428, patch_dim=0, audio_dim=0, video_dim=0)
+    grid = study.grid(shape)
+    assert 180 <= len(grid) <= 220
+    assert {run.objective for run in grid.values()} == {"cm3"}
+    assert {run.infilling for run in grid.values()} == {0.0, 0.5}
+    families = {replace(run, tokens=run.data.batch_tokens).id for run in grid.values()}
+    assert 2 * len(families) == len(grid), "every budget has a trunk"
+    apart = find_study("mixed-modal-apart")
+    assert apart.scenes == 0 and set(apart.mixtures) < set(study.mixtures) and set(apart.widths) < set(study.widths)
+
+
+def test_a_study_of_scenes_is_trained_into_records(tmp_path, monkeypatch):
+    small = replace(STUDY, name="small scenes", arms=(Arm(name="next token", objective="cm3"),), scenes=0.5, budgets=(4_000, 6_000),
+                    warmup_tokens=1_000, batch_sequences=4, validation_sequences=8, mixtures={"rho 0.3": mixture(0.3)})
+    monkeypatch.setitem(STUDIES, "small scenes", small)
+    summary, folder = run_study("small scenes", executor=InProcess(1), work=tmp_path)
+    assert summary.whole and len(summary.finished) == 2, summary
+    table = runs.load(folder)
+    assert table["rho"].tolist() == pytest.approx([0.3, 0.3], abs=0.02)
+    assert table[["L_text", "L_image", "bits_per_image", "bits_per_byte", "E_text"]].notna().all().all()
+    assert len(runs.finished(table, "early")) == 2
+    found = table["L_text"] - table["E_text"]
+    assert (found > 0).all()

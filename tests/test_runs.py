@@ -260,7 +260,7 @@ def test_no_damage_makes_the_table_fail(record, tmp_path):
         assert table["status"][0] in ("finished", "corrupt"), name
         first = name.removeprefix("no ").split()[0].split(".")[0]
         # one loss may be missing, and so may what is at its default
-        harmless = ("no losses.", "no config.objective", "no config.init", "no config.execution", "config.init = {}",
+        harmless = ("no losses.", "no config.objective", "no config.infilling", "no config.init", "no config.execution", "config.init = {}",
                     "config.execution = {}", "no config.origin", "config.origin = {}")
         if first in ("schema", "id", "config", "tokens", "losses") and not name.startswith(harmless):
             assert table["status"][0] == "corrupt", name

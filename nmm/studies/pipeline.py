@@ -10,6 +10,10 @@ from nmm.config import TASKS, content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.embedded import VERSION, embedded_corpus, entropy
 from nmm.data.corpus.prepare import CLEANING, prepare
+from nmm.data.corpus.scenes import VERSION as SCENES_VERSION
+from nmm.data.corpus.scenes import scenes_corpus
+from nmm.data.generated.scenes import KINDS as SCENE_KINDS
+from nmm.data.generated.scenes import Scenes
 from nmm.studies.study import LISTED, Listed, Study, find_study
 from nmm.sweep import CHECKPOINT_SECONDS, Executor, Summary, make, sweep, write_jobs
 
@@ -62,9 +66,13 @@ def prepare_corpus(
     if data is None:
         if study.name in LISTED:
             raise ValueError(f"preset {study.name!r} needs real data: give --data DIR; --dry-run says what it takes, without any")
-        most = _most(study)
+        kinds = SCENE_KINDS if study.scenes is not None else TASKS
+        most = _most(study, kinds)
         tokens = round(study.max_tokens * sum(most.values()))
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
+        if study.scenes is not None:
+            name = f"scenes-{SCENES_VERSION}-{tokens}-{study.scenes:g}-{content_hash(most)}"
+            return scenes_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, shared=study.scenes, seed=WORLD_SEED)
         if study.long:
             name += f"-long-{study.long}"
         kinds = [kind for kind in TASKS if most[kind]] if study.long else TASKS
@@ -80,16 +88,16 @@ def prepare_corpus(
     return store.open(out)
 
 
-def _most(study: Study) -> dict[str, float]:
+def _most(study: Study, kinds: Sequence[str]) -> dict[str, float]:
     """The largest share that any mixture of a study has of each data type of the generated corpus.
 
     Raises:
         ValueError: a mixture has other sources than these, or weights that do not sum to 1.
     """
     for name, weights in study.mixtures.items():
-        if not (weights.keys() <= set(TASKS) and math.isclose(sum(weights.values()), 1)):
-            raise ValueError(f"mixture {name!r} of study {study.name!r}: shares of {', '.join(TASKS)} that sum to 1, got {dict(weights)}")
-    return {kind: max(weights.get(kind, 0.0) for weights in study.mixtures.values()) for kind in TASKS}
+        if not (weights.keys() <= set(kinds) and math.isclose(sum(weights.values()), 1)):
+            raise ValueError(f"mixture {name!r} of study {study.name!r}: shares of {', '.join(kinds)} that sum to 1, got {dict(weights)}")
+    return {kind: max(weights.get(kind, 0.0) for weights in study.mixtures.values()) for kind in kinds}
 
 
 def run_study(
@@ -165,7 +173,13 @@ def _work(
         study = replace(study, max_epochs=max_epochs)
     corpus = prepare_corpus(study, data, work, corpus_dir)
     name = preset if data is None else f"{preset}-{Path(data).resolve().name}"
+    if data is not None:
+        floors = None
+    elif study.scenes is not None:
+        floors = Scenes(WORLD_SEED, study.scenes).entropy(corpus.image_tokenizer)
+    else:
+        floors = entropy(WORLD_SEED, [kind for kind in TASKS if kind in corpus.sources], study.long)
     return {
         "grid": study.grid(corpus), "corpus": corpus.folder, "runs_dir": Path(runs_dir or work / "runs" / name),
-        "entropy": entropy(WORLD_SEED, [kind for kind in TASKS if kind in corpus.sources], study.long) if data is None else None,
+        "entropy": floors,
     }

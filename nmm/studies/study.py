@@ -37,6 +37,7 @@ class Arm:
     encoder_lr_scale: float = 1.0
     expert_lr_scale: float = 1.0
     objective: str = "text"                 # what it is trained for, see `nmm.training.objectives`
+    infilling: float = 0.0                  # share of documents that the objective masks spans of
     settings: Mapping[str, Any] = field(default_factory=dict)   # of the architecture alone, see its `beside`
     widths: tuple[int, ...] = ()            # of its grid; empty, here and below: the study's
     budgets: tuple[int, ...] = ()
@@ -84,6 +85,7 @@ class Study:
     validation_sequences: int = 256
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out
+    scenes: float | None = None             # its corpus is of scenes with images as tokens; share of an image that its text tells of
     long: int = 0                           # tokens of the generated corpus's documents, one a sequence; 0: its short ones
     corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
     prepared: Mapping[str, int] = field(default_factory=lambda: REAL)       # how a folder of real data is prepared for it
@@ -129,7 +131,7 @@ class Study:
                         lr=arm.rate(width), warmup_tokens=self.warmup_tokens,
                         encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
                     ),
-                    tokens=budget, seed=seed, objective=arm.objective, origin=origin,
+                    tokens=budget, seed=seed, objective=arm.objective, infilling=arm.infilling, origin=origin,
                 ))
         place = {arm.name: place for place, arm in reversed([*enumerate(self.arms)])}
         runs.sort(key=lambda run: (run.seed, place[run.origin.arm], run.data.mixture, -run.tokens * run.model.d_model))

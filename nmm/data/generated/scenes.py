@@ -31,6 +31,7 @@ from nmm.data.generated.world import (
     IMAGE,
     PAD,
     PATCHES_PER_IMAGE,
+    _patch_parts,
     draw_kinds,
     draw_objects,
     heavy_tail,
@@ -164,6 +165,39 @@ class Scenes:
         parts = {"place": row, "colour": kind[0], "shape": kind[1], "pattern": kind[2], "name": self.kind_name[tuple(kind)]}
         return np.stack([first[name] + values for name, values in parts.items()], axis=-1).reshape(len(objects), -1)
 
+    def heard(self, texts: np.ndarray) -> np.ndarray:
+        """What texts of 20 tokens tell of objects, (n, 4, 5): row, colour, shape, pattern, name; -1 where a word of another kind stands."""
+        first = dict((name, number) for number, name in self.token_kinds)
+        sizes = {"place": GRID, **dict(zip(("colour", "shape", "pattern"), PALETTE, strict=True)), "name": N_NAMES}
+        told = np.asarray(texts).reshape(-1, GRID, TOLD) - np.array([first[name] for name in sizes])
+        return np.where((told >= 0) & (told < np.array(list(sizes.values()))), told, -1)
+
+    def seen(self, patches: np.ndarray) -> np.ndarray:
+        """What images show, (n, 4, 4): of each column the row with the most in it, and the colour, shape and pattern nearest to that.
+
+        Args:
+            patches: (n, 16, 192), drawn by an image tokenizer perhaps.
+        """
+        columns = patches.reshape(-1, GRID, GRID, patches.shape[-1])        # column-major: column, row
+        row = np.square(columns).mean(-1).argmax(-1)
+        shown = np.take_along_axis(columns, row[:, :, None, None], axis=2)[:, :, 0]
+        traits = [(shown @ table[:count].T).argmax(-1) for table, count in zip(_patch_parts()[:3], PALETTE, strict=True)]
+        return np.stack([row, *traits], axis=-1)
+
+
+TRAITS = ("place", "colour", "shape", "pattern", "name")
+
+
+def right(found: np.ndarray, objects: np.ndarray, names: np.ndarray | None = None) -> dict[str, float]:
+    """Share of the objects whose row, colour, shape, pattern (and name) are found.
+
+    Args:
+        found: (n, 4, 4 or 5), as `Scenes.heard` and `Scenes.seen` give it; objects: the truth, (n, 4, 4).
+        names: number of the name of each, (n, 4); needed for five.
+    """
+    truth = objects if names is None else np.concatenate([objects, names[:, :, None]], axis=-1)
+    return dict(zip(TRAITS, (found == truth).mean((0, 1)).tolist(), strict=False))
+
 
 def mixture(rho: float) -> dict[str, float]:
     """Shares of tokens by data type with which image tokens are a share `rho` of all that are of either modality.
@@ -181,4 +215,4 @@ def mixture(rho: float) -> dict[str, float]:
     content: Mapping[str, float] = {"text": (1 - paired) * (rho < even), "caption": paired, "image": (1 - paired) * (rho >= even)}
     tokens = {kind: share * LENGTHS[kind] / (CODES[kind] + SAID[kind]) for kind, share in content.items()}
     total = sum(tokens.values())
-    return {kind: round(share / total, 6) for kind, share in tokens.items() if share > 1e-9}
+    return {kind: share / total for kind, share in tokens.items() if share > 1e-9}

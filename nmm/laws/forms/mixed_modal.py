@@ -49,12 +49,15 @@ class PairFit(Fit):
             + v["B"] / np.asarray(D, dtype=float) ** v["beta"]
         )
 
-    def barrier(self, N) -> np.ndarray:
+    def barrier(self, N, theta: np.ndarray | None = None) -> np.ndarray:
         """The competition barrier: D = |D_i| + |D_j| [tokens] above which a model of N parameters gains from both.
 
         Infinite where no amount of data is enough: C <= A/N^alpha.
+
+        Args:
+            theta: parameters of a refit, (5,); None: those of the fit.
         """
-        v = self.values
+        v = self.values if theta is None else dict(zip(self.law.names, self.law.natural(theta), strict=True))
         room = v["C"] - v["A"] / np.asarray(N, dtype=float) ** v["alpha"]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(room > 0, (v["B"] / np.where(room > 0, room, 1.0)) ** (1 / v["beta"]), np.inf)

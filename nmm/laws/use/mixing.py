@@ -1,0 +1,162 @@
+"""How much of each modality: the best share of image tokens by two laws fitted together, with intervals, and without any law.
+
+What is best depends on how the two losses are weighed. The lesson's total weighs each by its own share of the training tokens, so that
+its minimum moves with the weights even where neither loss depends on the mixture: `OWN_SHARE`. With a fixed weight the same thing is
+measured at every share.
+
+Source: a lesson on Aghajanyan et al. 2023, Chapters 3 to 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmm.laws.core.noise import checked_labels
+from nmm.laws.forms.mixed_modal import FractionFit, fit_fraction
+
+OWN_SHARE = None        # weight of images in the total: their share of the training tokens
+RHO = np.linspace(0, 1, 501)
+MODALITIES = ("text", "image")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Shares:
+    """L_text(N, rho) and L_image(N, rho), fitted to the runs of one budget, and refits to the same resampled trunks.
+
+    Attributes:
+        text, image: the fits to all runs.
+        thetas: parameters of the refits by modality, (n, 8) each; row k of both is of the same resample.
+    """
+
+    text: FractionFit
+    image: FractionFit
+    thetas: dict[str, np.ndarray]
+
+    def fit(self, modality: str) -> FractionFit:
+        """The fit of "text" or "image"."""
+        if modality not in MODALITIES:
+            raise ValueError(f"unknown modality {modality!r}: the laws are of {' and '.join(MODALITIES)}")
+        return getattr(self, modality)
+
+    def losses(self, modality: str, N: float, theta: np.ndarray | None = None) -> np.ndarray:
+        """Losses over `RHO` at N: of the fit, (501,), or of refits, (n, 501) [nats/token]."""
+        law = self.fit(modality).law
+        values = law.natural(self.fit(modality).theta if theta is None else theta)
+        return law.predict(values, {"N": np.full(len(RHO), float(N)), "rho": RHO})
+
+    def best(self, N: float, weight: float | None = OWN_SHARE, level: float = 0.95) -> Estimate:
+        """rho*(N): the share with the lowest weighted total.
+
+        Args:
+            N: parameters.
+            weight: of the images in the total, between 0 and 1, the text has the rest; `OWN_SHARE`: rho itself.
+        Raises:
+            ValueError: a weight outside 0 to 1.
+        """
+        if weight is not None and not 0 <= weight <= 1:
+            raise ValueError(f"weight is the images' part of the total loss, between 0 and 1: got {weight}")
+        found, draws = (self._lowest(N, weight, thetas) for thetas in ({}, self.thetas))
+        return _estimate(float(found), draws, level)
+
+    def lowest_text(self, N: float, level: float = 0.95) -> Estimate:
+        """The share of images at which the text's loss is lowest."""
+        return self.best(N, 0.0, level)
+
+    def gain(self, N: float, level: float = 0.95) -> Estimate:
+        """By how much the text's loss is lower at its best share than without images [nats/token]."""
+        def best(losses: np.ndarray) -> np.ndarray:
+            return losses[..., 0] - losses.min(axis=-1)
+
+        return _estimate(float(best(self.losses("text", N))), best(self.losses("text", N, self.thetas["text"])), level)
+
+    def moves(self, small: float, large: float, weight: float | None = OWN_SHARE, level: float = 0.95) -> Estimate:
+        """rho* of a large model less that of a small one, on the same resamples."""
+        found, draws = (self._lowest(large, weight, thetas) - self._lowest(small, weight, thetas) for thetas in ({}, self.thetas))
+        return _estimate(float(found), draws, level)
+
+    def _lowest(self, N: float, weight: float | None, thetas: dict[str, np.ndarray]) -> np.ndarray:
+        """rho* of the fits, or of the refits with these parameters."""
+        text, image = (self.losses(name, N, thetas.get(name)) for name in MODALITIES)
+        w = RHO if weight is None else weight
+        return RHO[np.argmin((1 - w) * text + w * image, axis=-1)]
+
+    def exponent_gap(self, rho: float, level: float = 0.95) -> Estimate:
+        """alpha_image - alpha_text at one share: above zero where images' loss falls faster with N."""
+        def gap(text: np.ndarray, image: np.ndarray) -> np.ndarray:
+            return (image[..., 6] + image[..., 7] * rho) - (text[..., 6] + text[..., 7] * rho)
+
+        found, draws = (gap(*(each(name) for name in MODALITIES)) for each in (lambda name: self.fit(name).theta, self.thetas.get))
+        return _estimate(float(found), draws, level)
+
+
+def _estimate(value: float, draws: np.ndarray, level: float) -> Estimate:
+    low, high = np.quantile(draws[np.isfinite(draws)], [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def fit_shares(
+    N: np.ndarray, rho: np.ndarray, L_text: np.ndarray, L_image: np.ndarray, cluster: np.ndarray | None = None, *, n: int = 300,
+    seed: int = 0, starts: int = 2,
+) -> Shares:
+    """Fit both laws, and refit both to resampled trunks.
+
+    A model that saw no text says nothing of how text is learned, and likewise of images: runs at rho = 1 are left out of the text's law
+    and those at rho = 0 out of the images'.
+
+    Args:
+        N: parameters, (n,); rho: share of image tokens; L_text, L_image: losses of text alone and of images alone [nats/token].
+        cluster: what each run shares its luck with; None: nothing.
+        n: resamples, of whole clusters, drawn with replacement.
+    Raises:
+        ValueError: as for `fit_fraction`; or n is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"resamples must be at least one: got n={n}")
+    N, rho = np.asarray(N, dtype=float), np.asarray(rho, dtype=float)
+    labels = np.arange(len(N)) if cluster is None else checked_labels(cluster, len(N))
+    rows = {"text": rho < 1, "image": rho > 0}
+    losses = {"text": np.asarray(L_text, dtype=float), "image": np.asarray(L_image, dtype=float)}
+    fits = {name: fit_fraction(N[rows[name]], rho[rows[name]], losses[name][rows[name]]) for name in MODALITIES}
+    clusters = labels.max() + 1
+    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=n).astype(float)[:, labels]
+    thetas = {name: fits[name].refit(drawn[:, rows[name]], starts)[0] for name in MODALITIES}
+    return Shares(fits["text"], fits["image"], thetas)
+
+
+def lowest_on_grid(rho: np.ndarray, loss: np.ndarray) -> float:
+    """The share with the lowest loss, without a law: through the lowest measured point and its neighbours goes a parabola.
+
+    Args:
+        rho: shares of the runs, (n,), several runs of one share are averaged; loss: what is compared, (n,).
+    Raises:
+        ValueError: fewer than three shares.
+    """
+    shares, at = np.unique(np.asarray(rho, dtype=float), return_inverse=True)
+    if len(shares) < 3:
+        raise ValueError(f"a minimum needs three shares: got {len(shares)}")
+    mean = np.bincount(at, weights=np.asarray(loss, dtype=float)) / np.bincount(at)
+    k = int(np.argmin(mean))
+    if k in (0, len(shares) - 1):
+        return float(shares[k])
+    curve = np.polynomial.Polynomial.fit(shares[k - 1:k + 2], mean[k - 1:k + 2], 2)
+    lowest = curve.deriv().roots()
+    return float(np.clip(lowest[0], shares[k - 1], shares[k + 1])) if len(lowest) else float(shares[k])
+
+
+def barrier_interval(pair, n: int, cluster: np.ndarray | None, N: float, level: float = 0.95, seed: int = 0) -> Estimate:
+    """The competition barrier of a `PairFit` at N, with a percentile interval over resampled trunks [tokens]; ends may be infinite."""
+    theta = pair.bootstrap(n, seed, starts=2, cluster=cluster).theta
+    draws = np.array([pair.barrier(N, row) for row in theta], dtype=float)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    return Estimate(float(pair.barrier(N)), float(low), float(high))
