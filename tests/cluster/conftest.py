@@ -1,12 +1,17 @@
 """The clusters that these tests start themselves; each is missing with a message where its software is."""
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from nmm.studies import run_study
 from tests.cluster import slurm
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +44,12 @@ def cluster(slurm_cluster):
     """The same with an empty queue."""
     slurm_cluster.clear()
     return slurm_cluster
+
+
+def command(*words: str, folder: Path) -> subprocess.Popen:
+    """`python -m nmm` of this checkout, called in a folder."""
+    return subprocess.Popen([sys.executable, "-m", "nmm", *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class InBackground(threading.Thread):

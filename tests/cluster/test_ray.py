@@ -14,7 +14,7 @@ from nmm.sweep import SCRATCH, pulse, sweep
 from nmm.sweep.executors import caller
 from tests import sweeping
 from tests.book.conftest import write_chapter
-from tests.cluster.conftest import InBackground
+from tests.cluster.conftest import InBackground, command
 from tests.test_sweep import content
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nmm[ray]'")
@@ -53,6 +53,17 @@ def test_a_node_killed_in_the_middle_costs_nothing(nodes, local_smoke, tmp_path)
     assert all(path.stat().st_mtime_ns == when for path, when in written.items()), "trained twice"
     assert not list(runs_dir.rglob("*.pt"))
     assert not any(pulse.read(runs_dir / SCRATCH / run) for run in begun)
+
+
+def test_two_submitters_at_once_share_the_work(nodes, local_smoke, tmp_path):
+    words = ["sweep", "--preset", "smoke", "--executor", "ray", "--address", nodes[0].address, "--poll", "0.2", "--runs-dir", "there"]
+    sweeps = [command(*words, folder=tmp_path) for _ in range(2)]
+    outcomes = [process.communicate(timeout=1500) for process in sweeps]
+    assert [process.returncode for process in sweeps] == [0, 0], outcomes
+    trained = [int(re.match(r"(\d+) trained, \d+ already there, 0 failed", said)[1]) for said, _ in outcomes]
+    assert sum(trained) == 9, "each run is trained by one of them"
+    assert content(tmp_path / "there") == content(local_smoke), "losses must be bit-identical"
+    assert not list((tmp_path / "there").rglob("*.pt"))
 
 
 def test_what_no_node_has_is_refused_before_anything_is_trained(nodes, corpus, tmp_path):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -24,10 +23,9 @@ from nmm.sweep import SCRATCH, Family, queued, sweep
 from nmm.sweep.executors import caller
 from tests import sweeping
 from tests.book.conftest import write_chapter
-from tests.cluster.conftest import InBackground
+from tests.cluster.conftest import ROOT, InBackground, command
 from tests.test_sweep import checkpoint, content
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 QUICK = {"poll": 0.2, "time": 10}
 
@@ -53,11 +51,6 @@ def kill_job(folder: Path) -> None:
             continue
         if "submitit.core._submit" in words and str(folder / SCRATCH / "slurm") in words:
             os.kill(int(path.parent.name), signal.SIGKILL)
-
-
-def command(*words: str, folder: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "nmm", *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_smoke_study_left_and_shared_has_the_records_of_a_local_one(cluster, local_smoke, tmp_path, monkeypatch, capsys):
