@@ -11,7 +11,30 @@ from nmm.laws.use.paired import percent
 from nmm.laws.use.positions import PFLOPS_DAY
 
 PLACE = "position in the document [tokens]"
-OWN, READ, PASSED, LATER = "its own", "read", "passed over", "not yet there"
+OWN, READ, PASSED = "its own block", "chosen by the gate", "passed over"
+
+
+def read(mask: np.ndarray, own: np.ndarray) -> alt.LayerChart:
+    """Which keys each query of one head reads.
+
+    Args:
+        mask: (L, L) booleans, query by key.
+        own: (L,) number of each position's block.
+    """
+    query, key = (indices.reshape(-1) for indices in np.indices(mask.shape))
+    table = pd.DataFrame({"query": query, "key": key, "state": np.where(own[query] == own[key], OWN, READ)})[mask.reshape(-1)]
+    edges = pd.DataFrame({"at": np.flatnonzero(np.diff(own)) + 1})
+    L = len(own)
+    domain = list(range(L))
+    marks = alt.Axis(values=list(range(0, L, 8)), ticks=False, domain=False)
+    squares = alt.Chart(table, width=440, height=440).mark_rect()
+    squares = Series("state", [OWN, READ], columns=2).on(squares, chooses=True).encode(
+        alt.X("key:O", title="key: is read", scale=alt.Scale(domain=domain), axis=marks),
+        alt.Y("query:O", title="query: reads", scale=alt.Scale(domain=domain), axis=marks), tooltip=tips("query", "key", "state"),
+    )
+    begins = alt.X("at:O", scale=alt.Scale(domain=domain), bandPosition=0)
+    lines = alt.Chart(edges).mark_rule(color="currentColor", opacity=0.35).encode(begins)
+    return alt.layer(squares, lines, title="What each query of one head reads; a line where a block begins")
 
 
 def gate(scores: np.ndarray, own: np.ndarray, chosen: np.ndarray) -> alt.LayerChart:
@@ -100,21 +123,22 @@ def differences(table: pd.DataFrame, title: str, scale: str = "percent") -> alt.
 
 
 def beside_published(
-    rows: pd.DataFrame, ours: pd.DataFrame, published: Mapping[str, tuple[float, float]], names: Sequence[str], reach: tuple[float, float]
+    rows: pd.DataFrame | None, ours: pd.DataFrame | None, published: Mapping[str, tuple[float, float]], names: Sequence[str],
+    reach: tuple[float, float],
 ) -> alt.LayerChart:
     """The published chart with our runs: loss at the last positions against compute, and power laws of two arms, here and there.
 
     Args:
-        rows: our runs: arm, C [FLOPs], L.
-        ours: our laws: arm, K and c of L = K C^c in PFLOP/s-days.
+        rows: our runs: arm, C [FLOPs], L; None: there are none yet, and the published lines stand alone.
+        ours: our laws: arm, K and c of L = K C^c in PFLOP/s-days; None likewise.
         published: arm -> K and c.
         names: arms in the order of the palette.
         reach: of the published chart [PFLOP/s-days].
     """
-    points = rows.assign(days=rows["C"] / PFLOPS_DAY)
-    within = points["days"].min(), points["days"].max()
+    points = pd.DataFrame(columns=["days", "L", "arm"]) if rows is None else rows.assign(days=rows["C"] / PFLOPS_DAY)
+    within = (points["days"].min(), points["days"].max()) if len(points) else reach
     at = np.geomspace(within[0] / 2, reach[1] * 2, 80)
-    laws = {(arm, "ours", within): tuple(one) for arm, *one in ours[["arm", "K", "c"]].itertuples(index=False)}
+    laws = {} if ours is None else {(arm, "ours", within): tuple(one) for arm, *one in ours[["arm", "K", "c"]].itertuples(index=False)}
     laws |= {(arm, "published", reach): law for arm, law in published.items()}
     lines = pd.concat([
         pd.DataFrame({"days": at, "L": K * at**c, "arm": arm, "law": f"{arm}, {whose}", "inside": (at >= ends[0]) & (at <= ends[1])})
@@ -123,9 +147,9 @@ def beside_published(
     lines = law_line(lines, lines["inside"].to_numpy(), by=["law"])
     compute = alt.X(**log_axis("days", "training compute C [PFLOP/s-days]", ".0e"))
     series = Series("arm", list(names))
-    return alt.layer(
-        series.on(as_law(alt.Chart(lines)), chooses=True).encode(
-            x=compute, y=loss_axis(), tooltip=tips("law", days=".2e", L=".3f")),
-        series.points(alt.Chart(points), size=40).encode(x=compute, y=loss_axis(), tooltip=tips("arm", days=".2e", L=".3f")),
-        title="Loss at the last positions against compute: our runs, and the published lines",
-    )
+    layers = [series.on(as_law(alt.Chart(lines)), chooses=True).encode(x=compute, y=loss_axis(), tooltip=tips("law", days=".2e", L=".3f"))]
+    if len(points):
+        layers.append(series.points(alt.Chart(points), size=40).encode(
+            x=compute, y=loss_axis(), tooltip=tips("arm", days=".2e", L=".3f")))
+    title = "Loss at the last positions against compute: "
+    return alt.layer(*layers, title=title + ("our runs, and the published lines" if len(points) else "the published lines"))

@@ -187,6 +187,7 @@ def _of_positions() -> dict[str, alt.TopLevelMixin]:
     laws_here = pd.DataFrame({"arm": ["full", "block-sparse"], "K": [0.5, 0.5], "c": [-0.1, -0.09]})
     return {
         "positions.gate": positions.gate(scores, own, scores > 0.5),
+        "positions.read": positions.read(np.tril(own[:, None] - own <= 1) & np.tril(np.ones((24, 24), bool)), own),
         "positions.by_position": positions.by_position(by, by[by["arm"] == "full"].assign(L=1.0)),
         "positions.by_distance": positions.by_distance(by),
         "positions.differences": positions.differences(ratio, "loss, block-sparse against full [%]"),

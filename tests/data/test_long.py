@@ -137,7 +137,7 @@ def test_a_corpus_has_one_document_a_sequence(corpus):
             assert (sequence.documents == 0).all(), "no padding, no second document"
             assert sequence.tokens[-1] == corpus.tokenizer.end
         assert source.train.tokens.sum() >= 15_000
-        assert len(source.validation) == 256
+        assert len(source.validation) == 128
     image = corpus.sources["interleaved"].train[0]
     assert set(image.lengths.tolist()) == {PATCHES_PER_IMAGE}
 

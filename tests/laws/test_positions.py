@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.use.positions import MEAN, PFLOPS_DAY, differences, laws, mean_over_types, on_frontier
+from nmm.laws.use.positions import MEAN, PFLOPS_DAY, comparable, differences, laws, mean_over_types, on_frontier
 
 SIZES, BUDGETS, BINS = (1e4, 2e4, 4e4, 8e4, 1.6e5), (1e6, 2e6, 4e6, 8e6), ("0-8", "8-16")
 TRUTH = {"full": {"0-8": (0.5, -0.10), "8-16": (0.4, -0.14)}, "sparse": {"0-8": (0.5, -0.10), "8-16": (0.42, -0.15)}}
@@ -78,3 +78,15 @@ def test_what_cannot_be_compared_is_named():
     few = study()
     with pytest.raises(ValueError, match="only 2 of 2 cells .* lie on the frontier: a law needs 3"):
         on_frontier(mean_over_types(few[(few["size"] == "d10000") & (few["budget"] <= 2e6)]))
+
+
+def test_what_is_missing_for_a_comparison_is_said():
+    table = study()
+    rows, reason = comparable(table, "sparse", "full")
+    assert not reason and set(rows["arm"]) == {"sparse", "full"}
+    assert comparable(table[table["arm"] == "full"], "sparse", "full") == (None, "there are no records of the arm sparse")
+    assert comparable(table.iloc[:0], "sparse", "full")[1] == "there are no records of the arms sparse and full"
+    apart = table[(table["arm"] == "full") == (table["seed"] == 0)]
+    assert comparable(apart, "sparse", "full") == (None, "no run of sparse has the size, budget and seed of one of full")
+    few = table[table["size"] == "d10000"]
+    assert "only" in comparable(few[few["budget"] == 1e6], "sparse", "full")[1]

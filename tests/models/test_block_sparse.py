@@ -310,3 +310,23 @@ def test_slabs_of_a_long_sequence_are_the_whole(monkeypatch):
     monkeypatch.setattr(attention, "SLAB", 16)
     for one, other in zip(attended(sdpa(mask), qkv, weight), whole, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_what_a_layer_reads_is_told():
+    """Of the second layer: the mask that it is told to read changes nothing where it is put in the attention's place."""
+    torch.manual_seed(0)
+    config = MoBAConfig(
+        d_model=16, n_layers=3, n_heads=2, vocab_size=40, patch_dim=0, ffn_multiple=8, block_length=6, blocks_read=2, full_layers=1)
+    model, ids = build(config), torch.randint(40, (2, 40))
+    none = torch.full_like(ids, -1)
+    batch = {"input_ids": ids, "labels": none, "document_ids": ids * 0, "span_ids": none, "modality": ids * 0}
+    for layer in (0, 1):
+        told = model.reading(batch, layer)
+        assert told["scores"].shape == told["chosen"].shape == (2, 2, 40, 7) and told["own"][0].tolist() == [n // 6 for n in range(40)]
+        best = told["scores"].masked_fill(torch.arange(7) >= told["own"][:, None, :, None], -torch.inf)
+        taken = told["chosen"].any(-1)
+        assert torch.equal(taken, (told["own"] > 0)[:, None].expand_as(taken)), "one earlier block, where there is one"
+        assert (best.argmax(-1) == told["chosen"].int().argmax(-1))[taken].all()
+        assert told["mask"][0, 0].sum(1).max() == 12 and not told["mask"].triu(1).any()
+    with pytest.raises(ValueError, match="layer 2 has no gate: the model's 2 block-sparse layers"):
+        model.reading(batch, 2)

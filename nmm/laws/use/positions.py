@@ -57,6 +57,26 @@ def on_frontier(bins: pd.DataFrame) -> pd.DataFrame:
     return usable.merge(chosen, on=CELL)
 
 
+def comparable(table: pd.DataFrame, arm: str, reference: str) -> tuple[pd.DataFrame | None, str]:
+    """The rows from which two arms can be compared, or none and why.
+
+    Args:
+        table: of `nmm.runs.by_position`.
+        arm, reference: the arms.
+    """
+    missing = [name for name in (arm, reference) if name not in set(table["arm"])]
+    if missing:
+        return None, f"there are no records of the arm{'s' * (len(missing) > 1)} {' and '.join(missing)}"
+    own = table[table["arm"].isin((arm, reference))]
+    keys = own.groupby([*CELL, "seed"])["arm"].transform("nunique")
+    if not (keys == 2).any():
+        return None, f"no run of {arm} has the size, budget and seed of one of {reference}"
+    try:
+        return on_frontier(mean_over_types(own[keys == 2])), ""
+    except ValueError as reason:
+        return None, str(reason)
+
+
 def laws(rows: pd.DataFrame, compute: str = "C", level: float = 0.95) -> pd.DataFrame:
     """L = K C^c of every arm and bin, C in PFLOP/s-days.
 
