@@ -23,3 +23,9 @@ MIXED_MODAL_APART = register(replace(
     MIXED_MODAL, name="mixed-modal-apart", widths=(24, 44), seeds=(0,), arms=(NEXT,), scenes=0.0,
     mixtures={name: MIXTURES[name] for name in ("rho 0", "rho 0.1", "rho 0.3", "rho 0.55", "rho 1")},
 ))
+# So small that it tells nothing: for tests, and for a chapter that shows how its records would be read
+register(replace(
+    MIXED_MODAL, name="mixed-modal-smoke", widths=(16, 24, 32), budgets=(12_000,), seeds=(0,), arms=(NEXT,), warmup_tokens=2_000,
+    batch_sequences=4, validation_sequences=16,
+    mixtures={name: MIXTURES[name] for name in ("rho 0", "rho 0.2", "rho 0.4", "rho 0.75", "rho 1")},
+))

@@ -11,7 +11,19 @@ import numpy as np
 import pandas as pd
 
 from nmm import charts, laws, runs
-from nmm.charts import architectures, auditing, corpus, fits, models, planning, positions, repetition, routing, verdicts
+from nmm.charts import (
+    architectures,
+    auditing,
+    corpus,
+    fits,
+    mixing,
+    models,
+    planning,
+    positions,
+    repetition,
+    routing,
+    verdicts,
+)
 from nmm.charts import laws as law_charts
 from nmm.charts import runs as run_charts
 from nmm.claims import CLAIMS, CONFIRMED, REFUTED, UNRESOLVED, UNTESTED
@@ -40,7 +52,7 @@ def functions() -> dict[str, object]:
 @functools.cache
 def samples() -> dict[str, alt.TopLevelMixin]:
     """Name -> chart, of every function of `functions`."""
-    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions()}
+    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares()}
 
 
 @functools.cache
@@ -193,4 +205,16 @@ def _of_positions() -> dict[str, alt.TopLevelMixin]:
         "positions.differences": positions.differences(ratio, "loss, block-sparse against full [%]"),
         "positions.beside_published": positions.beside_published(
             here, laws_here, {"full": (1.5, -0.1), "block-sparse": (1.6, -0.11)}, ["full", "block-sparse"], (0.1, 10.0)),
+    }
+
+
+def _of_shares() -> dict[str, alt.TopLevelMixin]:
+    rho = np.linspace(0, 1, 9)
+    lines = pd.concat([
+        pd.DataFrame({"step": step, "N": N, "rho": rho, "what": what, "loss": 1 + (rho - 0.3) ** 2 + 1e4 / N, "best": 0.3})
+        for step, N in enumerate((3e4, 6e4)) for what in (mixing.TEXT, mixing.IMAGE, mixing.TOTAL)], ignore_index=True)
+    best = pd.DataFrame({"source": "here", "N": [3e4, 6e4], "value": [0.3, 0.35], "low": [0.2, 0.3], "high": [0.4, 0.4]})
+    return {
+        "mixing.against_share": mixing.against_share(lines, lines[lines["what"] != mixing.TOTAL].drop(columns="best")),
+        "mixing.best_shares": mixing.best_shares(pd.concat([best, mixing.lesson({1.25e8: 0.15, 6.7e9: 0.3})])),
     }

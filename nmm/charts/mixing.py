@@ -1,0 +1,78 @@
+"""Charts of shares of images: losses against rho at a size that a slider chooses, and the best share against size."""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from nmm.charts.parts import DASH, Series, finite, log_axis, tips
+from nmm.laws.use.mixing import OWN_SHARE, RHO, Shares
+
+RHO_AXIS = "share of image tokens rho"
+TEXT, IMAGE, TOTAL = "text", "images", "total"
+
+
+def curves(shares: Shares, sizes: Sequence[float], weight: float | None = OWN_SHARE) -> pd.DataFrame:
+    """Both losses and their weighted total over rho at some sizes, as `against_share` draws them.
+
+    Args:
+        sizes: N of each step of the slider [parameters].
+        weight: of the images in the total; `OWN_SHARE`: rho.
+    Returns:
+        Columns step, N, rho, what, loss [nats/token] and best, the share at which the total is lowest.
+    """
+    rows = []
+    for step, N in enumerate(sizes):
+        text, image = shares.losses("text", N), shares.losses("image", N)
+        w = RHO if weight is None else weight
+        best = shares.best(N, weight).value
+        for what, loss in ((TEXT, text), (IMAGE, image), (TOTAL, (1 - w) * text + w * image)):
+            rows.append(pd.DataFrame({"step": step, "N": N, "rho": RHO, "what": what, "loss": loss, "best": best})[::5])
+    return pd.concat(rows, ignore_index=True)
+
+
+def against_share(lines: pd.DataFrame, points: pd.DataFrame) -> alt.LayerChart:
+    """Text's, images' and the total's loss against rho, at the size that the slider shows; the best share of the total is marked.
+
+    Args:
+        lines: rows of `curves`.
+        points: measured losses, columns step, N, rho, what, loss.
+    """
+    last = int(lines["step"].max())
+    step = alt.param(name="step", value=last, bind=alt.binding_range(min=0, max=last, step=1, name="size, from small to large"))
+    chosen = alt.datum.step == step
+    series = Series(column="what", order=[TEXT, IMAGE, TOTAL])
+    place = {"x": alt.X("rho:Q", title=RHO_AXIS, scale=alt.Scale(domain=[0, 1])),
+             "y": alt.Y("loss:Q", title="loss [nats/token]", scale=alt.Scale(zero=False))}
+    shown = tips("what", N=",d", rho=".2f", loss=".3f")
+    best = lines.groupby("step", as_index=False)[["N", "best"]].first()
+    marked = alt.Chart(best).transform_filter(chosen).mark_rule(strokeDash=DASH, color="currentColor", strokeWidth=1.6).encode(
+        alt.X("best:Q"), tooltip=tips(N=",d", best=".2f"))
+    return alt.layer(
+        series.on(alt.Chart(lines).mark_line(strokeWidth=1.8), chooses=True).transform_filter(chosen).encode(**place, tooltip=shown),
+        series.points(alt.Chart(points), size=55).transform_filter(chosen).encode(**place, tooltip=shown),
+        marked, title="Losses against the share of images, at one size",
+    ).add_params(step)
+
+
+def best_shares(table: pd.DataFrame) -> alt.LayerChart:
+    """The best share of images against size, with intervals.
+
+    Args:
+        table: columns source, N, value, low and high.
+    """
+    series = Series.of(table, "source", columns=1)
+    x = {"x": alt.X(**log_axis("N", "parameters N"))}
+    y = {"title": "best share of image tokens", "scale": alt.Scale(domain=[0, 1])}
+    shown = finite(table)
+    bars = series.on(alt.Chart(shown.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True).encode(
+        **x, y=alt.Y("low:Q", **y), y2="high:Q")
+    dots = series.points(alt.Chart(shown), size=65).encode(
+        **x, y=alt.Y("value:Q", **y), tooltip=tips("source", N=",d", value=".2f", low=".2f", high=".2f"))
+    return alt.layer(bars, dots, title="The best share of images against the size of the model")
+
+
+def lesson(values: Mapping[float, float]) -> pd.DataFrame:
+    """Published shares, without intervals, for `best_shares`: N -> share."""
+    return pd.DataFrame({"source": "the lesson", "N": list(values), "value": list(values.values()), "low": np.nan, "high": np.nan})
