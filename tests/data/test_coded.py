@@ -12,12 +12,14 @@ from nmm.data.batches.mixture import Mixture, image_share
 from nmm.data.codes import fit_means
 from nmm.data.corpus import store
 from nmm.data.corpus.coded import coded_corpus
+from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.examples import write_examples
 from nmm.data.corpus.formats import known
 from nmm.data.corpus.prepare import prepare
 from nmm.data.corpus.scenes import patches_corpus, scenes_corpus
 from nmm.data.generated.scenes import CONTEXT, KINDS, LENGTHS, Scenes, mixture
 from nmm.data.generated.world import render
+from nmm.studies import MIXTURE
 
 WEIGHTS = {"text": 0.4, "caption": 0.3, "image": 0.3}
 
@@ -184,3 +186,17 @@ def test_bad_input_is_named(corpus, patches, real, tmp_path):
         prepare([], tmp_path / "y", image_size=60, patch=8, context=128, validation=0.1, vocab_size=300)
     with pytest.raises(ValueError, match="weights {'audio': 1}"):
         scenes_corpus(tmp_path / "z", tokens=1000, weights={"audio": 1})
+
+
+def test_the_studys_own_corpus_has_codes_too(tmp_path):
+    """Captions, interleaved documents and text of the generated world, through the same call."""
+    generated = embedded_corpus(tmp_path / "patches", tokens=4_000, weights=MIXTURE)
+    rows = [generated.sources["caption"].train[number] for number in range(8)]
+    seen = np.concatenate([known("scene").decode(row.data, row.lengths.tolist(), row.geometry, [None] * len(row.data)) for row in rows])
+    coded = coded_corpus(generated, fit_means(seen, 40), tmp_path / "coded")
+    before, after = generated.sources["interleaved"].train[0], coded.sources["interleaved"].train[0]
+    spans = np.zeros(coded.context, bool)
+    for start, length in zip(after.starts, after.lengths):
+        spans[start:start + length] = True
+    assert (after.tokens[~spans] == before.tokens[~spans]).all() and (after.tokens[spans] >= coded.vocab_size - 40).all()
+    assert len(after.data) == 4 and [kind for _, kind in coded.token_kinds][-1] == "code"
