@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import DASH, LOSS, Series, as_law, finite, law_line, log_axis, loss_axis, rule, tips
+from nmm.charts.parts import DASH, LOSS, Series, as_law, finite, law_line, log_axis, loss_axis, rule, spread, tips
 from nmm.laws.use.paired import percent
 from nmm.laws.use.positions import PFLOPS_DAY
 
@@ -62,7 +62,7 @@ def gate(scores: np.ndarray, own: np.ndarray, chosen: np.ndarray) -> alt.LayerCh
     )
     mine = base.transform_filter(alt.datum.state == OWN).mark_rect(color="currentColor", opacity=0.5).encode(
         **place, tooltip=tips("query", "block", "state"))
-    return alt.layer(mine, scored, title="Gate scores of one head: strong where a block is read, pale where it is passed over")
+    return alt.layer(mine, scored, title="Gate scores of one head; pale: passed over")
 
 
 def by_position(table: pd.DataFrame, floor: pd.DataFrame | None = None) -> alt.LayerChart:
@@ -137,12 +137,11 @@ def beside_published(
     """
     points = pd.DataFrame(columns=["days", "L", "arm"]) if rows is None else rows.assign(days=rows["C"] / PFLOPS_DAY)
     within = (points["days"].min(), points["days"].max()) if len(points) else reach
-    at = np.geomspace(within[0] / 2, reach[1] * 2, 80)
     laws = {} if ours is None else {(arm, "ours", within): tuple(one) for arm, *one in ours[["arm", "K", "c"]].itertuples(index=False)}
     laws |= {(arm, "published", reach): law for arm, law in published.items()}
     lines = pd.concat([
         pd.DataFrame({"days": at, "L": K * at**c, "arm": arm, "law": f"{arm}, {whose}", "inside": (at >= ends[0]) & (at <= ends[1])})
-        for (arm, whose, ends), (K, c) in laws.items()
+        for (arm, whose, ends), (K, c) in laws.items() for at in [spread(*ends, margin=10)]
     ], ignore_index=True)
     lines = law_line(lines, lines["inside"].to_numpy(), by=["law"])
     compute = alt.X(**log_axis("days", "training compute C [PFLOP/s-days]", ".0e"))
