@@ -10,7 +10,7 @@ from nmm.data.batches.infilling import SENTINELS
 from nmm.data.batches.loader import collate
 from nmm.data.batches.mixture import Mixture, image_share
 from nmm.data.codes import fit_means
-from nmm.data.corpus import store
+from nmm.data.corpus import show, store
 from nmm.data.corpus.coded import coded_corpus
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.corpus.examples import write_examples
@@ -82,6 +82,11 @@ def test_every_second_caption_has_its_text_first(corpus, patches):
             assert new[1 if firsts[-1] else 21:][:16] == [token for token in new if token >= corpus.vocab_size - 240]
             assert (new[17:-1] if firsts[-1] else new[:20]) == text
     assert firsts == [not number % 2 for number in range(len(firsts))] or firsts == [bool(number % 2) for number in range(len(firsts))]
+
+
+def test_samples_show_codes_as_the_model_sees_them(corpus):
+    page = show.samples_html(corpus, per_source=1, split="validation")
+    assert page.count("&lt;|code ") == 2 * 16 and "<img" not in page
 
 
 def test_batches_hold_codes_as_ids_and_no_patches(corpus):
