@@ -23,7 +23,7 @@ LAYERS = (
     ("nmm.sweep",),
     ("nmm.studies",),
     ("nmm.runs",),
-    ("nmm.laws", "nmm.paper"),
+    ("nmm.laws", "nmm.paper", "nmm.claims"),
     ("nmm.atlas",),
     ("nmm.charts", "nmm.charts.tables"),
     ("nmm.book",),
