@@ -163,7 +163,7 @@ def test_entropy_of_the_long_corpus():
     (lambda: next(Chronicles(WORLD, 512).documents("caption", 1, 0)), "of data type interleaved or text: got 'caption'"),
     (lambda: entropy(0, ("caption",), 512), "of data type interleaved or text: got 'caption'"),
     (lambda: Chronicles(WORLD, 512).by_position("audio"), "interleaved or text: got 'audio'"),
-], ids=str)
+])
 def test_what_is_no_long_document_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
