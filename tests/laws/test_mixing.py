@@ -79,17 +79,21 @@ def test_a_minimum_without_a_law():
 
 
 def test_the_barrier_has_an_interval():
+    """Of 12 studies most hold the truth (of 100 it was 92, at 95 %); and where no data may be enough, it has no end."""
     N, D = grid()
     alone = loss_of(surface(2.0, 0.3, 0.3), N, D / 2), loss_of(surface(1.5, 0.35, 0.3), N, D / 2)
     truth = (300 / (0.15 - 60 / 3e9**0.3)) ** (1 / 0.34)
     held = 0
-    for seed in range(3):
+    for seed in range(12):
         noise = np.exp(1e-3 * np.random.default_rng(seed).normal(size=len(N)))
         together = (np.mean(alone, axis=0) - 0.15 + 60 / N**0.3 + 300 / D**0.34) * noise
-        found = barrier_interval(fit_pair(N, D / 2, D / 2, together, *alone), 24, None, 3e9)
-        assert found.low < found.high < 10 * truth and found.value == pytest.approx(truth, rel=0.5)
+        pair = fit_pair(N, D / 2, D / 2, together, *alone)
+        found = barrier_interval(pair, None, 3e9)
+        assert found.low < found.value < found.high < 10 * truth and found.value == pytest.approx(truth, rel=0.5)
         held += found.low <= truth <= found.high
-    assert held >= 2, held
+    assert held >= 9, held
+    small = (60 / 0.15) ** (1 / 0.3)        # a model of this size needs infinitely many tokens
+    assert barrier_interval(pair, None, 0.98 * small).high == np.inf
 
 
 def test_bad_input_is_named():

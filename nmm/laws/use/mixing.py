@@ -10,11 +10,15 @@ Source: a lesson on Aghajanyan et al. 2023, Chapters 3 to 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nmm.laws.core.noise import checked_labels
 from nmm.laws.forms.mixed_modal import FractionFit, fit_fraction
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OWN_SHARE = None        # weight of images in the total: their share of the training tokens
 RHO = np.linspace(0, 1, 501)
@@ -154,9 +158,18 @@ def lowest_on_grid(rho: np.ndarray, loss: np.ndarray) -> float:
     return float(np.clip(lowest[0], shares[k - 1], shares[k + 1])) if len(lowest) else float(shares[k])
 
 
-def barrier_interval(pair, n: int, cluster: np.ndarray | None, N: float, level: float = 0.95, seed: int = 0) -> Estimate:
-    """The competition barrier of a `PairFit` at N, with a percentile interval over resampled trunks [tokens]; ends may be infinite."""
-    theta = pair.bootstrap(n, seed, starts=2, cluster=cluster).theta
-    draws = np.array([pair.barrier(N, row) for row in theta], dtype=float)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+def barrier_interval(pair, cluster: np.ndarray | None, N: float, level: float = 0.95) -> Estimate:
+    """The competition barrier of a `PairFit` at N, by profile likelihood over trunks [tokens]; ends may be infinite.
+
+    Profiled is its inverse, which goes smoothly through zero where the barrier goes to infinity.
+    """
+    typical = float(np.exp(np.log(pair.columns["D"]).mean()))
+
+    def inverse(values: pd.DataFrame) -> np.ndarray:
+        room = (values["C"] - values["A"] / N ** values["alpha"]).to_numpy()
+        with np.errstate(over="ignore"):
+            return typical * np.sign(room) * (np.abs(room) / values["B"].to_numpy()) ** (1 / values["beta"].to_numpy())
+
+    ends = pair.profile(cluster).interval(inverse, level)
+    low, high = (typical / end if end > 0 else np.inf for end in reversed(ends))
     return Estimate(float(pair.barrier(N)), float(low), float(high))
