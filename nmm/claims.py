@@ -82,7 +82,7 @@ def verdict(findings: Sequence[Finding]) -> str:
 
 _STARTS, _ABLATIONS, _TUNED = "runs of initialised models", "runs of the ablations", "models after supervised finetuning"
 _MIXTURES, _ARMS = "runs on several mixtures", "runs of every arm at more sizes and budgets"
-_SHARES, _BYTES, _BLOCKS = "mixed-modal runs", "runs on four modalities", "runs at long contexts"
+_BYTES, _BLOCKS = "runs on four modalities", "runs at long contexts"
 
 CLAIMS = (
     Claim(number=1, words="The loss of early fusion follows a power law in C on its frontier.",
@@ -142,12 +142,12 @@ CLAIMS = (
     Claim(number=35, words="More experts and a second active expert help after finetuning; fine-grained ones do not.", where="Table 13",
           published="40.1, 41.7, 42.9, 39.9", waits=_TUNED),
     Claim(number=36, words="Loss on images falls faster with N than loss on text.",
-          where="its laws", source=LESSON_SHARES, published="0.12, 0.076", waits=_SHARES),
+          where="its laws", source=LESSON_SHARES, published="0.12, 0.076"),
     Claim(number=37, words="A little image data lowers the loss on text, and the best share grows with N.",
-          where="its table", source=LESSON_SHARES, published="15-20 % to 25-30 %", waits=_SHARES),
+          where="its table", source=LESSON_SHARES, published="15-20 % to 25-30 %"),
     Claim(number=38, words="The best share for the total grows with N.",
-          where="its table", source=LESSON_SHARES, published="15 to 30 %", waits=_SHARES),
-    Claim(number=39, words="Images help text more than text helps images.", where="its discussion", source=LESSON_SHARES, waits=_SHARES),
+          where="its table", source=LESSON_SHARES, published="15 to 30 %"),
+    Claim(number=39, words="Images help text more than text helps images.", where="its discussion", source=LESSON_SHARES),
     Claim(number=40, words="Performance goes with the sum of log(T/C) over modalities and log P.",
           where="its law", source=LESSON_BYTES, waits=_BYTES),
     Claim(number=41, words="Modalities that compress better need less compute; data of several modalities replaces parameters.",

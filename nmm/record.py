@@ -46,6 +46,8 @@ class RunRecord:
             named "first-end", the last one at the end of the context [nats per target token].
         losses_by_distance: of long contexts, by how far back the target and the two tokens before it stood last in the document, by
             data type: octaves named "first-end" and "never" [nats per target token].
+        written: where images are tokens and the truth is known, shares of rows, colours, shapes, patterns and names that are right in
+            what the model writes, by data type, way and trait, see `nmm.training.probes.writing`.
         metrics: what else the objective measures on held-out data, by name and data type.
         entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target
             token].
@@ -78,6 +80,7 @@ class RunRecord:
     losses_by_token: dict[str, dict[str, float]] | None = None
     losses_by_position: dict[str, dict[str, float]] | None = None
     losses_by_distance: dict[str, dict[str, float]] | None = None
+    written: dict[str, dict[str, dict[str, float]]] | None = None
     metrics: dict[str, dict[str, float]] | None = None
     entropy: dict[str, float] | None = None
     routing: dict[str, list[list[list[int]]]] | None = None
@@ -114,6 +117,10 @@ class RunRecord:
             bits = getattr(self, name) or {}
             if not (_numbers(bits) and bits.keys() <= set(KINDS)):
                 raise RecordError(f"{name} must be finite and not negative, by data type ({', '.join(KINDS)}): got {bits}")
+        for task, by_way in (self.written or {}).items():
+            for way, shares in by_way.items():
+                if task not in KINDS or not (_numbers(shares) and max(shares.values(), default=0) <= 1):
+                    raise RecordError(f"written must hold shares between 0 and 1, by data type, way and trait: got {shares} for {task!r}, {way!r}")
         if self.rho is not None and not (_numbers({"rho": self.rho}) and self.rho <= 1):
             raise RecordError(f"rho is a share of tokens, between 0 and 1: got {self.rho!r}")
         for name, values in (self.metrics or {}).items():

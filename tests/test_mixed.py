@@ -196,7 +196,7 @@ def test_bad_input_is_named(corpus, run, tmp_path, tiny):
     patches = store.open(corpus.folder.with_name("coded-patches"))
     with pytest.raises(ValueError, match="an image tokenizer is missing: the images of .* are patches"):
         objective("cm3").on(patches)
-    for name, bad in (("rho", 1.5), ("bits_per_image", {"image": -1.0}), ("losses_by_modality", {"text": {"text": float("nan")}})):
+    for name, bad in (("rho", 1.5), ("written", {"caption": {"text of image": {"place": 1.5}}}), ("bits_per_image", {"image": -1.0}), ("losses_by_modality", {"text": {"text": float("nan")}})):
         with pytest.raises(records.RecordError, match=name):
             records.RunRecord(config=run, status="failed", reason="-", **{name: bad})
 
@@ -228,3 +228,6 @@ def test_a_study_of_scenes_is_trained_into_records(tmp_path, monkeypatch):
     assert len(runs.finished(table, "early")) == 2
     found = table["L_text"] - table["E_text"]
     assert (found > 0).all()
+    written = runs.written(folder)
+    assert written.groupby("run").size().tolist() == [13, 13] and written["right"].between(0, 1).all()
+    assert set(written["way"]) == {"image of text", "text of image", "image filled in"} and set(written["data"]) == {"caption"}

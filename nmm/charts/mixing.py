@@ -1,4 +1,4 @@
-"""Charts of shares of images: losses against rho at a size that a slider chooses, and the best share against size."""
+"""Charts of shares of images: losses against rho at a size that a slider chooses, the best share against size, and what is written."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import DASH, Series, finite, log_axis, tips
+from nmm.charts.parts import DASH, Series, finite, log_axis, rule, tips
+from nmm.charts.tables import short
 from nmm.laws.use.mixing import OWN_SHARE, RHO, Shares
 
 RHO_AXIS = "share of image tokens rho"
@@ -56,6 +57,21 @@ def against_share(lines: pd.DataFrame, points: pd.DataFrame) -> alt.LayerChart:
     ).add_params(step)
 
 
+def changes(table: pd.DataFrame) -> alt.LayerChart:
+    """By how much images change a loss, against their share, with intervals.
+
+    Args:
+        table: columns what, rho, value, low and high [%]; above zero the loss is higher.
+    """
+    table = finite(table)
+    series = Series.of(table, "what", columns=1)
+    x, y = alt.X("rho:Q", title=RHO_AXIS), {"title": "change of the loss on text [%]"}
+    bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True).encode(x, alt.Y("low:Q", **y), y2="high:Q")
+    dots = series.points(alt.Chart(table), size=65).encode(
+        x, alt.Y("value:Q", **y), tooltip=tips("what", rho=".2f", value="+.2f", low="+.2f", high="+.2f"))
+    return alt.layer(rule(DASH, y=0), bars, dots, title="What images change in the loss on text")
+
+
 def best_shares(table: pd.DataFrame) -> alt.LayerChart:
     """The best share of images against size, with intervals.
 
@@ -76,3 +92,25 @@ def best_shares(table: pd.DataFrame) -> alt.LayerChart:
 def lesson(values: Mapping[float, float]) -> pd.DataFrame:
     """Published shares, without intervals, for `best_shares`: N -> share."""
     return pd.DataFrame({"source": "the lesson", "N": list(values), "value": list(values.values()), "low": np.nan, "high": np.nan})
+
+
+def written(table: pd.DataFrame) -> alt.LayerChart:
+    """How much is right of what models write against their size, for the way of asking that a menu chooses.
+
+    Args:
+        table: columns way, trait, budget [tokens], N and right, between 0 and 1.
+    """
+    table = table.assign(tokens=[f"{short(budget)} tokens" for budget in table["budget"]])
+    ways = table["way"].drop_duplicates().tolist()
+    way = alt.param(name="way", value=ways[0], bind=alt.binding_select(options=ways, name="asked for: "))
+    chosen = alt.datum.way == way
+    budgets = table.sort_values("budget")["tokens"].drop_duplicates().tolist()
+    dashes = alt.StrokeDash("tokens:N", title=None, sort=budgets, scale=alt.Scale(domain=budgets, range=[*([2, 3] for _ in budgets[:-1]), [1, 0]]),
+                            legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=2))
+    series = Series.of(table, "trait", columns=3)
+    place = {"x": alt.X(**log_axis("N", "parameters N")),
+             "y": alt.Y("right:Q", title="share that is right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))}
+    lines = series.on(alt.Chart(table).mark_line(strokeWidth=1.8), chooses=True).transform_filter(chosen).encode(**place, strokeDash=dashes)
+    dots = series.points(alt.Chart(table), size=45).transform_filter(chosen).encode(
+        **place, tooltip=tips("way", "trait", "tokens", N=",d", right=".0%"))
+    return alt.layer(lines, dots, title="How much is right of what models write").add_params(way)

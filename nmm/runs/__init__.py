@@ -5,5 +5,7 @@ from nmm.runs.pairs import pair_runs
 from nmm.runs.positions import by_distance, by_position
 from nmm.runs.seeing import sees
 from nmm.runs.table import LOSSES, curves, load
+from nmm.runs.writing import written
 
-__all__ = ["LOSSES", "by_arm", "by_distance", "by_position", "curves", "finished", "load", "one_design", "pair_runs", "sees", "with_others"]
+__all__ = ["LOSSES", "by_arm", "by_distance", "by_position", "curves", "finished", "load", "one_design", "pair_runs", "sees", "with_others",
+           "written"]

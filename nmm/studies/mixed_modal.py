@@ -11,7 +11,7 @@ MIXTURES = {f"rho {rho:g}": mixture(rho) for rho in RHO}
 NEXT = Arm(name="next token", objective="cm3")
 # Half of the documents masked; the same tokens, and for its sentinels a few FLOPs more
 INFILLING = Arm(
-    name="infilling", objective="cm3", infilling=0.5, widths=(24, 44), seeds=(0,), mixtures=("rho 0", "rho 0.2", "rho 0.4", "rho 0.75"),
+    name="infilling", objective="cm3", infilling=0.5, widths=(24, 44), mixtures=("rho 0", "rho 0.2", "rho 0.4", "rho 0.75"),
 )
 
 MIXED_MODAL = register(Study(

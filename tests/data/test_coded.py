@@ -131,7 +131,7 @@ def test_texts_tell_of_what_images_show_as_far_as_they_share(shared):
 def test_what_codes_tell_is_counted_exactly(corpus):
     """The entropy of the codes against that of a quarter of a million images."""
     world, images = Scenes(), corpus.image_tokenizer
-    objects = world._objects(np.random.default_rng(5), 20_000)
+    objects = world.objects(np.random.default_rng(5), 20_000)
     codes = images.encode(render([scene.tobytes() for scene in objects])).reshape(-1, 4, 4)
     for column, stated in enumerate(world.code_entropy(images)):
         _, counts = np.unique(codes[:, column], axis=0, return_counts=True)

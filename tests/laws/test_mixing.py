@@ -1,10 +1,11 @@
 """The best share of images: what was put into made losses comes back, inside its interval."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nmm.laws.forms.mixed_modal import FractionLaw, fit_pair
-from nmm.laws.use.mixing import OWN_SHARE, barrier_interval, fit_shares, lowest_on_grid
+from nmm.laws.use.mixing import OWN_SHARE, against_none, asymmetry, barrier_interval, fit_shares, gained, lowest_on_grid
 from tests.laws.conftest import grid, loss_of, surface
 
 # E(rho) = exp(e0 + e1 rho + e2 rho^2) has its lowest text loss inside, and alpha grows with rho, so that the best share moves with N
@@ -106,3 +107,42 @@ def test_bad_input_is_named():
         fit_shares([1e5] * 3, [0, 0.5, -2], [1] * 3, [1] * 3)
     with pytest.raises(ValueError, match="got n=0"):
         fit_shares(*runs(0.0), n=0)
+
+
+def transfer(gain_text: float, gain_image: float, noise: float = 0.0) -> pd.DataFrame:
+    """Runs of two sizes, two seeds and budgets: what a modality gains from the other is the same at every share."""
+    rng, rows = np.random.default_rng(0), []
+    for N in (2e4, 4e4, 8e4):
+        for seed in (0, 1):
+            luck = 1 + 0.01 * rng.normal()
+            for budget in (4e5, 8e5):
+                for rho in (0.0, 0.1, 0.4, 0.6, 1.0):
+                    alone = {share: luck * (1.0 + 40 / N**0.5 + 300 / (max(budget * share, 1e4)) ** 0.5) for share in (1 - rho, rho)}
+                    both = rho not in (0.0, 1.0)
+                    rows.append({"N": N, "D": budget, "budget": budget, "seed": seed, "rho": rho, "mixture": f"rho {rho:g}",
+                                 "L_text": alone[1 - rho] * np.exp(-gain_text * both + noise * rng.normal()),
+                                 "L_image": alone[rho] * np.exp(-gain_image * both + noise * rng.normal())})
+    return pd.DataFrame(rows)
+
+
+def test_what_is_gained_at_equal_own_tokens_comes_back():
+    found = gained(transfer(0.05, 0.01))
+    assert found[found["modality"] == "text"]["gain"].to_numpy() == pytest.approx(0.05, abs=6e-3)
+    assert found[found["modality"] == "image"]["gain"].to_numpy() == pytest.approx(0.01, abs=6e-3)
+    assert set(found[found["modality"] == "text"]["rho"]) == {0.1, 0.4}, "beyond that a text has fewer tokens than any run alone"
+    assert set(found[found["modality"] == "image"]["rho"]) == {0.6}
+    assert found["own"].between(4e5, 8e5).all()
+    difference, *shares = asymmetry(found)
+    assert difference.value == pytest.approx(0.04, abs=6e-3) and difference.seeds == 6 and shares == [0.4, 0.6]
+    with pytest.raises(ValueError, match="no gains of image at equal own tokens"):
+        asymmetry(found[found["modality"] == "text"])
+
+
+def test_the_change_with_the_share_at_equal_total_tokens():
+    table = transfer(0.05, 0.0, noise=0.002)
+    found = against_none(table, "L_text")
+    assert found["mixture"].tolist() == ["rho 0.1", "rho 0.4", "rho 0.6", "rho 1"] and (found["pairs"] == 6).all()
+    assert found["high"][0] < 0, "more is gained than want of text costs"
+    assert found["low"][2] > 0, "and less"
+    with pytest.raises(ValueError, match="no runs without images to compare with: there are shares 0.1"):
+        against_none(table[table["rho"] > 0], "L_text")

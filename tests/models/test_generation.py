@@ -8,11 +8,13 @@ import torch
 
 from nmm.architectures import EarlyFusionConfig
 from nmm.data.batches.infilling import rotate
+from nmm.data.batches.loader import collate
 from nmm.data.corpus.scenes import scenes_corpus
 from nmm.data.generated.scenes import WORDS, Scenes, right
 from nmm.data.generated.world import render
 from nmm.models import build
 from nmm.models.generation import Vocabulary, filled, images_of_texts, texts_of_images, write
+from nmm.training.probes.writing import WAYS, WRITTEN, Writing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,7 +74,7 @@ def test_draws_follow_their_seed_and_what_is_allowed(model, corpus):
 def test_a_model_that_knows_writes_images_texts_and_what_is_missing(corpus):
     """The prompts are those of training: an oracle of the documents, turned and masked, gets all of it right."""
     world, own = Scenes(), Vocabulary(corpus)
-    objects = world._objects(np.random.default_rng(0), 3)
+    objects = world.objects(np.random.default_rng(0), 3)
     texts, codes = world.tell(objects), corpus.image_tokenizer.encode(render([scene.tobytes() for scene in objects]))
     end, mark = np.full((3, 1), corpus.tokenizer.end), np.full((3, 1), own.marker)
     shown = np.concatenate([mark, own.first_code + codes, texts, end], axis=1)
@@ -87,17 +89,44 @@ def test_a_model_that_knows_writes_images_texts_and_what_is_missing(corpus):
 
 def test_what_is_right_is_counted():
     world = Scenes()
-    objects = world._objects(np.random.default_rng(0), 200)
+    objects = world.objects(np.random.default_rng(0), 200)
     names = world.kind_name[tuple(objects[:, :, 1:].transpose(2, 0, 1))]
     assert right(world.heard(world.tell(objects)), objects, names) == dict.fromkeys(("place", "colour", "shape", "pattern", "name"), 1.0)
     assert right(world.seen(render([scene.tobytes() for scene in objects])), objects) == dict.fromkeys(
         ("place", "colour", "shape", "pattern"), 1.0)
-    other = world._objects(np.random.default_rng(1), 200)
+    other = world.objects(np.random.default_rng(1), 200)
     by_chance = right(world.seen(render([scene.tobytes() for scene in other])), objects)
     assert by_chance["place"] == pytest.approx(0.25, abs=0.05) and by_chance["colour"] < 0.4
     texts = world.tell(objects)
     texts[:, 1] = 2         # no colour
     assert right(world.heard(texts), objects, names)["colour"] == 0.75
+
+
+def test_what_is_written_is_scored_on_held_out_captions(corpus, model):
+    """An oracle of the documents writes all that codes can show; a model that knows nothing is near chance."""
+    own, split = Vocabulary(corpus), corpus.sources["caption"].validation
+    batch = collate([split[number] for number in range(20)])
+    documents = [ids[of == number].tolist() for ids, of in zip(batch["input_ids"], batch["document_ids"]) for number in range(int(of.max()) + 1)]
+    codes = [[token for token in ids if token >= own.first_code] for ids in documents]
+    texts = [[token for token in ids if own.only("text")[token]] for ids in documents]
+    known = []
+    for image, text in zip(codes, texts):
+        shown = [own.marker, *image, *text, corpus.tokenizer.end]
+        known += [shown, [*text, own.marker, *image], list(rotate(np.array(shown), [(1, 17)], own.sentinel).ids)]
+    probe = Writing(Oracle(corpus.vocab_size, known), corpus)
+    probe.sums["caption"] = probe.measure(None, batch)
+    (found,) = probe.fields["written"].values()
+    assert tuple(found) == WAYS and probe.left == 0 and probe.sums["caption"][0, 0, 1] == 4 * WRITTEN
+    assert set(found["text of image"].values()) == {1.0}
+    world = Scenes()
+    ceiling = right(world.seen(corpus.image_tokenizer.decode(np.array(codes[:WRITTEN]) - own.first_code)), world.heard(texts[:WRITTEN])[..., :4])
+    assert found["image of text"] == found["image filled in"] == pytest.approx(ceiling) and ceiling["place"] > 0.9
+    assert not probe.measure(None, batch).any(), "no more are asked about"
+    probe.eval_start(SimpleNamespace(dataloader_label="text"), None)
+    assert not probe.measure(None, collate([corpus.sources["text"].validation[0]])).any(), "a text alone shows nothing"
+    ignorant = Writing(model, corpus)
+    ignorant.sums["caption"] = ignorant.measure(None, batch)
+    assert all(by["place"] < 0.5 for by in ignorant.fields["written"]["caption"].values())
 
 
 def test_bad_input_is_named(model, corpus):

@@ -139,7 +139,7 @@ class Scenes:
             raise ValueError(f"unknown data type {kind!r}: scenes have {', '.join(KINDS)}")
 
         def make(rng: np.random.Generator, n: int, first: int) -> Iterator[Document]:
-            shown, told = self._objects(rng, n), self._objects(rng, n)
+            shown, told = self.objects(rng, n), self.objects(rng, n)
             same = int(self.shared * GRID)
             told[:, :same] = shown[:, :same]
             texts = self.tell(told)
@@ -153,8 +153,8 @@ class Scenes:
 
         yield from stream(make, tokens, (self.seed, 23, seed, KINDS.index(kind)))
 
-    def _objects(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Row, colour, shape and pattern of four objects, (n, 4, 4) uint8: a scene as `world.render` takes it."""
+    def objects(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Row, colour, shape and pattern of four objects of n scenes, (n, 4, 4) uint8; a scene's bytes are what `world.render` takes."""
         kinds = draw_kinds(self.kind_probability, rng, n)
         return np.stack([rng.integers(0, GRID, (n, GRID)), *kinds], axis=-1).astype(np.uint8)
 

@@ -5,5 +5,6 @@ from nmm.training.probes.positions import DistanceLosses, PositionLosses
 from nmm.training.probes.probe import Probe
 from nmm.training.probes.routing import Routing
 from nmm.training.probes.tokens import TokenLosses
+from nmm.training.probes.writing import Writing
 
-PROBES: tuple[type[Probe], ...] = (Routing, TokenLosses, ModalityLosses, PositionLosses, DistanceLosses)
+PROBES: tuple[type[Probe], ...] = (Routing, TokenLosses, ModalityLosses, PositionLosses, DistanceLosses, Writing)
