@@ -120,7 +120,9 @@ class RunRecord:
         for task, by_way in (self.written or {}).items():
             for way, shares in by_way.items():
                 if task not in KINDS or not (_numbers(shares) and max(shares.values(), default=0) <= 1):
-                    raise RecordError(f"written must hold shares between 0 and 1, by data type, way and trait: got {shares} for {task!r}, {way!r}")
+                    raise RecordError(
+                        f"written must hold shares between 0 and 1, by data type, way and trait: got {shares} for {task!r}, {way!r}"
+                    )
         if self.rho is not None and not (_numbers({"rho": self.rho}) and self.rho <= 1):
             raise RecordError(f"rho is a share of tokens, between 0 and 1: got {self.rho!r}")
         for name, values in (self.metrics or {}).items():

@@ -196,7 +196,9 @@ def test_bad_input_is_named(corpus, run, tmp_path, tiny):
     patches = store.open(corpus.folder.with_name("coded-patches"))
     with pytest.raises(ValueError, match="an image tokenizer is missing: the images of .* are patches"):
         objective("cm3").on(patches)
-    for name, bad in (("rho", 1.5), ("written", {"caption": {"text of image": {"place": 1.5}}}), ("bits_per_image", {"image": -1.0}), ("losses_by_modality", {"text": {"text": float("nan")}})):
+    for name, bad in (("rho", 1.5),
+                      ("written", {"caption": {"text of image": {"place": 1.5}}}),
+                      ("bits_per_image", {"image": -1.0}), ("losses_by_modality", {"text": {"text": float("nan")}})):
         with pytest.raises(records.RecordError, match=name):
             records.RunRecord(config=run, status="failed", reason="-", **{name: bad})
 

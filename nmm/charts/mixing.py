@@ -66,7 +66,8 @@ def changes(table: pd.DataFrame) -> alt.LayerChart:
     table = finite(table)
     series = Series.of(table, "what", columns=1)
     x, y = alt.X("rho:Q", title=RHO_AXIS), {"title": "change of the loss on text [%]"}
-    bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True).encode(x, alt.Y("low:Q", **y), y2="high:Q")
+    bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True).encode(
+        x, alt.Y("low:Q", **y), y2="high:Q")
     dots = series.points(alt.Chart(table), size=65).encode(
         x, alt.Y("value:Q", **y), tooltip=tips("what", rho=".2f", value="+.2f", low="+.2f", high="+.2f"))
     return alt.layer(rule(DASH, y=0), bars, dots, title="What images change in the loss on text")
@@ -105,8 +106,10 @@ def written(table: pd.DataFrame) -> alt.LayerChart:
     way = alt.param(name="way", value=ways[0], bind=alt.binding_select(options=ways, name="asked for: "))
     chosen = alt.datum.way == way
     budgets = table.sort_values("budget")["tokens"].drop_duplicates().tolist()
-    dashes = alt.StrokeDash("tokens:N", title=None, sort=budgets, scale=alt.Scale(domain=budgets, range=[*([2, 3] for _ in budgets[:-1]), [1, 0]]),
-                            legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=2))
+    dashes = alt.StrokeDash(
+        "tokens:N", title=None, sort=budgets, scale=alt.Scale(domain=budgets, range=[*([2, 3] for _ in budgets[:-1]), [1, 0]]),
+        legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=2),
+    )
     series = Series.of(table, "trait", columns=3)
     place = {"x": alt.X(**log_axis("N", "parameters N")),
              "y": alt.Y("right:Q", title="share that is right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))}

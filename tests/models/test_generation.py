@@ -106,7 +106,9 @@ def test_what_is_written_is_scored_on_held_out_captions(corpus, model):
     """An oracle of the documents writes all that codes can show; a model that knows nothing is near chance."""
     own, split = Vocabulary(corpus), corpus.sources["caption"].validation
     batch = collate([split[number] for number in range(20)])
-    documents = [ids[of == number].tolist() for ids, of in zip(batch["input_ids"], batch["document_ids"]) for number in range(int(of.max()) + 1)]
+    documents = [
+        ids[of == number].tolist() for ids, of in zip(batch["input_ids"], batch["document_ids"]) for number in range(int(of.max()) + 1)
+    ]
     codes = [[token for token in ids if token >= own.first_code] for ids in documents]
     texts = [[token for token in ids if own.only("text")[token]] for ids in documents]
     known = []
@@ -119,7 +121,8 @@ def test_what_is_written_is_scored_on_held_out_captions(corpus, model):
     assert tuple(found) == WAYS and probe.left == 0 and probe.sums["caption"][0, 0, 1] == 4 * WRITTEN
     assert set(found["text of image"].values()) == {1.0}
     world = Scenes()
-    ceiling = right(world.seen(corpus.image_tokenizer.decode(np.array(codes[:WRITTEN]) - own.first_code)), world.heard(texts[:WRITTEN])[..., :4])
+    seen = world.seen(corpus.image_tokenizer.decode(np.array(codes[:WRITTEN]) - own.first_code))
+    ceiling = right(seen, world.heard(texts[:WRITTEN])[..., :4])
     assert found["image of text"] == found["image filled in"] == pytest.approx(ceiling) and ceiling["place"] > 0.9
     assert not probe.measure(None, batch).any(), "no more are asked about"
     probe.eval_start(SimpleNamespace(dataloader_label="text"), None)

@@ -176,7 +176,8 @@ def against_none(table: pd.DataFrame, column: str) -> pd.DataFrame:
     logs = table.assign(y=np.log(table[column]))
     none = logs[logs["rho"] == 0].set_index(["N", "seed", "budget"])["y"]
     if none.empty:
-        raise ValueError(f"no runs without images to compare with: there are shares {', '.join(f'{rho:g}' for rho in sorted(set(table['rho'])))}")
+        there = ", ".join(f"{rho:g}" for rho in sorted(set(table["rho"])))
+        raise ValueError(f"no runs without images to compare with: there are shares {there}")
     rows = []
     for mixture, mine in logs[logs["rho"] > 0].groupby("mixture"):
         change = (mine.set_index(["N", "seed", "budget"])["y"] - none).dropna().groupby(["N", "seed"]).mean()
@@ -190,9 +191,10 @@ def against_none(table: pd.DataFrame, column: str) -> pd.DataFrame:
 def gained(table: pd.DataFrame) -> pd.DataFrame:
     """What each modality gains from the other at equal own tokens: ln of its loss trained alone less ln of its loss together.
 
-    The loss alone is that of the runs of the same size and seed at either end, between their budgets along a law fitted to all of them; where
-    a mixture has fewer own tokens than the smallest run alone, or more than the largest, nothing is said. Two budgets a factor of two apart
-    hardly tell how the loss bends between them: gains are known to some tenths of a per cent, to half a per cent where a loss falls steeply.
+    The loss alone is that of the runs of the same size and seed at either end, between their budgets along a law fitted to all of
+    them; where a mixture has fewer own tokens than the smallest run alone, or more than the largest, nothing is said. Two budgets a
+    factor of two apart hardly tell how the loss bends between them: gains are known to some tenths of a per cent, to half a per cent
+    where a loss falls steeply.
 
     Args:
         table: a row a run of one arm: N, D, rho, seed, L_text and L_image.
