@@ -230,6 +230,10 @@ def test_a_study_of_scenes_is_trained_into_records(tmp_path, monkeypatch):
     assert len(runs.finished(table, "early")) == 2
     found = table["L_text"] - table["E_text"]
     assert (found > 0).all()
+    assert (table["L_words"] < table["L_text"] + 0.5).all() and table["L_words"].notna().all()
+    one = records.read(next(folder.glob("*.json"))).losses_by_token["text"]
+    words = 3 * one["place"] + 4 * sum(one[trait] for trait in ("colour", "shape", "pattern", "name"))
+    assert (words + one["special"]) / 20 == pytest.approx(table.set_index("run").loc[next(folder.glob("*.json")).stem, "L_text"], rel=1e-4)
     written = runs.written(folder)
     assert written.groupby("run").size().tolist() == [13, 13] and written["right"].between(0, 1).all()
     assert set(written["way"]) == {"image of text", "text of image", "image filled in"} and set(written["data"]) == {"caption"}

@@ -63,6 +63,8 @@ COLUMNS = {
     "L_caption": Column("held-out captions", "nats per target token", measured=True),
     "L_interleaved": Column("held-out interleaved documents", "nats per target token", measured=True),
     "L_text": Column("held-out text", "nats per target token", measured=True),
+    "L_words": Column("words of held-out texts alone, scenes: without the end, whose loss tells how often pictures follow", "nats per word",
+                      measured=True),
     "L_image": Column("image tokens of held-out images alone; missing where images are patches", "nats per token", measured=True),
     "bits_per_image": Column("of held-out images alone", "bits", measured=True),
     "bits_per_byte": Column("of held-out text alone; missing where images are patches", "bits", measured=True),

@@ -12,6 +12,7 @@ from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 from nmm.runs.columns import COLUMNS
 from nmm.runs.seeing import CHANCE, share_of_chance
+from nmm.runs.words import word_loss
 
 LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is measured -> its column
 
@@ -96,7 +97,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "D_v": record.D_v,
         "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
-        "L_image": (record.losses_by_modality or {}).get("image", {}).get("image"),
+        "L_words": word_loss(record), "L_image": (record.losses_by_modality or {}).get("image", {}).get("image"),
         "bits_per_image": (record.bits_per_image or {}).get("image"), "bits_per_byte": (record.bits_per_byte or {}).get("text"),
         "rho": record.rho, "infilling": config.infilling,
         "L_name": (record.losses_by_token or {}).get("caption", {}).get("name"),
