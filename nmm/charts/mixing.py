@@ -63,14 +63,9 @@ def changes(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns what, rho, value, low and high [%]; above zero the loss is higher.
     """
-    table = finite(table)
-    series = Series.of(table, "what", columns=1)
-    x, y = alt.X("rho:Q", title=RHO_AXIS), {"title": "change of the loss on text [%]"}
-    bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True).encode(
-        x, alt.Y("low:Q", **y), y2="high:Q")
-    dots = series.points(alt.Chart(table), size=65).encode(
-        x, alt.Y("value:Q", **y), tooltip=tips("what", rho=".2f", value="+.2f", low="+.2f", high="+.2f"))
-    return alt.layer(rule(DASH, y=0), bars, dots, title="What images change in the loss on text")
+    marks = _with_intervals(table, "what", alt.X("rho:Q", title=RHO_AXIS), {"title": "change of the loss on text [%]"},
+                            tips("what", rho=".2f", value="+.2f", low="+.2f", high="+.2f"))
+    return alt.layer(rule(DASH, y=0), *marks, title="What images change in the loss on text")
 
 
 def best_shares(table: pd.DataFrame) -> alt.LayerChart:
@@ -79,15 +74,22 @@ def best_shares(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns source, N, value, low and high.
     """
-    series = Series.of(table, "source", columns=1)
-    x = {"x": alt.X(**log_axis("N", "parameters N"))}
-    y = {"title": "best share of image tokens", "scale": alt.Scale(domain=[0, 1])}
-    shown = finite(table)
-    bars = series.on(alt.Chart(shown.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True).encode(
-        **x, y=alt.Y("low:Q", **y), y2="high:Q")
-    dots = series.points(alt.Chart(shown), size=65).encode(
-        **x, y=alt.Y("value:Q", **y), tooltip=tips("source", N=",d", value=".2f", low=".2f", high=".2f"))
-    return alt.layer(bars, dots, title="The best share of images against the size of the model")
+    marks = _with_intervals(
+        table, "source", alt.X(**log_axis("N", "parameters N")), {"title": "best share of image tokens", "scale": alt.Scale(domain=[0, 1])},
+        tips("source", N=",d", value=".2f", low=".2f", high=".2f"),
+    )
+    return alt.layer(*marks, title="The best share of images against the size of the model")
+
+
+def _with_intervals(
+    table: pd.DataFrame, column: str, x: alt.X, y: Mapping[str, object], shown: list[alt.Tooltip | str],
+) -> tuple[alt.Chart, alt.Chart]:
+    """Bars from low to high where both ends are known, and a point at each value; series by a column."""
+    table = finite(table)
+    series = Series.of(table, column, columns=1)
+    bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6), chooses=True)
+    dots = series.points(alt.Chart(table), size=65)
+    return bars.encode(x, alt.Y("low:Q", **y), y2="high:Q"), dots.encode(x, alt.Y("value:Q", **y), tooltip=shown)
 
 
 def lesson(values: Mapping[float, float]) -> pd.DataFrame:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nmm.record import paths, read
-from nmm.runs.table import load
+from nmm.runs.table import with_records
 
 NEVER = "never"
 SHARED = ["run", "study", "arm", "arch", "size", "seed", "cluster", "budget", "N", "D", "C", "C_exact"]
@@ -38,14 +37,10 @@ def by_distance(folder: str | Path) -> pd.DataFrame:
 
 
 def _long(folder: str | Path, field: str) -> pd.DataFrame:
-    table = load(folder)
-    finished = table[table["status"] == "finished"].set_index("run", drop=False)
     rows = []
-    for path in paths(folder):
-        if path.stem not in finished.index:
-            continue        # `load` has said why
-        for data, by in (getattr(read(path), field) or {}).items():
+    for row, record in with_records(folder):
+        for data, by in (getattr(record, field) or {}).items():
             for name, loss in by.items():
                 first, end = map(int, name.split("-")) if name != NEVER else (None, None)
-                rows.append({**finished.loc[path.stem, SHARED], "data": data, "bin": name, "first": first, "end": end, "L": loss})
+                rows.append({**row[SHARED], "data": data, "bin": name, "first": first, "end": end, "L": loss})
     return pd.DataFrame(rows, columns=[*SHARED, "data", "bin", "first", "end", "L"])

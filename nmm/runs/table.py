@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,19 @@ def load(folder: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table[MEASURED] = table[MEASURED].astype(float)     # a column without any value is NaN too, not None
     return table.sort_values(["arch", "N", "D", "seed"], na_position="last").reset_index(drop=True)
+
+
+def with_records(folder: str | Path) -> Iterator[tuple[pd.Series, RunRecord]]:
+    """Every finished run of a folder: its row of `load` and its record, by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    table = load(folder)
+    done = table[table["status"] == "finished"].set_index("run", drop=False)
+    for path in paths(folder):
+        if path.stem in done.index:         # `load` has said why others are not
+            yield done.loc[path.stem], read(path)
 
 
 def curves(folder: str | Path) -> pd.DataFrame:

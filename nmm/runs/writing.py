@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nmm.record import paths, read
-from nmm.runs.table import load
+from nmm.runs.table import with_records
 
 SHARED = ["run", "study", "arm", "size", "mixture", "seed", "cluster", "budget", "N", "D", "rho", "infilling"]
 
@@ -20,11 +19,9 @@ def written(folder: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    table = load(folder)
-    finished = table[table["status"] == "finished"].set_index("run", drop=False)
     rows = [
-        {**finished.loc[path.stem, SHARED], "data": data, "way": way, "trait": trait, "right": share}
-        for path in paths(folder) if path.stem in finished.index        # `load` has said why others are not
-        for data, by_way in (read(path).written or {}).items() for way, shares in by_way.items() for trait, share in shares.items()
+        {**row[SHARED], "data": data, "way": way, "trait": trait, "right": share}
+        for row, record in with_records(folder)
+        for data, by_way in (record.written or {}).items() for way, shares in by_way.items() for trait, share in shares.items()
     ]
     return pd.DataFrame(rows, columns=[*SHARED, "data", "way", "trait", "right"])

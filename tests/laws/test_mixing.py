@@ -110,7 +110,7 @@ def test_bad_input_is_named():
 
 
 def transfer(gain_text: float, gain_image: float, noise: float = 0.0) -> pd.DataFrame:
-    """Runs of two sizes, two seeds and budgets: what a modality gains from the other is the same at every share."""
+    """Runs of three sizes, two seeds and budgets: what a modality gains from the other is the same at every share."""
     rng, rows = np.random.default_rng(0), []
     for N in (2e4, 4e4, 8e4):
         for seed in (0, 1):
@@ -129,8 +129,8 @@ def test_what_is_gained_at_equal_own_tokens_comes_back():
     found = gained(transfer(0.05, 0.01))
     assert found[found["modality"] == "text"]["gain"].to_numpy() == pytest.approx(0.05, abs=6e-3)
     assert found[found["modality"] == "image"]["gain"].to_numpy() == pytest.approx(0.01, abs=6e-3)
-    assert set(found[found["modality"] == "text"]["rho"]) == {0.1, 0.4}, "beyond that a text has fewer tokens than any run alone"
-    assert set(found[found["modality"] == "image"]["rho"]) == {0.6}
+    assert set(found[found["modality"] == "text"]["share"]) == {0.1, 0.4}, "beyond that a text has fewer tokens than any run alone"
+    assert set(found[found["modality"] == "image"]["share"]) == {0.6}
     assert found["own"].between(4e5, 8e5).all()
     difference, *shares = asymmetry(found)
     assert difference.value == pytest.approx(0.04, abs=6e-3) and difference.seeds == 6 and shares == [0.4, 0.6]

@@ -199,7 +199,7 @@ def gained(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: a row a run of one arm: N, D, rho, seed, L_text and L_image.
     Returns:
-        Columns modality, N, seed, rho, own [tokens], gain [log units].
+        Columns modality, N, seed, share (rho to two places, which runs of one mixture have in common), own [tokens], gain [log units].
     """
     import pandas as pd
 
@@ -216,8 +216,9 @@ def gained(table: pd.DataFrame) -> pd.DataFrame:
             inside = (own >= here["D"].min()) & (own <= here["D"].max())
             expected = np.log(law.predict(np.full(len(own), N), own)) + np.interp(np.log(own), np.log(here["D"]), beyond)
             gain = expected - np.log(mine[loss].to_numpy())
-            rows.append(pd.DataFrame({"modality": modality, "N": N, "seed": seed, "rho": mine["rho"], "own": own, "gain": gain})[inside])
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["modality", "N", "seed", "rho", "own", "gain"])
+            told = {"modality": modality, "N": N, "seed": seed, "share": mine["rho"].round(2), "own": own, "gain": gain}
+            rows.append(pd.DataFrame(told)[inside])
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["modality", "N", "seed", "share", "own", "gain"])
 
 
 def asymmetry(gains: pd.DataFrame) -> tuple[Interval, float, float]:
@@ -232,14 +233,13 @@ def asymmetry(gains: pd.DataFrame) -> tuple[Interval, float, float]:
     Raises:
         ValueError: the gains of a modality are not known.
     """
-    shares = gains["rho"].round(2)
     found, at = {}, {}
     for modality, pick in (("text", "max"), ("image", "min")):
         mine = gains["modality"] == modality
         if not mine.any():
             raise ValueError(f"no gains of {modality} at equal own tokens: too few tokens of it in every mixture, or no runs of it alone")
-        at[modality] = float(getattr(shares[mine], pick)())
-        found[modality] = gains[mine & (shares == at[modality])].groupby(["N", "seed"])["gain"].mean()
+        at[modality] = float(getattr(gains.loc[mine, "share"], pick)())
+        found[modality] = gains[mine & (gains["share"] == at[modality])].groupby(["N", "seed"])["gain"].mean()
     return interval((found["text"] - found["image"]).dropna().to_numpy()), at["text"], at["image"]
 
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+from composer import State
+from composer.loggers import Logger
 from composer.utils import dist
 from torch import Tensor, nn
 
@@ -38,18 +40,17 @@ class Writing(Probe):
         scenes = corpus.geometry.codes and corpus.token_kinds[:len(kinds)] == kinds
         return cls(module, corpus) if scenes and dist.get_world_size() == 1 else None
 
-    def eval_start(self, state: Any, logger: Any) -> None:
+    def eval_start(self, state: State, logger: Logger) -> None:
         super().eval_start(state, logger)
         self.left = WRITTEN
 
     def measure(self, logits: Tensor, batch: Batch) -> Tensor:
         """Objects that are right, and objects asked about, by way and trait, (3, 5, 2) float64; none of documents without text or image."""
-        own, world = self.vocabulary, Scenes()
         found = torch.zeros(len(WAYS), len(TRAITS), 2, dtype=torch.float64)
-        shown = [(ids[ids >= own.first_code], ids[own.only("text")[ids]]) for ids in self._documents(batch)]
-        shown = [(codes, text) for codes, text in shown if len(codes) == self.corpus.patches_per_image and len(text) == WORDS][:self.left]
+        shown = self._captions(batch)[:self.left] if self.left else []
         if not shown:
             return found
+        own, world = self.vocabulary, Scenes()
         self.left -= len(shown)
         codes, texts = (torch.stack(part).numpy() for part in zip(*shown, strict=True))
         told, how = world.heard(texts), {"context": self.corpus.context}
@@ -59,16 +60,23 @@ class Writing(Probe):
         drawn, put = (world.seen(self.corpus.image_tokenizer.decode(image)) for image in seen)
         said = world.heard(texts_of_images(self.model, self.corpus, codes - own.first_code, WORDS, **how))
         for way, answer in zip(WAYS, (drawn, said, put), strict=True):
-            objects, names = (told[..., :4], told[..., 4]) if answer.shape[-1] == len(TRAITS) else (told[..., :4], None)
-            for trait, share in right(answer, objects, names).items():
-                asked = told[..., 0].size
+            names = told[..., 4] if answer is said else None       # images show none
+            asked = told[..., 0].size
+            for trait, share in right(answer, told[..., :4], names).items():
                 found[WAYS.index(way), TRAITS.index(trait)] = torch.tensor([share * asked, asked], dtype=torch.float64)
         return found
 
-    def _documents(self, batch: Batch) -> list[Tensor]:
-        """Ids of each packed document."""
-        return [ids[documents == number] for ids, documents in zip(batch["input_ids"].cpu(), batch["document_ids"].cpu(), strict=True)
-                for number in range(int(documents.max()) + 1)]
+    def _captions(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """Ids of the codes and of the words of each packed document that has both whole."""
+        text = self.vocabulary.only("text")
+        found = []
+        for row, documents in zip(batch["input_ids"].cpu(), batch["document_ids"].cpu(), strict=True):
+            for number in range(int(documents.max()) + 1):
+                ids = row[documents == number]
+                codes, words = ids[ids >= self.vocabulary.first_code], ids[text[ids]]
+                if len(codes) == self.corpus.patches_per_image and len(words) == WORDS:
+                    found.append((codes, words))
+        return found
 
     def told(self, total: Tensor) -> dict[str, dict[str, float]]:
         return {way: {trait: right / asked for trait, (right, asked) in zip(TRAITS, by, strict=True) if asked}
