@@ -128,6 +128,14 @@ def test_texts_tell_of_what_images_show_as_far_as_they_share(shared):
     assert world.shared_information() == pytest.approx(4 * shared * world.object_entropy)
 
 
+def test_floors_are_the_entropies_without_ends_and_markers(corpus):
+    """A text alone has 19 words and an end to foresee, an image 16 codes and an end: ends cost nothing."""
+    world, images = Scenes(), corpus.image_tokenizer
+    floors, entropy = world.floors(images), world.entropy(images)
+    assert floors["text"] * 19 == pytest.approx(entropy["text"] * 20)
+    assert floors["image"] * 16 == pytest.approx(entropy["image"] * 17)
+
+
 def test_what_codes_tell_is_counted_exactly(corpus):
     """The entropy of the codes against that of a quarter of a million images."""
     world, images = Scenes(), corpus.image_tokenizer

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from nmm.laws.forms.mixed_modal import FractionLaw, fit_pair
-from nmm.laws.use.mixing import OWN_SHARE, against_none, asymmetry, barrier_interval, fit_shares, gained, lowest_on_grid
+from nmm.laws.use.mixing import (
+    OWN_SHARE,
+    against_none,
+    asymmetry,
+    barrier_interval,
+    exponent_gap_above_floor,
+    fit_shares,
+    gained,
+    lowest_on_grid,
+)
 from tests.laws.conftest import grid, loss_of, surface
 
 # E(rho) = exp(e0 + e1 rho + e2 rho^2) has its lowest text loss inside, and alpha grows with rho, so that the best share moves with N
@@ -109,37 +118,62 @@ def test_bad_input_is_named():
         fit_shares(*runs(0.0), n=0)
 
 
+FLOOR = {"text": 1.0, "image": 1.2}
+
+
 def transfer(gain_text: float, gain_image: float, noise: float = 0.0) -> pd.DataFrame:
     """Runs of three sizes, two seeds and budgets: what a modality gains from the other is the same at every share."""
     rng, rows = np.random.default_rng(0), []
     for N in (2e4, 4e4, 8e4):
         for seed in (0, 1):
-            luck = 1 + 0.01 * rng.normal()
+            luck = np.exp(0.02 * rng.normal())
             for budget in (4e5, 8e5):
                 for rho in (0.0, 0.1, 0.4, 0.6, 1.0):
-                    alone = {share: luck * (1.0 + 40 / N**0.5 + 300 / (max(budget * share, 1e4)) ** 0.5) for share in (1 - rho, rho)}
+                    own = {"text": 1 - rho, "image": rho}
+                    above = {name: luck * 6000 / N**0.5 / (max(budget * share, 1e3)) ** 0.4 for name, share in own.items()}
                     both = rho not in (0.0, 1.0)
                     rows.append({"N": N, "D": budget, "budget": budget, "seed": seed, "rho": rho, "mixture": f"rho {rho:g}",
-                                 "L_text": alone[1 - rho] * np.exp(-gain_text * both + noise * rng.normal()),
-                                 "L_image": alone[rho] * np.exp(-gain_image * both + noise * rng.normal())})
+                                 "L_text": (FLOOR["text"] + above["text"]) * np.exp(-gain_text * both + noise * rng.normal()),
+                                 "L_image": (FLOOR["image"] + above["image"]) * np.exp(-gain_image * both + noise * rng.normal())})
     return pd.DataFrame(rows)
 
 
-def test_what_is_gained_at_equal_own_tokens_comes_back():
-    found = gained(transfer(0.05, 0.01))
-    assert found[found["modality"] == "text"]["gain"].to_numpy() == pytest.approx(0.05, abs=6e-3)
-    assert found[found["modality"] == "image"]["gain"].to_numpy() == pytest.approx(0.01, abs=6e-3)
+@pytest.mark.parametrize(("gain_text", "gain_image"), [(0.05, 0.01), (-0.02, 0.0)])
+def test_what_is_gained_at_equal_own_tokens_comes_back(gain_text, gain_image):
+    found = gained(transfer(gain_text, gain_image), FLOOR)
+    assert found[found["modality"] == "text"]["gain"].to_numpy() == pytest.approx(gain_text, abs=1e-9)
+    assert found[found["modality"] == "image"]["gain"].to_numpy() == pytest.approx(gain_image, abs=1e-9)
     assert set(found[found["modality"] == "text"]["share"]) == {0.1, 0.4}, "beyond that a text has fewer tokens than any run alone"
     assert set(found[found["modality"] == "image"]["share"]) == {0.6}
     assert found["own"].between(4e5, 8e5).all()
     difference, *shares = asymmetry(found)
-    assert difference.value == pytest.approx(0.04, abs=6e-3) and difference.seeds == 6 and shares == [0.4, 0.6]
+    assert difference.value == pytest.approx(gain_text - gain_image, abs=1e-9) and difference.seeds == 6 and shares == [0.4, 0.6]
     with pytest.raises(ValueError, match="no gains of image at equal own tokens"):
         asymmetry(found[found["modality"] == "text"])
 
 
+def test_without_a_floor_a_straight_line_is_too_high_between_budgets():
+    """Whoever does not know the floor sees a little gain where there is none, and never a loss."""
+    found = gained(transfer(0.0, 0.0), {"text": 0.0, "image": 0.0})["gain"]
+    assert (found > 0).all() and found.max() < 0.01
+    with pytest.raises(ValueError, match="floor of text is 9.0, and a run alone has a loss of"):
+        gained(transfer(0.0, 0.0), {"text": 9.0, "image": 0.0})
+
+
+def test_the_gap_of_exponents_above_known_floors():
+    N = np.repeat([2e4, 4e4, 8e4, 1.6e5], 2)
+    table = pd.DataFrame({"N": N, "L_text": 1.0 + 300 / N**0.5, "L_image": 1.2 + 5 / N**0.3})
+    found = exponent_gap_above_floor(table, FLOOR)
+    assert found.value == pytest.approx(0.3 - 0.5, abs=1e-9) and found.high - found.low < 1e-6
+    noisy = table.assign(L_text=1.0 + 300 / N**0.5 * np.exp(0.1 * np.random.default_rng(0).normal(size=len(N))))
+    found = exponent_gap_above_floor(noisy, FLOOR)
+    assert found.low < -0.2 < found.high and 0.02 < found.high - found.low < 0.5
+    with pytest.raises(ValueError, match="three runs or more whose losses are above the floors"):
+        exponent_gap_above_floor(table.assign(L_image=1.1), FLOOR)
+
+
 def test_the_change_with_the_share_at_equal_total_tokens():
-    table = transfer(0.05, 0.0, noise=0.002)
+    table = transfer(0.03, 0.0, noise=0.002)
     found = against_none(table, "L_text")
     assert found["mixture"].tolist() == ["rho 0.1", "rho 0.4", "rho 0.6", "rho 1"] and (found["pairs"] == 6).all()
     assert found["high"][0] < 0, "more is gained than want of text costs"

@@ -129,6 +129,14 @@ class Scenes:
         nats = {"text": text, "caption": caption, "image": image}
         return {kind: nats[kind] / (LENGTHS[kind] - 1) for kind in KINDS}
 
+    def floors(self, images: ImageTokenizer) -> dict[str, float]:
+        """The lowest possible loss on the words of a text alone, and on the codes of an image alone [nats/token].
+
+        The first word is a row and no target.
+        """
+        text = (GRID * self.object_entropy - math.log(GRID)) / (WORDS - 1)
+        return {"text": text, "image": float(self.code_entropy(images).sum()) / PATCHES_PER_IMAGE}
+
     def documents(self, kind: str, tokens: int, seed: int) -> Iterator[Document]:
         """Documents of one data type, at least `tokens` tokens in all; the first do not depend on `tokens`.
 

@@ -9,14 +9,17 @@ Source: a lesson on Aghajanyan et al. 2023, Chapters 3 to 5.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.special import stdtrit
+from scipy.stats import linregress
 
 from nmm.laws.core.noise import checked_labels
 from nmm.laws.forms.mixed_modal import FractionFit, fit_fraction
-from nmm.laws.forms.parametric import fit_parametric
 from nmm.laws.use.paired import Interval, interval
 
 if TYPE_CHECKING:
@@ -188,37 +191,76 @@ def against_none(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["mixture", "rho", "value", "low", "high", "pairs"]).sort_values("rho", ignore_index=True)
 
 
-def gained(table: pd.DataFrame) -> pd.DataFrame:
-    """What each modality gains from the other at equal own tokens: ln of its loss trained alone less ln of its loss together.
+def alone(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
+    """What each modality's loss would be alone, after as many own tokens as it has in each mixture, by its trunk of runs alone.
 
-    The loss alone is that of the runs of the same size and seed at either end, between their budgets along a law fitted to all of
-    them; where a mixture has fewer own tokens than the smallest run alone, or more than the largest, nothing is said. Two budgets a
-    factor of two apart hardly tell how the loss bends between them: gains are known to some tenths of a per cent, to half a per cent
-    where a loss falls steeply.
+    Those are the runs of the same size and seed at either end. Above the floor their loss is taken as a power of the tokens, from each
+    budget to the next: two budgets do not tell a floor, and a law fitted to them can bend anyhow. With a floor of 0 the logarithm of the
+    loss itself is a straight line, which is too high between the budgets.
 
     Args:
         table: a row a run of one arm: N, D, rho, seed, L_text and L_image.
+        floor: lowest possible loss by modality, "text" and "image"; 0: none is known [nats/token].
     Returns:
-        Columns modality, N, seed, share (rho to two places, which runs of one mixture have in common), own [tokens], gain [log units].
+        A row a mixture's run and modality: run (index of its row), modality, N, seed, share (rho to two places, which runs of one
+        mixture have in common), own [tokens], L, alone [nats/token], inside: whether own lies within the budgets of the runs alone.
+    Raises:
+        ValueError: a loss is not above its floor, or there is nothing to compare.
     """
     import pandas as pd
 
     rows = []
     for modality, end in (("text", 0.0), ("image", 1.0)):
-        loss, alone = f"L_{modality}", table[table["rho"] == end].sort_values("D")
-        law = fit_parametric(alone["N"], alone["D"], alone[loss])
+        loss, ends = f"L_{modality}", table[table["rho"] == end].sort_values("D")
+        if (lowest := ends[loss].min()) <= floor[modality]:
+            raise ValueError(f"floor of {modality} is {floor[modality]}, and a run alone has a loss of {lowest}: give the lowest possible")
         for (N, seed), mine in table[table["rho"].between(0, 1, inclusive="neither")].groupby(["N", "seed"]):
-            here = alone[(alone["N"] == N) & (alone["seed"] == seed)]
+            here = ends[(ends["N"] == N) & (ends["seed"] == seed)]
             if len(here) < 2:
                 continue
-            beyond = np.log(here[loss].to_numpy() / law.predict(here["N"], here["D"]))       # this trunk beside the law
             own = (mine["D"] * (mine["rho"] if modality == "image" else 1 - mine["rho"])).to_numpy()
-            inside = (own >= here["D"].min()) & (own <= here["D"].max())
-            expected = np.log(law.predict(np.full(len(own), N), own)) + np.interp(np.log(own), np.log(here["D"]), beyond)
-            gain = expected - np.log(mine[loss].to_numpy())
-            told = {"modality": modality, "N": N, "seed": seed, "share": mine["rho"].round(2), "own": own, "gain": gain}
-            rows.append(pd.DataFrame(told)[inside])
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["modality", "N", "seed", "share", "own", "gain"])
+            line = make_interp_spline(np.log(here["D"]), np.log(here[loss] - floor[modality]), k=1)
+            rows.append(pd.DataFrame({
+                "run": mine.index, "modality": modality, "N": N, "seed": seed, "share": mine["rho"].round(2), "own": own,
+                "L": mine[loss], "alone": floor[modality] + np.exp(line(np.log(own))),
+                "inside": (own >= here["D"].min()) & (own <= here["D"].max()),
+            }))
+    if not rows:
+        raise ValueError("no size and seed has runs of one modality alone at two budgets, and mixtures: nothing to compare")
+    return pd.concat(rows, ignore_index=True)
+
+
+def gained(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
+    """What each modality gains from the other at equal own tokens: ln of its loss alone less ln of its loss together.
+
+    Where a mixture has fewer own tokens than the smallest run alone, or more than the largest, nothing is said.
+
+    Args:
+        table, floor: as for `alone`.
+    Returns:
+        Its rows within the budgets, with gain [log units].
+    """
+    rows = alone(table, floor)
+    return rows[rows["inside"]].assign(gain=np.log(rows["alone"] / rows["L"])).reset_index(drop=True)
+
+
+def exponent_gap_above_floor(table: pd.DataFrame, floor: Mapping[str, float], level: float = 0.95) -> Estimate:
+    """alpha of images less alpha of text at one share and budget, each above its known floor; a t-interval over the runs.
+
+    The ratio of the two excesses is taken as a power of N: of each run both are of one model, so that its luck is in both.
+
+    Args:
+        table: runs of one mixture and budget: N, L_text, L_image; at least three.
+        floor: lowest possible losses by modality [nats/token].
+    Raises:
+        ValueError: fewer than three runs, or a loss is not above its floor.
+    """
+    excess = {modality: (table[f"L_{modality}"] - floor[modality]).to_numpy(dtype=float) for modality in MODALITIES}
+    if len(table) < 3 or min(values.min() for values in excess.values()) <= 0:
+        raise ValueError(f"needs three runs or more whose losses are above the floors {dict(floor)}: got {len(table)}")
+    found = linregress(np.log(table["N"].to_numpy(dtype=float)), np.log(excess["text"] / excess["image"]))
+    half = float(stdtrit(len(table) - 2, (1 + level) / 2)) * found.stderr
+    return Estimate(float(found.slope), float(found.slope - half), float(found.slope + half))
 
 
 def asymmetry(gains: pd.DataFrame) -> tuple[Interval, float, float]:
