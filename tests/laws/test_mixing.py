@@ -10,7 +10,6 @@ from nmm.laws.use.mixing import (
     against_none,
     asymmetry,
     barrier_interval,
-    exponent_gap_above_floor,
     fit_shares,
     gained,
     lowest_on_grid,
@@ -160,16 +159,23 @@ def test_without_a_floor_a_straight_line_is_too_high_between_budgets():
         gained(transfer(0.0, 0.0), {"text": 9.0, "image": 0.0})
 
 
-def test_the_gap_of_exponents_above_known_floors():
-    N = np.repeat([2e4, 4e4, 8e4, 1.6e5], 2)
-    table = pd.DataFrame({"N": N, "L_text": 1.0 + 300 / N**0.5, "L_image": 1.2 + 5 / N**0.3})
-    found = exponent_gap_above_floor(table, FLOOR)
-    assert found.value == pytest.approx(0.3 - 0.5, abs=1e-9) and found.high - found.low < 1e-6
-    noisy = table.assign(L_text=1.0 + 300 / N**0.5 * np.exp(0.1 * np.random.default_rng(0).normal(size=len(N))))
-    found = exponent_gap_above_floor(noisy, FLOOR)
-    assert found.low < -0.2 < found.high and 0.02 < found.high - found.low < 0.5
-    with pytest.raises(ValueError, match="three runs or more whose losses are above the floors"):
-        exponent_gap_above_floor(table.assign(L_image=1.1), FLOOR)
+def test_with_known_floors_the_truth_comes_back():
+    """E known, ln A quadratic and alpha linear in rho: exactly without noise, inside the intervals with it."""
+    N, rho, *_, trunk = runs(0.0)
+    exponents = {"text": (0.5, -0.1), "image": (0.3, 0.05)}
+    excess = {name: np.exp(3.0 - 0.8 * rho + 0.3 * rho**2 - (one + slope * rho) * np.log(N)) for name, (one, slope) in exponents.items()}
+    losses = [FLOOR[name] + excess[name] for name in ("text", "image")]
+    shares = fit_shares(N, rho, *losses, trunk, n=3, floor=FLOOR)
+    assert shares.text.r2 == pytest.approx(1) and shares.image.worst < 1e-9
+    gap = shares.exponent_gap(0.4)
+    assert gap.value == pytest.approx((0.3 + 0.02) - (0.5 - 0.04), abs=1e-9) == gap.low
+    assert shares.losses("image", N[0])[200] == pytest.approx(FLOOR["image"] + np.exp(3.0 - 0.32 + 0.048 - 0.32 * np.log(N[0])))
+    rng = np.random.default_rng(0)
+    noisy = [FLOOR[name] + excess[name] * np.exp(0.05 * rng.normal(size=len(N))) for name in ("text", "image")]
+    gap = fit_shares(N, rho, *noisy, trunk, n=200, floor=FLOOR).exponent_gap(0.4)
+    assert gap.low < -0.14 < gap.high and 0.005 < gap.high - gap.low < 0.2
+    with pytest.raises(ValueError, match="the floor is 9.0, and a run has a loss of"):
+        fit_shares(N, rho, *losses, n=3, floor={"text": 9.0, "image": 1.2})
 
 
 def test_the_change_with_the_share_at_equal_total_tokens():

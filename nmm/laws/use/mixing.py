@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
-from scipy.special import stdtrit
-from scipy.stats import linregress
 
 from nmm.laws.core.noise import checked_labels
-from nmm.laws.forms.mixed_modal import FractionFit, fit_fraction
+from nmm.laws.forms.mixed_modal import FractionFit, FractionLaw, fit_fraction
 from nmm.laws.use.paired import Interval, interval
 
 if TYPE_CHECKING:
@@ -40,6 +38,50 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class AboveFloor:
+    """One modality's law with its E known, the same at every share: ln A(rho) quadratic and alpha(rho) linear, as in `FractionLaw`.
+
+    ln(L - E) is linear in the other five numbers: least squares find them, and nothing can hide between two shares.
+
+    Attributes:
+        theta: all eight numbers of the law.
+        r2: of ln(L - E); worst: largest residual of L, relative to it.
+    """
+
+    theta: np.ndarray
+    r2: float
+    worst: float
+    law: FractionLaw = FractionLaw()
+
+    @classmethod
+    def fitted(cls, N: np.ndarray, rho: np.ndarray, L: np.ndarray, floor: float) -> AboveFloor:
+        """The law of these runs.
+
+        Raises:
+            ValueError: a loss is not above the floor.
+        """
+        if L.min() <= floor:
+            raise ValueError(f"the floor is {floor}, and a run has a loss of {L.min()}: give the lowest possible loss")
+        theta = cls._thetas(N, rho, L, floor, np.ones((1, len(N))))[0]
+        predicted = cls.law.predict(cls.law.natural(theta), {"N": N, "rho": rho})
+        y, found = np.log(L - floor), np.log(predicted - floor)
+        return cls(theta, float(1 - ((y - found) ** 2).sum() / ((y - y.mean()) ** 2).sum()), float(abs(predicted / L - 1).max()))
+
+    @classmethod
+    def _thetas(cls, N: np.ndarray, rho: np.ndarray, L: np.ndarray, floor: float, weights: np.ndarray) -> np.ndarray:
+        """Of the runs counted with each row of weights, (rows, 8)."""
+        x, one = np.log(N), np.ones(len(N))
+        columns, y = np.column_stack([one, rho, rho**2, -x, -rho * x]), np.log(L - floor)
+        found = [np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0] for root in np.sqrt(weights)]
+        known = np.tile([np.log(floor), 0.0, 0.0], (len(found), 1))
+        return cls.law.internal(np.concatenate([known, found], axis=1))
+
+    def refit(self, N: np.ndarray, rho: np.ndarray, L: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The law of resampled runs, (rows, 8); `weights`, (rows, n), says how often each run was drawn."""
+        return self._thetas(N, rho, L, float(np.exp(self.theta[0])), weights)
+
+
+@dataclass(frozen=True)
 class Shares:
     """L_text(N, rho) and L_image(N, rho), fitted to the runs of one budget, and refits to the same resampled trunks.
 
@@ -48,11 +90,11 @@ class Shares:
         thetas: parameters of the refits by modality, (n, 8) each; row k of both is of the same resample.
     """
 
-    text: FractionFit
-    image: FractionFit
+    text: FractionFit | AboveFloor
+    image: FractionFit | AboveFloor
     thetas: dict[str, np.ndarray]
 
-    def fit(self, modality: str) -> FractionFit:
+    def fit(self, modality: str) -> FractionFit | AboveFloor:
         """The fit of "text" or "image"."""
         if modality not in MODALITIES:
             raise ValueError(f"unknown modality {modality!r}: the laws are of {' and '.join(MODALITIES)}")
@@ -116,7 +158,7 @@ def _estimate(value: float, draws: np.ndarray, level: float) -> Estimate:
 
 def fit_shares(
     N: np.ndarray, rho: np.ndarray, L_text: np.ndarray, L_image: np.ndarray, cluster: np.ndarray | None = None, *, n: int = 300,
-    seed: int = 0, starts: int = 2,
+    seed: int = 0, starts: int = 2, floor: Mapping[str, float] | None = None,
 ) -> Shares:
     """Fit both laws, and refit both to resampled trunks.
 
@@ -127,8 +169,10 @@ def fit_shares(
         N: parameters, (n,); rho: share of image tokens; L_text, L_image: losses of text alone and of images alone [nats/token].
         cluster: what each run shares its luck with; None: nothing.
         n: resamples, of whole clusters, drawn with replacement.
+        floor: the lowest possible loss by modality, where it is known: E is that at every share, see `AboveFloor`; None: E is fitted too,
+            quadratic in rho [nats/token].
     Raises:
-        ValueError: as for `fit_fraction`; or n is below 1.
+        ValueError: as for `fit_fraction`; n is below 1; or a loss is not above its floor.
     """
     if n < 1:
         raise ValueError(f"resamples must be at least one: got n={n}")
@@ -136,10 +180,15 @@ def fit_shares(
     labels = np.arange(len(N)) if cluster is None else checked_labels(cluster, len(N))
     rows = {"text": rho < 1, "image": rho > 0}
     losses = {"text": np.asarray(L_text, dtype=float), "image": np.asarray(L_image, dtype=float)}
-    fits = {name: fit_fraction(N[rows[name]], rho[rows[name]], losses[name][rows[name]]) for name in MODALITIES}
+    runs = {name: (N[rows[name]], rho[rows[name]], losses[name][rows[name]]) for name in MODALITIES}
     clusters = labels.max() + 1
     drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=n).astype(float)[:, labels]
-    thetas = {name: fits[name].refit(drawn[:, rows[name]], starts)[0] for name in MODALITIES}
+    if floor is None:
+        fits = {name: fit_fraction(*runs[name]) for name in MODALITIES}
+        thetas = {name: fits[name].refit(drawn[:, rows[name]], starts)[0] for name in MODALITIES}
+    else:
+        fits = {name: AboveFloor.fitted(*runs[name], floor[name]) for name in MODALITIES}
+        thetas = {name: fits[name].refit(*runs[name], drawn[:, rows[name]]) for name in MODALITIES}
     return Shares(fits["text"], fits["image"], thetas)
 
 
@@ -242,25 +291,6 @@ def gained(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
     """
     rows = alone(table, floor)
     return rows[rows["inside"]].assign(gain=np.log(rows["alone"] / rows["L"])).reset_index(drop=True)
-
-
-def exponent_gap_above_floor(table: pd.DataFrame, floor: Mapping[str, float], level: float = 0.95) -> Estimate:
-    """alpha of images less alpha of text at one share and budget, each above its known floor; a t-interval over the runs.
-
-    The ratio of the two excesses is taken as a power of N: of each run both are of one model, so that its luck is in both.
-
-    Args:
-        table: runs of one mixture and budget: N, L_text, L_image; at least three.
-        floor: lowest possible losses by modality [nats/token].
-    Raises:
-        ValueError: fewer than three runs, or a loss is not above its floor.
-    """
-    excess = {modality: (table[f"L_{modality}"] - floor[modality]).to_numpy(dtype=float) for modality in MODALITIES}
-    if len(table) < 3 or min(values.min() for values in excess.values()) <= 0:
-        raise ValueError(f"needs three runs or more whose losses are above the floors {dict(floor)}: got {len(table)}")
-    found = linregress(np.log(table["N"].to_numpy(dtype=float)), np.log(excess["text"] / excess["image"]))
-    half = float(stdtrit(len(table) - 2, (1 + level) / 2)) * found.stderr
-    return Estimate(float(found.slope), float(found.slope - half), float(found.slope + half))
 
 
 def asymmetry(gains: pd.DataFrame) -> tuple[Interval, float, float]:
