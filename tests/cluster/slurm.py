@@ -73,8 +73,12 @@ class Cluster:
         return subprocess.run(words, env={**os.environ, **self.env}, capture_output=True, text=True).stdout
 
     def jobs(self) -> dict[str, str]:
-        """Jobs by id, tasks of arrays one by one, with their state."""
-        return dict(line.split() for line in self.run("squeue", "--noheader", "--array", "--format=%i %T").splitlines())
+        """Jobs by id, tasks of arrays one by one, with their state; asked again where squeue has no answer, as on a busy machine."""
+        while True:
+            words = "squeue", "--noheader", "--array", "--format=%i %T"
+            asked = subprocess.run(words, env={**os.environ, **self.env}, capture_output=True, text=True)
+            if not asked.returncode:
+                return dict(line.split() for line in asked.stdout.splitlines())
 
     def hurry(self) -> None:
         """Let requeued jobs start at once: Slurm makes them wait for two minutes."""

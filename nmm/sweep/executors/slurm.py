@@ -196,7 +196,8 @@ class Slurm:
         each = {"partition": self.partition or None, "account": self.account or None, "gpus_per_node": self.gpus or None}
         executor.update_parameters(
             job_name="nmm", time=self.time, nodes=self.nodes, ntasks_per_node=self.processes or self.gpus or 1, cpus_per_task=self.cpus,
-            signal_delay_s=self.grace, array_parallelism=self.jobs or 10**6, srun_args=[f"--cpus-per-task={self.cpus}"],
+            signal_delay_s=self.grace, array_parallelism=self.jobs or 10**6,
+            srun_args=[f"--cpus-per-task={self.cpus}", "--export=ALL"],     # of the script: sbatch's own may be NONE
             setup=[f"export {name}={shlex.quote(value)}" for name, value in elsewhere().items()],
             additional_parameters={"requeue": True, **self._passed()},
             **{name: value for name, value in each.items() if value is not None},
