@@ -48,7 +48,7 @@ test-torch211: $(VENV211)/.ready ## the whole test suite on torch 2.11, in an en
 # Extras that the clusters need; Slurm itself is the system's: apt-get install slurm-wlm
 test-cluster: $(VENV)/.cluster-ready ## sweeps on a Slurm and a Ray cluster that the tests start on this machine
 	@command -v slurmctld >/dev/null || echo "Slurm is not installed, its tests are left out: apt-get install slurm-wlm (Debian, Ubuntu)"
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m cluster tests/cluster
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m cluster tests/cluster $(CLUSTER)
 
 $(VENV)/.cluster-ready: $(READY)
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --constraint constraints.txt --editable '.[slurm,ray]'
