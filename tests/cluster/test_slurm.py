@@ -196,7 +196,8 @@ def test_the_launch_file_of_the_chapter_is_stopped_requeued_and_goes_on(cluster,
     cluster.run("scancel", "--signal=USR2", job)
     wait_for(lambda: cluster.jobs().get(job) == "PENDING")
     stopped_at = checkpoint(tmp_path / "runs", run.id)
-    wait_for(lambda: cluster.hurry() or not cluster.jobs())
+    wait_for(lambda: cluster.hurry() or (tmp_path / "runs" / f"{run.id}.json").exists())   # requeued, it is in no queue for a moment
+    wait_for(lambda: not cluster.jobs())
     said = (tmp_path / "said.txt").read_text()
     assert stopped_at >= 1 and f"run {run.id} stopped at" in said and f"run {run.id} finished in 2 processes" in said, said
     assert records.read(tmp_path / "runs" / f"{run.id}.json").status == "finished"
