@@ -60,6 +60,7 @@ class Cluster:
         self.conf = folder / "slurm.conf"
         self.conf.write_text(CONF.format(host=host, user=getpass.getuser(), ports=_free_ports(2), folder=folder))
         self.env = {"SLURM_CONF": str(self.conf), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+        self._hurried: dict[str, float] = {}        # when each job last was
         self._daemons = [self._daemon("slurmctld", "-D", "-c"), self._daemon("slurmd", "-D", "-N", host)]
         self._wait_until(lambda: self.run("sinfo", "--noheader", "--format=%t").strip().startswith("idle"), "its node is not idle")
 
@@ -81,10 +82,11 @@ class Cluster:
                 return dict(line.split() for line in asked.stdout.splitlines())
 
     def hurry(self) -> None:
-        """Let requeued jobs start at once: Slurm makes them wait for two minutes."""
+        """Let requeued jobs start in two seconds: Slurm makes them wait for two minutes, and revokes what starts in the second of its end."""
         for job, state in self.jobs().items():
-            if state == "PENDING":
-                self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+            if state == "PENDING" and time.monotonic() - self._hurried.get(job, float("-inf")) > 10:
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")
+                self._hurried[job] = time.monotonic()
 
     def clear(self) -> None:
         """Cancel everything and wait until it is gone."""
