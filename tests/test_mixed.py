@@ -234,6 +234,8 @@ def test_a_study_of_scenes_is_trained_into_records(tmp_path, monkeypatch):
     one = records.read(next(folder.glob("*.json"))).losses_by_token["text"]
     words = 3 * one["place"] + 4 * sum(one[trait] for trait in ("colour", "shape", "pattern", "name"))
     assert (words + one["special"]) / 20 == pytest.approx(table.set_index("run").loc[next(folder.glob("*.json")).stem, "L_text"], rel=1e-4)
+    assert (table["D_image"] / (table["D_image"] + table["D_words"])).to_numpy() == pytest.approx(table["rho"].to_numpy())
+    assert (table["D_words"] < table["D_text"]).all(), "ends and markers are no words"
     written = runs.written(folder)
     assert written.groupby("run").size().tolist() == [13, 13] and written["right"].between(0, 1).all()
     assert set(written["way"]) == {"image of text", "text of image", "image filled in"} and set(written["data"]) == {"caption"}

@@ -55,6 +55,7 @@ COLUMNS = {
     "D_image": Column("image patches among D", "tokens"),
     "D_audio": Column("audio frames among D", "tokens", measured=True),
     "D_video": Column("video tubelets among D", "tokens", measured=True),
+    "D_words": Column("words of scenes, without markers and ends; missing where images are patches", "tokens", measured=True),
     "D_v": Column("that pass an encoder", "tokens", measured=True),
     "branched_at": Column("where the run left the trunk of a longer one, missing for a trunk", "tokens", measured=True),
     "C": Column("6 (N D + N_v D_v)", "FLOPs", measured=True),

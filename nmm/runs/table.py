@@ -13,7 +13,7 @@ from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 from nmm.runs.columns import COLUMNS
 from nmm.runs.seeing import CHANCE, share_of_chance
-from nmm.runs.words import word_loss
+from nmm.runs.words import word_loss, words_read
 
 LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is measured -> its column
 
@@ -108,7 +108,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "encoder_lr_scale": optim.encoder_lr_scale if model.encodes else None,
         "expert_lr_scale": optim.expert_lr_scale if model.routes else None,
         "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES},
-        "D_v": record.D_v,
+        "D_v": record.D_v, "D_words": words_read(record),
         "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
         "L_words": word_loss(record), "L_image": (record.losses_by_modality or {}).get("image", {}).get("image"),

@@ -82,7 +82,7 @@ class Cluster:
                 return dict(line.split() for line in asked.stdout.splitlines())
 
     def hurry(self) -> None:
-        """Let requeued jobs start in two seconds: Slurm makes them wait for two minutes, and revokes what starts in the second of its end."""
+        """Let requeued jobs start in two seconds: Slurm has them wait for two minutes, and revokes what starts in the second of its end."""
         for job, state in self.jobs().items():
             if state == "PENDING" and time.monotonic() - self._hurried.get(job, float("-inf")) > 10:
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")

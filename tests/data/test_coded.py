@@ -136,6 +136,23 @@ def test_floors_are_the_entropies_without_ends_and_markers(corpus):
     assert floors["image"] * 16 == pytest.approx(entropy["image"] * 17)
 
 
+def test_floors_of_held_out_scenes_have_their_luck(corpus):
+    """Those of many scenes are the entropies; those held out are the corpus's own, word by word and code by code."""
+    world, images = Scenes(), corpus.image_tokenizer
+    rng = np.random.default_rng(5)
+    assert world.floors_of({"text": world.objects(rng, 20_000), "image": world.objects(rng, 20_000)}, images) == pytest.approx(
+        world.floors(images), rel=2e-3)
+    held, floor = world.held_out(100), world.floors(images)
+    luck = {name: value / floor[name] - 1 for name, value in world.floors_of(held, images).items()}
+    assert 0.005 < luck["text"] < 0.008 and -0.002 < luck["image"] < -0.001, luck      # counted by another hand too
+    told, shown = world.tell(held["text"]), images.encode(render([scene.tobytes() for scene in held["image"]]))
+    first = corpus.vocab_size - images.codes
+    for kind, expected, skip in (("text", told, 0), ("image", first + shown, 1)):
+        sequences = [corpus.sources[kind].validation[number] for number in range(100)]
+        documents = [one.tokens[one.documents == number] for one in sequences for number in range(one.documents.max() + 1)]
+        assert (np.stack(documents)[:, skip:-1] == expected).all(), kind
+
+
 def test_what_codes_tell_is_counted_exactly(corpus):
     """The entropy of the codes against that of a quarter of a million images."""
     world, images = Scenes(), corpus.image_tokenizer

@@ -82,6 +82,8 @@ def test_a_minimum_without_a_law():
     rho = np.repeat(SHARES, 2)
     loss = 2 + (rho - 0.27) ** 2 + np.tile([0.001, -0.001], len(SHARES))
     assert lowest_on_grid(rho, loss) == pytest.approx(0.27, abs=1e-6)
+    measured = np.concatenate([rho - 3e-5, rho + 4e-5])     # two seeds have read other documents
+    assert lowest_on_grid(measured, np.concatenate([loss - 0.01, loss + 0.01])) == pytest.approx(0.27, abs=1e-6)
     assert lowest_on_grid(SHARES, 1 - SHARES) == 1.0 and lowest_on_grid(SHARES, SHARES) == 0.0
     with pytest.raises(ValueError, match="three shares: got 2"):
         lowest_on_grid([0, 1], [1, 2])
@@ -131,7 +133,8 @@ def transfer(gain_text: float, gain_image: float, noise: float = 0.0) -> pd.Data
                     own = {"text": 1 - rho, "image": rho}
                     above = {name: luck * 6000 / N**0.5 / (max(budget * share, 1e3)) ** 0.4 for name, share in own.items()}
                     both = rho not in (0.0, 1.0)
-                    rows.append({"N": N, "D": budget, "budget": budget, "seed": seed, "rho": rho, "mixture": f"rho {rho:g}",
+                    rows.append({"N": N, "D_words": budget * own["text"], "D_image": budget * own["image"], "budget": budget, "seed": seed,
+                                 "rho": rho, "mixture": f"rho {rho:g}",
                                  "L_text": (FLOOR["text"] + above["text"]) * np.exp(-gain_text * both + noise * rng.normal()),
                                  "L_image": (FLOOR["image"] + above["image"]) * np.exp(-gain_image * both + noise * rng.normal())})
     return pd.DataFrame(rows)

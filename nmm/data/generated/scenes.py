@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -35,6 +36,7 @@ from nmm.data.generated.world import (
     draw_kinds,
     draw_objects,
     heavy_tail,
+    render,
     stream,
 )
 
@@ -106,17 +108,19 @@ class Scenes:
 
     def code_entropy(self, images: ImageTokenizer) -> np.ndarray:
         """Entropy of the codes of each column, (4,): what an image still tells once its patches are codes [nats]."""
+        of_code, unseen, _ = self._columns(images)
+        places = np.repeat(of_code / GRID, GRID, axis=1)
+        return -(_x_log_x(places).sum(axis=1) + _x_log_x(unseen))
+
+    def _columns(self, images: ImageTokenizer) -> tuple[np.ndarray, np.ndarray, int]:
+        """How often an object of each column has each code, (4, codes), how often it looks like nothing, (4,), and nothing's code."""
         index = np.indices(PALETTE).reshape(3, -1)
         p = self.kind_probability.reshape(-1)
         patches = draw_objects(*(np.repeat(values[:, None], GRID, axis=1) for values in index))        # (kinds, columns, 192)
-        codes, empty = images.encode(patches), images.encode(np.zeros((1, patches.shape[-1]), np.float32))[0]
-        found = []
-        for column in codes.T:
-            of_code = np.bincount(column, weights=p, minlength=images.codes)
-            unseen, of_code[empty] = of_code[empty], 0.0        # an object that looks like nothing is nowhere
-            share = np.concatenate([np.repeat(of_code[of_code > 0] / GRID, GRID), [unseen] if unseen else []])
-            found.append(-(share * np.log(share)).sum())
-        return np.array(found)
+        codes, empty = images.encode(patches), int(images.encode(np.zeros((1, patches.shape[-1]), np.float32))[0])
+        of_code = np.stack([np.bincount(column, weights=p, minlength=images.codes) for column in codes.T])
+        unseen, of_code[:, empty] = of_code[:, empty].copy(), 0.0        # an object that looks like nothing is nowhere
+        return of_code, unseen, empty
 
     def entropy(self, images: ImageTokenizer) -> dict[str, float]:
         """The lowest possible loss of each data type under next-token prediction of all [nats per target token].
@@ -136,6 +140,35 @@ class Scenes:
         """
         text = (GRID * self.object_entropy - math.log(GRID)) / (WORDS - 1)
         return {"text": text, "image": float(self.code_entropy(images).sum()) / PATCHES_PER_IMAGE}
+
+    def floors_of(self, objects: Mapping[str, np.ndarray], images: ImageTokenizer) -> dict[str, float]:
+        """The same of these scenes alone: the loss on them of whoever knows all that generated them [nats/token].
+
+        `floors` is its mean over all scenes. A loss measured on a thousand of them has their luck in it, and so has this.
+
+        Args:
+            objects: of the texts, "text", and of the images, "image", (n, 4, 4) each, see `held_out`.
+        """
+        told, shown = objects["text"], objects["image"]
+        kinds = -np.log(self.kind_probability[tuple(told[:, :, 1:].transpose(2, 0, 1))]).sum(axis=1)
+        text = float(kinds.mean()) + (GRID - 1) * math.log(GRID)
+        of_code, unseen, empty = self._columns(images)
+        codes = images.encode(render([scene.tobytes() for scene in shown])).reshape(len(shown), GRID, GRID)     # image, column, row
+        there = codes != empty
+        code = np.take_along_axis(codes, there.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+        columns = np.arange(GRID)
+        share = np.where(there.any(axis=2), of_code[columns, code] / GRID, unseen[columns])
+        return {"text": text / (WORDS - 1), "image": float(-np.log(share).sum(axis=1).mean()) / PATCHES_PER_IMAGE}
+
+    def held_out(self, sequences: int) -> dict[str, np.ndarray]:
+        """Objects of the texts and images in the first sequences that a corpus holds out: documents of one length fill them in order."""
+        found = {}
+        for kind in ("text", "image"):
+            n = sequences * (CONTEXT // LENGTHS[kind])
+            first = [document.segments[0] for document in islice(self.documents(kind, n * LENGTHS[kind], self.seed), n)]
+            found[kind] = (self.heard(np.stack([text.ids for text in first]))[..., :-1] if kind == "text" else
+                           np.stack([np.frombuffer(image.data, np.uint8).reshape(GRID, GRID) for image in first]))
+        return found
 
     def documents(self, kind: str, tokens: int, seed: int) -> Iterator[Document]:
         """Documents of one data type, at least `tokens` tokens in all; the first do not depend on `tokens`.
@@ -191,6 +224,10 @@ class Scenes:
         shown = np.take_along_axis(columns, row[:, :, None, None], axis=2)[:, :, 0]
         traits = [(shown @ table[:count].T).argmax(-1) for table, count in zip(_patch_parts()[:3], PALETTE, strict=True)]
         return np.stack([row, *traits], axis=-1)
+
+
+def _x_log_x(p: np.ndarray) -> np.ndarray:
+    return np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0)
 
 
 TRAITS = ("place", "colour", "shape", "pattern", "name")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OWN_SHARE = None        # weight of images in the total: their share of the training tokens
 RHO = np.linspace(0, 1, 501)
+PLACES = 2              # of rho, that runs of one mixture have in common: it is measured, and each seed reads other documents
 MODALITIES = ("text", "image")
 
 
@@ -196,11 +197,11 @@ def lowest_on_grid(rho: np.ndarray, loss: np.ndarray) -> float:
     """The share with the lowest loss, without a law: through the lowest measured point and its neighbours goes a parabola.
 
     Args:
-        rho: shares of the runs, (n,), several runs of one share are averaged; loss: what is compared, (n,).
+        rho: shares of the runs, (n,), those that agree to `PLACES` are averaged; loss: what is compared, (n,).
     Raises:
         ValueError: fewer than three shares.
     """
-    shares, at = np.unique(np.asarray(rho, dtype=float), return_inverse=True)
+    shares, at = np.unique(np.asarray(rho, dtype=float).round(PLACES), return_inverse=True)
     if len(shares) < 3:
         raise ValueError(f"a minimum needs three shares: got {len(shares)}")
     mean = np.bincount(at, weights=np.asarray(loss, dtype=float)) / np.bincount(at)
@@ -248,10 +249,10 @@ def alone(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
     loss itself is a straight line, which is too high between the budgets.
 
     Args:
-        table: a row a run of one arm: N, D, rho, seed, L_text and L_image.
+        table: a row a run of one arm: N, D_words, D_image, rho, seed, L_text and L_image.
         floor: lowest possible loss by modality, "text" and "image"; 0: none is known [nats/token].
     Returns:
-        A row a mixture's run and modality: run (index of its row), modality, N, seed, share (rho to two places, which runs of one
+        A row a mixture's run and modality: run (index of its row), modality, N, seed, share (rho to `PLACES`, which runs of one
         mixture have in common), own [tokens], L, alone [nats/token], inside: whether own lies within the budgets of the runs alone.
     Raises:
         ValueError: a loss is not above its floor, or there is nothing to compare.
@@ -259,20 +260,20 @@ def alone(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for modality, end in (("text", 0.0), ("image", 1.0)):
-        loss, ends = f"L_{modality}", table[table["rho"] == end].sort_values("D")
+    for modality, end, own in (("text", 0.0, "D_words"), ("image", 1.0, "D_image")):
+        loss = f"L_{modality}"
+        ends = table[table["rho"] == end].sort_values(own)
         if (lowest := ends[loss].min()) <= floor[modality]:
             raise ValueError(f"floor of {modality} is {floor[modality]}, and a run alone has a loss of {lowest}: give the lowest possible")
         for (N, seed), mine in table[table["rho"].between(0, 1, inclusive="neither")].groupby(["N", "seed"]):
             here = ends[(ends["N"] == N) & (ends["seed"] == seed)]
             if len(here) < 2:
                 continue
-            own = (mine["D"] * (mine["rho"] if modality == "image" else 1 - mine["rho"])).to_numpy()
-            line = make_interp_spline(np.log(here["D"]), np.log(here[loss] - floor[modality]), k=1)
+            line = make_interp_spline(np.log(here[own]), np.log(here[loss] - floor[modality]), k=1)
             rows.append(pd.DataFrame({
-                "run": mine.index, "modality": modality, "N": N, "seed": seed, "share": mine["rho"].round(2), "own": own,
-                "L": mine[loss], "alone": floor[modality] + np.exp(line(np.log(own))),
-                "inside": (own >= here["D"].min()) & (own <= here["D"].max()),
+                "run": mine.index, "modality": modality, "N": N, "seed": seed, "share": mine["rho"].round(PLACES), "own": mine[own],
+                "L": mine[loss], "alone": floor[modality] + np.exp(line(np.log(mine[own]))),
+                "inside": mine[own].between(here[own].min(), here[own].max()),
             }))
     if not rows:
         raise ValueError("no size and seed has runs of one modality alone at two budgets, and mixtures: nothing to compare")
