@@ -98,10 +98,10 @@ def lesson(values: Mapping[float, float]) -> pd.DataFrame:
 
 
 def written(table: pd.DataFrame) -> alt.LayerChart:
-    """How much is right of what models write against their size, for the way of asking that a menu chooses.
+    """How much is right of what models write against their size, a point a run, for the way of asking that a menu chooses.
 
     Args:
-        table: columns way, trait, budget [tokens], N and right, between 0 and 1.
+        table: columns way, trait, budget [tokens], N, mixture, seed and right, between 0 and 1; lines join the means of runs.
     """
     table = table.assign(tokens=[f"{short(budget)} tokens" for budget in table["budget"]])
     ways = table["way"].drop_duplicates().tolist()
@@ -113,9 +113,10 @@ def written(table: pd.DataFrame) -> alt.LayerChart:
         legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=2),
     )
     series = Series.of(table, "trait", columns=3)
-    place = {"x": alt.X(**log_axis("N", "parameters N")),
-             "y": alt.Y("right:Q", title="share that is right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))}
-    lines = series.on(alt.Chart(table).mark_line(strokeWidth=1.8), chooses=True).transform_filter(chosen).encode(**place, strokeDash=dashes)
-    dots = series.points(alt.Chart(table), size=45).transform_filter(chosen).encode(
-        **place, tooltip=tips("way", "trait", "tokens", N=",d", right=".0%"))
+    x = alt.X(**log_axis("N", "parameters N"))
+    up = {"title": "share that is right", "scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%")}
+    lines = series.on(alt.Chart(table).mark_line(strokeWidth=1.8), chooses=True).transform_filter(chosen).encode(
+        x=x, y=alt.Y("mean(right):Q", **up), strokeDash=dashes)
+    dots = series.points(alt.Chart(table), size=30).transform_filter(chosen).encode(
+        x=x, y=alt.Y("right:Q", **up), tooltip=tips("way", "trait", "tokens", "mixture", "seed", N=",d", right=".0%"))
     return alt.layer(lines, dots, title="How much is right of what models write").add_params(way)

@@ -214,8 +214,10 @@ def _of_shares() -> dict[str, alt.TopLevelMixin]:
         pd.DataFrame({"step": step, "N": N, "rho": rho, "what": what, "loss": 1 + (rho - 0.3) ** 2 + 1e4 / N, "best": 0.3})
         for step, N in enumerate((3e4, 6e4)) for what in (mixing.TEXT, mixing.IMAGE, mixing.TOTAL)], ignore_index=True)
     right = pd.DataFrame([
-        {"way": way, "trait": trait, "budget": budget, "N": N, "right": 0.2 + N / 2e5 + budget / 1e7}
+        {"way": way, "trait": trait, "budget": budget, "N": N, "mixture": "half", "seed": seed,
+         "right": 0.2 + N / 2e5 + (budget + 1e6 * seed) / 1e7}
         for way in ("image of text", "text of image") for trait in ("place", "colour") for budget in (4e5, 8e5) for N in (3e4, 6e4)
+        for seed in (0, 1)
     ])
     changed = pd.DataFrame({"what": ["a", "b"], "rho": [0.1, 0.2], "value": [-1.0, 2.0], "low": [-2.0, 1.0], "high": [0.5, 3.0]})
     best = pd.DataFrame({"source": "here", "N": [3e4, 6e4], "value": [0.3, 0.35], "low": [0.2, 0.3], "high": [0.4, 0.4]})
