@@ -44,6 +44,9 @@ OF_TODAY = [
 ]
 
 
+IN_TRAINING = {"study"}     # takes several days of a machine that is shared: records are published as they come
+
+
 @pytest.mark.parametrize("folder", OF_TODAY, ids=lambda folder: folder.name)
 def test_committed_records_are_those_of_their_preset(folder):
     """The published runs are what the preset of that name would train today."""
@@ -52,7 +55,7 @@ def test_committed_records_are_those_of_their_preset(folder):
     shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim,
                             audio_dim=model.audio_dim, video_dim=model.video_dim)
     found, asked = {record.config.id for record in records}, set(find_study(folder.name).grid(shape))
-    assert found == asked
+    assert found == asked or (folder.name in IN_TRAINING and found < asked)
     assert [record.reason for record in records if record.status == "failed"] == []
 
 
