@@ -14,7 +14,8 @@ from nmm.data.generated import audio, video, world
 from nmm.data.geometry import Geometry
 from nmm.data.images import Draw
 
-CODES = "codes"     # of an image tokenizer, 16-bit whole numbers; the positions hold them as token ids too
+# Of the tokenizer of a modality, 16-bit whole numbers; the positions hold them as token ids too
+CODED = {"image": "codes", "audio": "audio codes", "video": "video codes"}
 
 # Items, positions of each, geometry, draws -> float32 (sum of positions, width of the modality).
 Decoder = Callable[[Sequence[bytes], Sequence[int], Geometry, Sequence[Draw]], np.ndarray]
@@ -41,7 +42,7 @@ def _film(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, 
 
 
 def _codes(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
-    raise ValueError("codes are token ids, and not patches: the image tokenizer of their corpus decodes them")
+    raise ValueError("codes are token ids, and not patches, frames or tubelets: the tokenizer of their corpus decodes them")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     **{name: Format("image", images.decode) for name in ("jpeg", "png", "webp")},
     "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=audio.RAW_BYTES),
-    "film": Format("video", _film), CODES: Format("image", _codes),
+    "film": Format("video", _film), **{name: Format(modality, _codes) for modality, name in CODED.items()},
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from nmm.config import MODALITIES
-from nmm.data.corpus.formats import CODES, known
+from nmm.data.corpus.formats import CODED, known
 from nmm.data.corpus.store import Corpus, Sequence
 from nmm.data.files import printable
 from nmm.data.generated.audio import spectrogram
@@ -77,7 +77,7 @@ def _document_html(corpus: Corpus, sequence: Sequence, number: int, characters: 
     position, end = int(inside[0]), int(inside[-1]) + 1
     parts = []
     for span, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
-        if position <= start < end and sequence.formats[span] != CODES:      # codes are tokens: they stay among the words
+        if position <= start < end and sequence.formats[span] not in CODED.values():      # codes are tokens: they stay among the words
             drawn = picture(sequence.data[span], sequence.formats[span], corpus.geometry, length)
             parts += [
                 _text(corpus, sequence.tokens[position:start], characters),
