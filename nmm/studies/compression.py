@@ -10,7 +10,8 @@ from nmm.studies.study import Arm, Study, register
 
 MORE = ("caption", "audio", "video")        # data types besides texts: what is said of an image, a clip or a film comes with it
 TEXT_ALONE = {"text": 1.0}
-PAIRS = {f"text and {name}": {"text": 0.5, kind: 0.5} for kind, name in (("caption", "images"), ("audio", "audio"), ("video", "video"))}
+NAMES = {"caption": "images", "audio": "audio", "video": "video"}
+PAIRS = {f"text and {NAMES[kind]}": {"text": 0.5, kind: 0.5} for kind in MORE}
 
 
 def _most(kind: str, share: float = 0.55) -> dict[str, float]:
@@ -19,7 +20,7 @@ def _most(kind: str, share: float = 0.55) -> dict[str, float]:
 
 FOUR = {
     "four alike": dict.fromkeys(KINDS, 0.25),
-    **{f"four, most {name}": _most(kind) for kind, name in (("text", "text"), ("caption", "images"), ("audio", "audio"), ("video", "video"))},
+    **{f"four, most {name}": _most(kind) for kind, name in {"text": "text", **NAMES}.items()},
 }
 MIXTURES = {"text alone": TEXT_ALONE, **PAIRS, **FOUR}
 
@@ -29,6 +30,6 @@ COMPRESSION = register(Study(
 ))
 # So small that it tells nothing: for tests, and for a chapter that shows how its records would be read
 register(replace(
-    COMPRESSION, name="compression-smoke", widths=(8, 16, 24), budgets=(8_000, 16_000, 32_000), seeds=(0,), warmup_tokens=2_000, batch_sequences=4,
-    validation_sequences=16,
+    COMPRESSION, name="compression-smoke", widths=(8, 16, 24), budgets=(8_000, 16_000, 32_000), seeds=(0,), warmup_tokens=2_000,
+    batch_sequences=4, validation_sequences=16,
 ))

@@ -32,8 +32,8 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
         audio: (B, S_a, audio_dim) float32, where the corpus has audio; for its positions what patches are for images.
         video: (B, S_v, video_dim) float32, where the corpus has video, likewise.
 
-    Where images, audio and video are codes (`Geometry.codes_of`), `input_ids` hold theirs and there are no patches; and `draws`, (B, 4) int64, in training
-    alone, seed what an objective draws.
+    Where images, audio and video are codes (`Geometry.codes_of`), `input_ids` hold theirs and there are no patches; and `draws`,
+    (B, 4) int64, in training alone, seed what an objective draws.
     """
     B, L = len(sequences), len(sequences[0].tokens)
     tokens = np.concatenate([s.tokens for s in sequences], dtype=np.int64).reshape(B, L)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmm.data import images
+from nmm.data import film, images, sound
 from nmm.data.generated import audio, video, world
 from nmm.data.geometry import Geometry
 from nmm.data.images import Draw
@@ -59,7 +59,8 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     **{name: Format("image", images.decode) for name in ("jpeg", "png", "webp")},
-    "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=audio.RAW_BYTES),
+    "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=sound.RAW_BYTES),
+    "pcm": Format("audio", sound.decode, raw_bytes=sound.RAW_BYTES), "strip": Format("video", film.decode),
     "film": Format("video", _film), **{name: Format(modality, _codes) for modality, name in CODED.items()},
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from nmm.config import MODALITIES
+from nmm.data import film, sound
 from nmm.data.corpus.formats import CODED, known
 from nmm.data.corpus.store import Corpus, Sequence
 from nmm.data.files import printable
@@ -106,6 +107,10 @@ def picture(data: bytes, name: str, geometry: Geometry, positions: int | None = 
         return spectrogram(data)
     if name == "film":
         return np.concatenate([_tiled(frame, PATCH) for frame in frames(data)], axis=1)
+    if name == "strip":
+        return np.concatenate([_tiled(frame, geometry.patch) for frame in film.frames(data)], axis=1)
+    if name == "pcm":
+        return sound.spectrogram(sound.decode([data], [positions or sound.positions(len(data) // 2)], geometry, [None]))
     positions = positions or geometry.patches_per_image
     if name == "scene":
         return _tiled(scene(data, positions), PATCH)

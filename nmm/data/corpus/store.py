@@ -154,10 +154,11 @@ class Corpus:
         asked, path = self.description.get(f"{modality}_tokenizer"), self.folder / coder_file(modality)
         what = MODALITIES[modality].words
         if asked is None:
-            raise ValueError(f"the {what} of {self.folder} are patches, and no {modality} tokenizer made codes of them: make a corpus of codes "
-                             "with `nmm.data.corpus.coded.coded_corpus`")
+            raise ValueError(f"the {what} of {self.folder} are patches, and no {modality} tokenizer made codes of them: make a corpus of "
+                             "codes with `nmm.data.corpus.coded.coded_corpus`")
         if not path.is_file():
-            raise ValueError(f"{path} is missing: the {what} of this corpus are codes of {modality} tokenizer {asked}; make the corpus again")
+            raise ValueError(f"{path} is missing: the {what} of this corpus are codes of {modality} tokenizer {asked}; make the corpus "
+                             "again")
         found = ImageTokenizer.read(path)
         if found.hash != asked:
             raise ValueError(f"{path} is {modality} tokenizer {found.hash}, of another corpus: the codes here are those of {asked}")

@@ -56,6 +56,15 @@ class Tokenizer:
             )
         return self.markers[modality]
 
+    def with_markers(self, modalities: Iterable[str]) -> "Tokenizer":
+        """The tokenizer with a marker for each of these modalities: itself where it has them."""
+        lacks = [MARKERS[modality] for modality in modalities if self.markers[modality] is None]
+        if not lacks:
+            return self
+        inner = tokenizers.Tokenizer.from_str(self.to_json())
+        inner.add_special_tokens(lacks)
+        return Tokenizer(inner)
+
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a `tokenizer.json`.

@@ -16,7 +16,17 @@ from nmm.data.documents import Span
 from nmm.data.generated import audio, video
 from nmm.data.generated.audio import Melodies, templates
 from nmm.data.generated.video import MOTIONS, Films
-from nmm.data.generated.world import GRID, LENGTHS, PATCH_DIM, PATCHES_PER_IMAGE, SAID, WORDS_PER_CAPTION, World, draw_objects, render
+from nmm.data.generated.world import (
+    GRID,
+    LENGTHS,
+    PATCH_DIM,
+    PATCHES_PER_IMAGE,
+    SAID,
+    WORDS_PER_CAPTION,
+    World,
+    draw_objects,
+    render,
+)
 
 KINDS = ("caption", "text", "audio", "video")       # data types, in the order of `nmm.config.GENERATED`
 MODALITY = {"caption": "image", "audio": "audio", "video": "video"}     # of the codes of a data type
@@ -92,8 +102,8 @@ def film_codes(world: World, coder: ImageTokenizer) -> list[np.ndarray]:
         every = []
         for begin in range(0, len(colour), 1 << 10):
             part = slice(begin, begin + (1 << 10))
-            of_object = np.stack([np.zeros_like(colour[part]), colour[part], shape[part], texture[part], np.full_like(colour[part], motion)], axis=-1)
-            films = of_object[:, None].repeat(GRID, 1)
+            of_kind = colour[part], shape[part], texture[part]
+            films = np.stack([np.zeros_like(of_kind[0]), *of_kind, np.full_like(of_kind[0], motion)], axis=-1)[:, None].repeat(GRID, 1)
             tubelets = video.render([film.tobytes() for film in films]).reshape(-1, coder.patch_dim)
             occupied = tubelets.any(axis=1)
             codes = np.full(len(tubelets), int(coder.encode(np.zeros((1, coder.patch_dim), np.float32))[0]))
@@ -158,5 +168,6 @@ def entropy(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, flo
     """The lowest possible loss of each data type [nats per target token]."""
     lowest = floors(world, coders)
     return {
-        kind: sum(lowest[kind][each] * count for each, count in targets.items()) / sum(targets.values()) for kind, targets in TARGETS.items()
+        kind: sum(lowest[kind][each] * count for each, count in targets.items()) / sum(targets.values())
+        for kind, targets in TARGETS.items()
     }

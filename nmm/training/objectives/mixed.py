@@ -112,7 +112,8 @@ class MixedModal(TextTargets):
         more = self.infilling * documents * (2 * MEAN_SPANS + 1)
         return exact_train_flops(
             config.model, context=config.data.context * (1 + more / total), targets=tokens["target"],
-            tokens={**{name: tokens.get(name, 0) for name in MODALITIES}, "text": tokens["text"] + more}, patches_per_image=corpus.patches_per_image,
+            tokens={**{name: tokens.get(name, 0) for name in MODALITIES}, "text": tokens["text"] + more},
+            patches_per_image=corpus.patches_per_image,
         )
 
 

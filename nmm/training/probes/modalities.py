@@ -66,8 +66,8 @@ class ModalityLosses(Probe):
         found: dict[str, Any] = {"bits_per_byte": {label: by["text"] for label, by in bits.items() if "text" in by}}
         if self.names == ("text",):
             return found
+        images = {label: by["image"] for label, by in self.found.items() if "image" in by}
         return {
-            **found, "losses_by_modality": self.found,
-            "bits_per_byte_by_modality": {label: by for label, by in bits.items() if by},
-            "bits_per_image": {label: by["image"] / math.log(2) * self.codes_per_image for label, by in self.found.items() if "image" in by},
+            **found, "losses_by_modality": self.found, "bits_per_byte_by_modality": {label: by for label, by in bits.items() if by},
+            "bits_per_image": {label: loss / math.log(2) * self.codes_per_image for label, loss in images.items()},
         }
