@@ -33,6 +33,7 @@ INSTRUMENTS = {                 # amplitudes of the fundamental and its overtone
 }
 TOUCHES = 2**BEATS              # bit b is set where beat b is soft
 SOFT = 0.3                      # amplitude of a soft beat
+LOUDEST = 4.0                   # of a wave, which is 16-bit full scale
 NOTES = (len(PITCHES), len(INSTRUMENTS), TOUCHES)
 LIMITS = dict(zip(("pitch", "instrument", "touch"), NOTES))
 
@@ -89,6 +90,13 @@ def render(clips: Sequence[bytes]) -> np.ndarray:
         ValueError: a clip is not 12 bytes, or a value is out of range.
     """
     return templates()[tuple(fields(clips, "clip", LIMITS))].reshape(-1, AUDIO_DIM)
+
+
+def samples(clip: bytes) -> np.ndarray:
+    """The sound of a clip, its four notes one after the other, 16-bit samples of one channel, (4 * NOTE,) int16."""
+    notes = np.stack(fields([clip], "clip", LIMITS), axis=-1)[0]
+    wave = synthesise(notes).reshape(-1)
+    return np.round(np.clip(wave / LOUDEST, -1, 1) * 32767).astype("<i2")
 
 
 def spectrogram(clip: bytes) -> np.ndarray:
