@@ -164,7 +164,8 @@ def documents(path, kind, rejects):
 def test_tars_of_clips_and_their_bad_members(tmp_path):
     more = [("json.wav", WAV), ("json.json", json.dumps({"transcript": "said in json"}).encode()), ("alone.wav", WAV),
             ("words.txt", b"no clip"), ("twice.wav", WAV), ("twice.mp3", audio_file(tone(0.5), fmt="mp3")), ("twice.txt", b"x"),
-            ("bad.wav", cut(WAV)), ("bad.txt", b"x"), ("blank.wav", WAV), ("blank.txt", b"  "), ("latin.wav", WAV), ("latin.txt", b"caf\xe9"), ("cover.jpg", image_bytes(0))]
+            ("bad.wav", cut(WAV)), ("bad.txt", b"x"),
+            ("blank.wav", WAV), ("blank.txt", b"  "), ("latin.wav", WAV), ("latin.txt", b"caf\xe9"), ("cover.jpg", image_bytes(0))]
     path, rejects = write_tar(tmp_path / "a.tar", clips(range(3)) + more), Rejects()
     found = documents(path, "audio", rejects)
     assert [document.segments[1].text for document in found] == [*(sentence(n) for n in range(3)), "said in json"]
@@ -206,7 +207,8 @@ def everything(tmp_path_factory):
     pictures = [(f"{n}.jpg", image_bytes(n)) for n in range(12)]
     films = [(f"{n}.gif", film_file(4 + n, "gif")) for n in range(6)]
     for kind, members in (("caption", pictures), ("video", films)):
-        write_tar(folder / kind / "0.tar", [each for n, member in enumerate(members) for each in (member, (f"{n}.txt", sentence(n).encode()))])
+        texts = [(f"{n}.txt", sentence(n).encode()) for n in range(len(members))]
+        write_tar(folder / kind / "0.tar", [each for pair in zip(members, texts) for each in pair])
     write_tar(folder / "audio" / "0.tar", clips(range(12)) + [("bad.wav", cut(WAV)), ("bad.txt", b"cut")])
     write_jsonl(folder / "text" / "0.jsonl", [sentence(n, 40) for n in range(30)])
     out = folder / "corpus"
