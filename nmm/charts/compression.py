@@ -1,4 +1,4 @@
-"""Charts of compression: what a token stands for, losses in bits per byte, where forms break, what modalities do to one another, isoloss."""
+"""Charts of compression: what a token stands for, bits per byte, forms on held-out runs, what modalities do to one another, isoloss."""
 
 import altair as alt
 import numpy as np

@@ -1,4 +1,4 @@
-"""`python -m nmm data`: prepare a corpus from real files, look into one, or measure what its tokens stand for."""
+"""`python -m nmm data`: prepare a corpus from real files, look into one, measure what its tokens stand for, or make a small real set."""
 
 import argparse
 import html
@@ -9,10 +9,11 @@ from nmm.data.corpus import store
 from nmm.data.corpus.factors import factors
 from nmm.data.corpus.prepare import parse_source, prepare
 from nmm.data.corpus.show import report_table, samples_html
+from nmm.data.corpus.system import said, write_system_examples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The three actions and their options."""
+    """The actions and their options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     make = actions.add_parser("prepare", help="read, check, tokenise and pack files into a corpus")
     make.add_argument("--source", action="append", required=True, metavar="KIND[:NAME]=PATH",
@@ -45,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure.add_argument("--chart", type=output, help="file for the chart (default: compression.png in the corpus folder)")
 
 
+    system = actions.add_parser("system", help="a small real set of four modalities from packages of this system")
+    system.add_argument("out", type=path, help="folder for it, with a subfolder for each data type")
+
+
 def _sizes(text: str) -> tuple[int, ...]:
     """Image sizes, as in 112,224."""
     try:
@@ -63,6 +68,11 @@ def run(args: argparse.Namespace) -> int:
                          processes=args.processes,
                          store_kind=args.store, upload=args.upload)
         print(report_table(report))
+        return 0
+    if args.action == "system":
+        made = write_system_examples(args.out)
+        print("\n".join([*said(), f"written to {args.out}; prepare it with", "python -m nmm data prepare --out CORPUS "
+                         + " ".join(f"--source {kind}={folder}" for kind, folder in made)]))
         return 0
     if args.action == "compression":
         return _compression(args)

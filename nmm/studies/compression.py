@@ -30,6 +30,6 @@ COMPRESSION = register(Study(
 ))
 # So small that it tells nothing: for tests, and for a chapter that shows how its records would be read
 register(replace(
-    COMPRESSION, name="compression-smoke", widths=(8, 16, 24), budgets=(8_000, 16_000, 32_000), seeds=(0,), warmup_tokens=2_000,
+    COMPRESSION, name="compression-smoke", widths=(8, 16, 24), budgets=(6_000, 12_000), seeds=(0,), warmup_tokens=2_000,
     batch_sequences=4, validation_sequences=16,
 ))

@@ -144,8 +144,8 @@ def _sizes(corpus: Corpus, modality: str, coded: Corpus, own: float) -> Iterator
     if modality == "image":
         each = {f"patches of {round(scale * corpus.patch)}": scale**2 for scale in SCALES if scale * corpus.patch >= 1}
     else:
-        what, here = ("frames", sound.FRAMES) if modality == "audio" else ("frames of a tubelet", film.DEPTH)
-        each = {f"{n} {what if n > 1 else what.replace("frames", "frame", 1)}": n / here for n in FRAMES}
+        what, here = ("", sound.FRAMES) if modality == "audio" else (" of a tubelet", film.DEPTH)
+        each = {f"{n} {'frame' if n == 1 else 'frames'}{what}": n / here for n in FRAMES}
     if codes:
         yield f"{codes} codes", True, own
     for name, scale in each.items():
