@@ -66,3 +66,17 @@ def written(table: pd.DataFrame) -> pd.DataFrame:
         "model bits/B": words("bits", "{:.4f}"), "model B/token": words("model", "{:.3f}"),
     }
     return pd.DataFrame(shown)
+
+
+def per_nat(folder: str | Path) -> dict[tuple[str, str], float]:
+    """Bits per byte that one nat per token is, by data type and modality: the same for all runs of a study, read off one of them.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no finished run has losses by modality.
+    """
+    for _, record in with_records(folder):
+        bits = record.bits_per_byte_by_modality or {}
+        if bits:
+            return {(kind, name): by[name] / record.losses_by_modality[kind][name] for kind, by in bits.items() for name in by}
+    raise ValueError(f"no finished run in {folder} has bits per byte by modality: train a study of codes")
