@@ -9,6 +9,7 @@ from typing import Any
 from nmm.config import TASKS, content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.embedded import VERSION, embedded_corpus, entropy
+from nmm.data.corpus.four import VERSION as FOUR_VERSION
 from nmm.data.corpus.four import four_corpus
 from nmm.data.corpus.prepare import CLEANING, prepare
 from nmm.data.corpus.scenes import VERSION as SCENES_VERSION
@@ -77,7 +78,7 @@ def prepare_corpus(
             name = f"scenes-{SCENES_VERSION}-{tokens}-{study.scenes:g}-{content_hash(most)}"
             return scenes_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, shared=study.scenes, seed=WORLD_SEED)
         if study.four:
-            name = f"four-{VERSION}-{tokens}-{content_hash(most)}"
+            name = f"four-{FOUR_VERSION}-{tokens}-{content_hash(most)}"
             return four_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
         if study.long:
             name += f"-long-{study.long}"

@@ -1,24 +1,27 @@
 """Four modalities in one token space: text, images, audio and video of the generated world, with codes for all that is not text.
 
-The documents are those of `nmm.data.generated.world`, `.audio` and `.video`: texts, captioned images, clips with transcripts, films with
-captions. Texts, captions and films draw their words from the same tables, images and films their objects; clips have kinds of their own,
-and share with the others the list of names. Each modality has a tokenizer, means of its patches, frames and tubelets. What codes leave to
-be told is counted over every kind of object and note, so that the lowest loss of each modality in each data type is known.
+Texts and captioned images are those of `nmm.data.generated.world`, clips those of `.audio`, films those of `.video` with what is said of
+them and no words before and after. All objects stand in the uppermost row, or begin there: where one stands at random, a model is long
+busy with that before it sees what stands there. Texts and captions draw their words from the same tables, images and films their objects;
+clips have kinds of their own, and share with the others the list of names.
+
+Each modality has a tokenizer, means of its patches, frames and tubelets. What codes leave to be told is counted over every kind of object
+and note, so that the lowest loss of each modality in each data type is known.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from nmm.data.codes import ImageTokenizer, fit_means
-from nmm.data.documents import Span
+from nmm.data.documents import Document, Span, Text
 from nmm.data.generated import audio, video
 from nmm.data.generated.audio import Melodies, templates
 from nmm.data.generated.video import MOTIONS, Films
 from nmm.data.generated.world import (
     GRID,
-    LENGTHS,
     PATCH_DIM,
     PATCHES_PER_IMAGE,
     SAID,
@@ -27,12 +30,57 @@ from nmm.data.generated.world import (
     draw_objects,
     render,
 )
+from nmm.data.generated.world import LENGTHS as WORLD_LENGTHS
 
 KINDS = ("caption", "text", "audio", "video")       # data types, in the order of `nmm.config.GENERATED`
 MODALITY = {"caption": "image", "audio": "audio", "video": "video"}     # of the codes of a data type
 N_CODES = 128               # of each tokenizer
 SPANS = 6000                # images, clips and films that a tokenizer is trained on
+ROWS = 1 << 10              # films drawn at once: bounds the memory
 FOLDER = Path(__file__).parent
+OBJECT = {"caption": 4, "video": 5}     # bytes of an object in a scene and a film; the first is its row
+FILM_SAID = (SAID + 1) * GRID           # words of a film: of each object what it is and how it moves
+LENGTHS = {                 # tokens of a document
+    **{kind: WORLD_LENGTHS[kind] for kind in ("caption", "text")}, "audio": audio.LENGTH, "video": 1 + video.POSITIONS + FILM_SAID + 1,
+}
+
+
+def documents(world: World, kind: str, tokens: int, seed: int) -> Iterator[Document]:
+    """Documents of one data type, at least `tokens` tokens in all; the first do not depend on `tokens`.
+
+    Raises:
+        ValueError: an unknown data type.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown data type {kind!r}: four modalities have {', '.join(KINDS)}")
+    count = -(-tokens // LENGTHS[kind])
+    if kind == "audio":
+        found = Melodies(world).documents(count * audio.LENGTH, seed)
+    elif kind == "video":
+        found = (_film(document) for document in Films(world).documents(count * video.LENGTH, seed))
+    else:
+        found = (_raised(document, kind) for document in world.documents(kind, count * WORLD_LENGTHS[kind], seed))
+    yield from itertools.islice(found, count)
+
+
+def _raised(document: Document, kind: str) -> Document:
+    """The document with the objects of its images in the uppermost row."""
+    if kind not in OBJECT:
+        return document
+    segments = []
+    for segment in document.segments:
+        if isinstance(segment, Span):
+            data = bytearray(segment.data)
+            data[::OBJECT[kind]] = bytes(GRID)
+            segment = Span(bytes(data), segment.format, segment.positions)
+        segments.append(segment)
+    return Document(tuple(segments), document.name)
+
+
+def _film(document: Document) -> Document:
+    """A film with what is said of it alone, its objects beginning in the uppermost row."""
+    _, film, words = document.segments
+    return _raised(Document((film, Text(ids=words.ids[:FILM_SAID])), document.name), "video")
 
 
 def kept() -> dict[str, ImageTokenizer]:
@@ -51,16 +99,12 @@ def train_tokenizers(seed: int = 0, codes: int = N_CODES) -> dict[str, ImageToke
 
 def samples(seed: int, spans: int) -> dict[str, np.ndarray]:
     """What stands at the positions of the first images, clips and films of a world, by modality, (spans * positions, numbers)."""
-    world = World(seed)
-    made = {
-        "image": (world.documents("caption", spans * LENGTHS["caption"], seed), lambda data: render(data).reshape(-1, PATCH_DIM)),
-        "audio": (Melodies(world).documents(spans * audio.LENGTH, seed), audio.render),
-        "video": (Films(world).documents(spans * video.LENGTH, seed), video.render),
-    }
-    return {
-        modality: draw([segment.data for document in documents for segment in document.segments if isinstance(segment, Span)])
-        for modality, (documents, draw) in made.items()
-    }
+    world, found = World(seed), {}
+    draw = {"caption": lambda data: render(data).reshape(-1, PATCH_DIM), "audio": audio.render, "video": video.render}
+    for kind, modality in MODALITY.items():
+        segments = (document.segments for document in documents(world, kind, spans * LENGTHS[kind], seed))
+        found[modality] = draw[kind]([segment.data for own in segments for segment in own if isinstance(segment, Span)])
+    return found
 
 
 def _entropy(share: np.ndarray) -> float:
@@ -75,61 +119,44 @@ def _entropy_of(rows: np.ndarray, share: np.ndarray) -> float:
     return _entropy(np.bincount(which.ravel(), weights=share))
 
 
-def _rolled(codes: np.ndarray, axis: int) -> np.ndarray:
-    """Codes of an object in row 0, with every row it may stand in: a column is a ring; (GRID, ...)."""
-    return np.stack([np.roll(codes, row, axis=axis) for row in range(GRID)])
-
-
 def image_codes(world: World, coder: ImageTokenizer) -> list[np.ndarray]:
-    """Of each column, the codes of its four patches with every row and every kind of object, (GRID, kinds, GRID)."""
+    """Of each column, the code of every kind of object, (kinds, 1): its other patches are always empty."""
     index = np.indices(world.kind_probability.shape).reshape(3, -1)
     patches = draw_objects(*(np.repeat(values[:, None], GRID, axis=1) for values in index))        # (kinds, columns, numbers)
-    empty = int(coder.encode(np.zeros((1, PATCH_DIM), np.float32))[0])
-    found = []
-    for column in range(GRID):
-        codes = np.full((patches.shape[0], GRID), empty)
-        codes[:, 0] = coder.encode(patches[:, column])
-        found.append(_rolled(codes, 1))
-    return found
+    return [coder.encode(patches[:, column])[:, None] for column in range(GRID)]
 
 
 def film_codes(world: World, coder: ImageTokenizer) -> list[np.ndarray]:
-    """Of each column, the codes of its eight tubelets with every row, kind and motion, (GRID, kinds * motions, 8)."""
+    """Of each column, the codes of its eight tubelets with every kind and motion, (kinds * motions, 8)."""
     colour, shape, texture = np.indices(world.kind_probability.shape).reshape(3, -1).astype(np.uint8)
-    steps = video.POSITIONS // GRID**2
+    steps, empty = video.POSITIONS // GRID**2, int(coder.encode(np.zeros((1, coder.patch_dim), np.float32))[0])
     found: list[list[np.ndarray]] = [[] for _ in range(GRID)]
     for motion in range(len(MOTIONS)):
         every = []
-        for begin in range(0, len(colour), 1 << 10):
-            part = slice(begin, begin + (1 << 10))
-            of_kind = colour[part], shape[part], texture[part]
+        for begin in range(0, len(colour), ROWS):
+            of_kind = [values[begin:begin + ROWS] for values in (colour, shape, texture)]
             films = np.stack([np.zeros_like(of_kind[0]), *of_kind, np.full_like(of_kind[0], motion)], axis=-1)[:, None].repeat(GRID, 1)
-            tubelets = video.render([film.tobytes() for film in films]).reshape(-1, coder.patch_dim)
-            occupied = tubelets.any(axis=1)
-            codes = np.full(len(tubelets), int(coder.encode(np.zeros((1, coder.patch_dim), np.float32))[0]))
+            tubelets = video.render([film.tobytes() for film in films])
+            occupied, codes = tubelets.any(axis=1), np.full(len(tubelets), empty)
             codes[occupied] = coder.encode(tubelets[occupied])
             every.append(codes.reshape(-1, steps, GRID, GRID))        # film, step, column, row
         whole = np.concatenate(every)
         for column in range(GRID):
-            found[column].append(whole[:, :, column])
-    # kinds first, then motions, as probabilities are laid out below
-    return [_rolled(np.stack(own, axis=1).reshape(-1, steps, GRID), 2).reshape(GRID, -1, steps * GRID) for own in found]
+            found[column].append(whole[:, :, column].reshape(len(whole), -1))
+    return [np.stack(own, axis=1).reshape(-1, steps * GRID) for own in found]      # kinds first, then motions
 
 
-def _told(codes: list[np.ndarray], kinds: np.ndarray) -> tuple[float, float]:
+def _told(codes: list[np.ndarray], said: np.ndarray) -> tuple[float, float]:
     """Entropy of the codes of all columns, and of what is said of their objects once the codes are seen [nats].
 
+    Codes are a function of what is said, so that both together have the entropy of what is said.
+
     Args:
-        codes: of each column, with every row and every thing that is said, (GRID, said, positions).
-        kinds: probability of each thing that is said, (said,); a row is not said.
+        codes: of each column, those of every thing that can be said, (said, positions).
+        said: probability of each, (said,).
     """
-    alone = jointly = 0.0
-    for own in codes:
-        rows, share = own.reshape(-1, own.shape[-1]), np.tile(kinds / GRID, GRID)
-        alone += _entropy_of(rows, share)
-        number = np.tile(np.arange(len(kinds)), GRID)[:, None]
-        jointly += _entropy_of(np.concatenate([number, rows], axis=1), share)
-    return alone, jointly - alone
+    alone = sum(_entropy_of(own, said) for own in codes)
+    return alone, len(codes) * _entropy(said) - alone
 
 
 def floors(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, dict[str, float]]:
@@ -151,16 +178,15 @@ def floors(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, dict
         },
         "text": {"text": world.entropy()["text"]},
         "audio": {"text": GRID * (_entropy(p) - note) / (audio.LENGTH - 1 - clip), "audio": GRID * note / clip},
-        "video": {
-            "text": (of_film + (video.OPENING + video.CLOSING - 1) * word) / video.TARGETS, "video": film / video.POSITIONS,
-        },
+        "video": {"text": of_film / (FILM_SAID + 1), "video": film / video.POSITIONS},
     }
 
 
 TARGETS = {         # of each modality in a document
-    "caption": {"text": SAID * GRID + WORDS_PER_CAPTION + 1, "image": PATCHES_PER_IMAGE}, "text": {"text": LENGTHS["text"] - 1},
+    "caption": {"text": SAID * GRID + WORDS_PER_CAPTION + 1, "image": PATCHES_PER_IMAGE},
+    "text": {"text": WORLD_LENGTHS["text"] - 1},
     "audio": {"text": audio.LENGTH - 1 - GRID * audio.POSITIONS_PER_NOTE, "audio": GRID * audio.POSITIONS_PER_NOTE},
-    "video": {"text": video.TARGETS, "video": video.POSITIONS},
+    "video": {"text": FILM_SAID + 1, "video": video.POSITIONS},
 }
 
 
