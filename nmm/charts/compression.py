@@ -4,7 +4,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nmm.charts.parts import DASH, Series, diagonal, finite, log_axis, rule, tips
+from nmm.charts.parts import DASH, Series, as_law, diagonal, finite, law_line, log_axis, rule, tips
+from nmm.charts.tables import short
 from nmm.runs.bits import MEASURES
 
 
@@ -36,11 +37,12 @@ def bits(table: pd.DataFrame, floors: pd.DataFrame) -> alt.FacetChart:
     """
     table = table.merge(floors.rename(columns={"bits": "floor"}), on="modality")
     order = floors["modality"].tolist()
+    table = table.assign(parameters=table["N"].map(short))
+    sizes = Series("parameters", table.sort_values("N")["parameters"].drop_duplicates().tolist(), "parameters N", ordered=True)
     base = alt.Chart(table)
     place = {"x": alt.X(**log_axis("own", "own tokens")), "y": alt.Y(**log_axis("bits", "bits per byte", ".3~g"))}
-    dots = base.mark_point(size=40, filled=True, opacity=0.85).encode(
-        **place, color=alt.Color("N:O", title="parameters N", scale=alt.Scale(range="ramp"), legend=alt.Legend(format="~s")),
-        tooltip=tips("modality", "mixture", "size", own=",d", bits=".4f"))
+    dots = sizes.points(base, size=40, opacity=0.85, chooses=True).encode(
+        **place, tooltip=tips("modality", "mixture", "size", own=",d", bits=".4f"))
     lowest = base.mark_rule(strokeDash=DASH, color="currentColor").encode(alt.Y("floor:Q"))
     return alt.layer(dots, lowest).properties(width=235, height=190).facet(
         alt.Facet("modality:N", sort=order, title=None), columns=2, title="Bits per byte of each modality against its own tokens",
@@ -53,10 +55,10 @@ def predictions(table: pd.DataFrame) -> alt.LayerChart:
     Args:
         table: columns form, held, observed, predicted.
     """
-    table = finite(table)
+    table = table[np.isfinite(table["predicted"])]
     place = {"x": alt.X("observed:Q", title="observed [bits/byte]", scale=alt.Scale(zero=False)),
              "y": alt.Y("predicted:Q", title="predicted [bits/byte]", scale=alt.Scale(zero=False))}
-    dots = Series.of(table, "form", columns=2).points(alt.Chart(table), size=45, chooses=True)
+    dots = Series.of(table, "form").points(alt.Chart(table), size=45, chooses=True)
     return alt.layer(
         diagonal(table, "observed", "predicted"), dots.encode(**place, tooltip=tips("form", "held", observed=".4f", predicted=".4f")),
         title="What each form says of runs that it was not fitted to",
@@ -73,8 +75,8 @@ def changes(table: pd.DataFrame) -> alt.LayerChart:
     rows = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
     across = {"title": "change of the loss [%]", "scale": alt.Scale(zero=True)}
     series = Series.of(table, "modality")
-    bars = series.on(alt.Chart(table.replace([np.inf, -np.inf], np.nan).dropna()).mark_rule(strokeWidth=1.8), chooses=True)
-    dots = series.points(alt.Chart(table), size=70)
+    bars = series.on(alt.Chart(finite(table).dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.8), chooses=True)
+    dots = series.points(alt.Chart(finite(table)), size=70)
     return alt.layer(
         rule(DASH, x=0), bars.encode(alt.X("low:Q", **across), rows, x2="high:Q"),
         dots.encode(alt.X("value:Q", **across), rows, tooltip=tips("modality", "row", value="+.2f", low="+.2f", high="+.2f")),
@@ -93,10 +95,7 @@ def isoloss(lines: pd.DataFrame, runs: pd.DataFrame) -> alt.LayerChart:
     order = lines.sort_values("level", ascending=False)["quality"].drop_duplicates().tolist()
     place = {"x": alt.X(**log_axis("N", "parameters N")), "y": alt.Y(**log_axis("D", "tokens of four modalities D"))}
     series = Series(column="quality", order=order)
-    drawn = [
-        series.on(alt.Chart(lines[lines["inside"] == inside]).mark_line(strokeWidth=2, **({} if inside else {"strokeDash": DASH})),
-                  chooses=inside).encode(**place, tooltip=tips("quality", N=",d", D=",d"))
-        for inside in (True, False) if (lines["inside"] == inside).any()
-    ]
+    drawn = law_line(lines, lines["inside"].to_numpy(), by=["quality"]).drop(columns="inside")
+    laws = as_law(series.on(alt.Chart(drawn), chooses=True)).encode(**place, tooltip=tips("quality", N=",d", D=",d"))
     dots = alt.Chart(runs).mark_point(size=30, color="currentColor", opacity=0.5).encode(**place)
-    return alt.layer(*drawn, dots, title="The smallest model for a quality, by the data it needs")
+    return alt.layer(laws, dots, title="The smallest model for a quality, by the data it needs")

@@ -61,7 +61,9 @@ def test_the_form_that_made_the_runs_wins(kind):
     other = TOTAL if kind == "hypothesis" else LITERAL
     assert found.loc[other, "sizes held out [%]"] > 1.5 * found.loc[best, "sizes held out [%]"]
     held = ((table["N"] == table["N"].max()) & (table["mixture"] == "video")).to_numpy()
-    assert abs(compression.out_of_reach({best: fits[best]}, held)[best]) < 0.5
+    out = compression.held_out({best: fits[best]}, {"the corner": held})
+    assert len(out) == held.sum() and out["error"].abs().mean() < 0.5
+    assert np.allclose(out["predicted"], out["observed"] * (1 + out["error"] / 100))
 
 
 def test_where_a_straight_line_breaks():

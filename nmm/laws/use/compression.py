@@ -83,13 +83,23 @@ def _size(errors: np.ndarray) -> float:
     return float(100 * np.mean(np.abs(errors))) if np.all(np.isfinite(errors)) else float("inf")
 
 
-def out_of_reach(fits: Mapping[str, Fit], held: np.ndarray) -> dict[str, float]:
-    """What each form is off by [%] on runs that it was not fitted to, above zero where it predicts too much.
+def held_out(fits: Mapping[str, Fit], masks: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """What each form says of runs that it was not fitted to, beside what they reached.
 
     Args:
-        held: mask (n,) of the runs left out.
+        masks: what is held out -> mask (n,) of the runs left out together.
+    Returns:
+        Columns held, form, observed, predicted and error [%], above zero where too much is predicted.
     """
-    return {name: float(100 * np.expm1(np.mean(predicted_from_the_rest(fit, held)))) for name, fit in fits.items()}
+    import pandas as pd
+
+    rows = []
+    for held, mask in masks.items():
+        for name, fit in fits.items():
+            errors, observed = predicted_from_the_rest(fit, np.asarray(mask)), fit.observed[np.asarray(mask)]
+            rows.append(pd.DataFrame({"held": held, "form": name, "observed": observed, "predicted": observed * np.exp(errors),
+                                      "error": 100 * np.expm1(errors)}))
+    return pd.concat(rows, ignore_index=True)
 
 
 def corners(fit: Fit, N, D) -> dict[str, float]:
