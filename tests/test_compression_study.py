@@ -148,3 +148,10 @@ def test_from_a_name_to_records(tmp_path, monkeypatch, coders):
     assert bits.best(folder, corpus_id)["video", "video"] == pytest.approx(table["bits_per_byte_video"].min())
     with pytest.raises(ValueError, match=f"tells bits per byte on corpus other; it has runs of {corpus_id}"):
         bits.best(folder, "other")
+
+
+def test_tokenizers_can_be_trained_again(monkeypatch):
+    monkeypatch.setattr(four, "SPANS", 300)
+    made = four.train_tokenizers(seed=1, codes=16)
+    assert {modality: coder.codes for modality, coder in made.items()} == {"image": 16, "audio": 16, "video": 16}
+    assert {coder.trained["world"] for coder in made.values()} == {"1"}
