@@ -11,10 +11,10 @@ from nmm.data.batches.loader import collate
 from nmm.data.codes import quality
 from nmm.data.corpus.coded import coded_corpus
 from nmm.data.corpus.factors import factors, raw_corpus
-from nmm.data.corpus.four import four_corpus
+from nmm.data.corpus.four import VALIDATION_DOCUMENTS, four_corpus
 from nmm.data.documents import Span
 from nmm.data.generated import four
-from nmm.data.generated.world import World
+from nmm.data.generated.world import CONTEXT, World
 from nmm.laws.use import compression
 from nmm.runs import bits
 from nmm.studies import STUDIES, find_study, run_study
@@ -77,10 +77,21 @@ def test_floors_are_the_entropy_of_what_documents_hold(coders):
     assert four.entropy(WORLD, coders)["video"] == pytest.approx(film / sum(four.TARGETS["video"].values()))
 
 
+def test_the_floor_of_the_held_out_documents_is_near_the_entropy_and_that_of_their_codes(coders):
+    lowest, found = four.floors(WORLD, coders), four.held_out_floors(WORLD, coders, 300, 0)
+    for kind, modality in (("text", "text"), *four.MODALITY.items()):
+        assert found[modality] == pytest.approx(lowest[kind][modality], rel=0.05) and found[modality] != lowest[kind][modality]
+
+
 def test_the_kept_tokenizers_serve_the_corpus(coders):
     for modality, vectors in four.samples(5, 60).items():
         found = quality(coders[modality], vectors)
         assert found.codes == four.N_CODES and found.error < 0.8, modality
+
+
+def test_all_held_out_documents_are_measured():
+    study = find_study("compression")
+    assert study.validation_sequences >= VALIDATION_DOCUMENTS // (CONTEXT // max(four.LENGTHS.values()))
 
 
 def test_what_cannot_be_coded_is_named(corpus, coders, tmp_path):

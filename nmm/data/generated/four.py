@@ -19,6 +19,7 @@ from nmm.data.codes import ImageTokenizer, fit_means
 from nmm.data.documents import Document, Span, Text
 from nmm.data.generated import audio, video
 from nmm.data.generated.audio import Melodies, templates
+from nmm.data.generated.surprisal import surprisal
 from nmm.data.generated.video import MOTIONS, Films
 from nmm.data.generated.world import (
     GRID,
@@ -197,3 +198,37 @@ def entropy(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, flo
         kind: sum(lowest[kind][each] * count for each, count in targets.items()) / sum(targets.values())
         for kind, targets in TARGETS.items()
     }
+
+
+def held_out_floors(world: World, coders: Mapping[str, ImageTokenizer], count: int, seed: int) -> dict[str, float]:
+    """What the first documents of each data type cost at best, by modality: -ln of their true probability [nats per token].
+
+    Those documents are the held-out ones, and some hundred of them lie off the entropy by more than a good model does.
+
+    Args:
+        count: documents of each data type; seed: of the documents.
+    """
+    data = {
+        kind: [document.segments[0].data for document in documents(world, kind, count * LENGTHS[kind], seed)] for kind in MODALITY
+    }
+    kinds, clip = world.kind_probability.reshape(-1), GRID * audio.POSITIONS_PER_NOTE
+    images = coders["image"].encode(render(data["caption"])).reshape(count, GRID, GRID)[:, :, :1]          # image, column, uppermost row
+    films = coders["video"].encode(video.render(data["video"])).reshape(count, -1, GRID, GRID).transpose(0, 2, 1, 3)
+    notes = coders["audio"].encode(audio.render(data["audio"])).reshape(-1, audio.POSITIONS_PER_NOTE)
+    every_note = coders["audio"].encode(templates()).reshape(-1, audio.POSITIONS_PER_NOTE)
+    moving = np.repeat(kinds / len(MOTIONS), len(MOTIONS))
+    shown = sum(_surprise(own, kinds, images[:, at]) for at, own in enumerate(image_codes(world, coders["image"])))
+    filmed = sum(_surprise(own, moving, films[:, at].reshape(count, -1)) for at, own in enumerate(film_codes(world, coders["video"])))
+    return {
+        "text": float(surprisal(world, documents(world, "text", count * LENGTHS["text"], seed)).mean()),
+        "image": shown / PATCHES_PER_IMAGE,
+        "audio": GRID * _surprise(every_note, Melodies(world).kind_probability.reshape(-1), notes) / clip,
+        "video": filmed / video.POSITIONS,
+    }
+
+
+def _surprise(rows: np.ndarray, share: np.ndarray, found: np.ndarray) -> float:
+    """Mean of -ln p of rows of codes that were found, among all rows that there are, each with its probability [nats]."""
+    different, which = np.unique(rows, axis=0, return_inverse=True)
+    p = dict(zip(map(bytes, different), np.bincount(which.ravel(), weights=share), strict=True))
+    return float(-np.log([p[bytes(row)] for row in np.ascontiguousarray(found, different.dtype)]).mean())
