@@ -125,7 +125,9 @@ def _sample(corpus: Corpus, source: Source) -> tuple[list[str], dict[str, tuple[
 
 
 def _text_tokens(corpus: Corpus, texts: list[str]) -> Iterator[tuple[str, bool, int]]:
-    """Tokenizers of text, whether it is the corpus's own, and the tokens that these texts have under each."""
+    """Tokenizers of text, whether it is the corpus's own, and the tokens that these texts have under each. BPE is trained on the texts
+    themselves, which flatters it where they are few.
+    """
     yield f"own, {corpus.tokenizer.vocab_size:,}", True, _count(corpus.tokenizer, texts)
     yield "bytes", False, sum(len(text.encode("utf-8")) for text in texts)
     for vocabulary in VOCABULARIES:
