@@ -25,7 +25,7 @@ FOUR = {
 MIXTURES = {"text alone": TEXT_ALONE, **PAIRS, **FOUR}
 
 COMPRESSION = register(Study(
-    name="compression", widths=(16, 24, 36, 52), budgets=(400_000, 800_000, 1_600_000), seeds=(0, 1), four=True,
+    name="compression", widths=(16, 24, 40, 64), budgets=(400_000, 800_000, 1_600_000), seeds=(0, 1), four=True,
     arms=(Arm(name="next token", objective="cm3"),), mixtures=MIXTURES, warmup_tokens=40_000, validation_sequences=256,
 ))
 # So small that it tells nothing: for tests, and for a chapter that shows how its records would be read
