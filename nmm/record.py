@@ -38,7 +38,9 @@ class RunRecord:
         losses: held-out cross-entropy by data type [nats per target token].
         losses_by_modality: where images are tokens, those of `text` and `image` targets, by data type [nats per token].
         bits_per_image: where images are tokens, of all tokens of an image together, by data type [bits].
-        bits_per_byte: where images are tokens, of the text's bytes, by data type [bits].
+        bits_per_byte: of the text's bytes, by data type, where the tokenizer tells them [bits].
+        bits_per_byte_by_modality: where images (audio, video) are tokens, of the raw bytes of each modality's targets, by data type and
+            modality; of text the words' bytes, of others pixels and samples [bits].
         rho: where images are tokens, their share of the training tokens that are of text or of an image, see
             `nmm.data.batches.mixture.image_share`.
         losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
@@ -76,6 +78,7 @@ class RunRecord:
     losses_by_modality: dict[str, dict[str, float]] | None = None
     bits_per_image: dict[str, float] | None = None
     bits_per_byte: dict[str, float] | None = None
+    bits_per_byte_by_modality: dict[str, dict[str, float]] | None = None
     rho: float | None = None
     losses_by_token: dict[str, dict[str, float]] | None = None
     losses_by_position: dict[str, dict[str, float]] | None = None
@@ -106,13 +109,12 @@ class RunRecord:
             raise RecordError(
                 f"losses must be finite and positive, by data type ({', '.join(KINDS)}): got {self.losses}"
             )
-        for name, by in (("token", "kind of token"), ("position", "bin of positions"), ("distance", "bin of distances"),
-                         ("modality", "modality")):
-            for task, losses in (getattr(self, f"losses_by_{name}") or {}).items():
+        for name, by in (("losses_by_token", "kind of token"), ("losses_by_position", "bin of positions"),
+                         ("losses_by_distance", "bin of distances"), ("losses_by_modality", "modality"),
+                         ("bits_per_byte_by_modality", "modality")):
+            for task, losses in (getattr(self, name) or {}).items():
                 if task not in KINDS or not (losses and _numbers(losses)):
-                    raise RecordError(
-                        f"losses_by_{name} must be finite and not negative, by data type and {by}: got {losses} for {task!r}"
-                    )
+                    raise RecordError(f"{name} must be finite and not negative, by data type and {by}: got {losses} for {task!r}")
         for name in ("bits_per_image", "bits_per_byte"):
             bits = getattr(self, name) or {}
             if not (_numbers(bits) and bits.keys() <= set(KINDS)):

@@ -18,7 +18,7 @@ from nmm import record as records
 from nmm.architectures import LateFusionConfig, MoEConfig
 from nmm.config import TASKS, InitConfig
 from nmm.config.flops import exact_train_flops
-from nmm.data.batches.loader import train_batches
+from nmm.data.batches.loader import collate, train_batches
 from nmm.data.batches.reading import reading
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.generated.world import CONTEXT, World
@@ -76,6 +76,14 @@ def test_the_record_is_complete(record, longer, corpus, tmp_path):
         longer.model, context=CONTEXT, tokens={name: tokens[name] for name in ("text", "image")}, targets=tokens["target"]
     )
     assert records.read(records.write(record, tmp_path)) == record
+
+
+def test_bits_per_byte_of_text_are_known_where_images_are_patches(record, longer, corpus):
+    held = corpus.sources["text"].validation
+    ids = torch.cat([targets(collate([held[k]])) for k in range(min(len(held), longer.data.validation_sequences))])
+    size = corpus.tokenizer.id_bytes[ids.numpy()].sum()
+    assert record.bits_per_byte["text"] == pytest.approx(record.losses["text"] * len(ids) / math.log(2) / size, rel=1e-5)
+    assert record.bits_per_byte.keys() == set(TASKS) and record.bits_per_byte_by_modality is None and record.losses_by_modality is None
 
 
 def test_tokens_are_those_of_the_batches(record, longer, corpus):

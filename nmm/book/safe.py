@@ -17,7 +17,7 @@ _SHAPES = """
     svg g path line rect circle ellipse polyline polygon text tspan title desc defs marker
 """.split()
 _WORDS = """
-    a abbr article aside b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption
+    a abbr article aside audio b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption
     figure footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main mark math nav ol p pre q s samp section small
     span strong sub summary sup table tbody td tfoot th thead tr tt u ul var
 """.split()
@@ -38,12 +38,13 @@ _CSS = """
 """.split()
 _SHEET = re.compile(r"<style[^<>]*>([^<]*)</style\s*>", re.IGNORECASE)
 _REACHES_OUT = re.compile(r"url\s*\(|@|expression|\\|javascript", re.IGNORECASE)
+_SOUNDS = "data:audio/wav;base64,"
 _PICTURES = ("data:image/png;base64,", "data:image/jpeg;base64,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
 
 
 def clean(body: str) -> str:
-    """HTML with words, tables, pictures and drawings alone: nothing in it runs, or asks another computer for anything.
+    """HTML with words, tables, pictures, drawings and sounds alone: nothing in it runs, or asks another computer for anything.
 
     Style sheets stay where they reach for nothing outside, as pandas writes them.
     """
@@ -83,6 +84,8 @@ def _attribute(tag: str, name: str, value: str) -> bool:
         return name == "href"
     if tag == "img":
         return name in ("alt", "width", "height") or (name == "src" and value.startswith(_PICTURES))
+    if tag == "audio":
+        return name in ("controls", "preload") or (name == "src" and value.startswith(_SOUNDS))
     return tag in ("td", "th", "col") and name == "width"
 
 

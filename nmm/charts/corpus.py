@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import wave
 from collections.abc import Sequence
 
 import altair as alt
@@ -14,6 +15,7 @@ from PIL import Image
 from nmm.charts.parts import Series, log_axis, tips
 from nmm.config import MODALITIES, TASKS
 from nmm.data.corpus.store import Corpus
+from nmm.data.sound import RATE
 
 TEXT, IMAGE, PADDING = "text", "image", "padding"
 
@@ -21,8 +23,8 @@ _GALLERY = (
     '<div style="display:flex;flex-wrap:wrap;gap:1.1em 1.2em;margin:.6em 0">{}</div>'
 )
 _FRAME = (
-    '<div style="flex:0 1 8.6em;line-height:1.35;font-size:.88rem;text-align:left;hyphens:none">'
-    '<img alt="{alt}" src="{uri}" style="width:8.6em;max-width:100%;border-radius:4px;display:block">'
+    '<div style="flex:0 1 {width}em;line-height:1.35;font-size:.88rem;text-align:left;hyphens:none">'
+    '<img alt="{alt}" src="{uri}" style="width:{width}em;max-width:100%;border-radius:4px;display:block">'
     '<div style="margin:.4em 0 0;overflow-wrap:anywhere">{caption}</div></div>'
 )
 
@@ -34,22 +36,48 @@ def png_uri(pixels: np.ndarray) -> str:
         return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def gallery(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> HTML:
+def gallery(pictures: Sequence[np.ndarray], captions: Sequence[str], width: float = 8.6) -> HTML:
     """Pictures in rows, each with its caption under it.
 
     Args:
         pictures: RGB pixels, each (height, width, 3) uint8.
         captions: as many plain texts; a line break starts a new line.
+        width: of a picture [em].
     Raises:
         ValueError: not as many captions as pictures.
     """
     if len(pictures) != len(captions):
         raise ValueError(f"a gallery needs one caption a picture: got {len(captions)} captions and {len(pictures)} pictures")
     frames = [
-        _FRAME.format(uri=png_uri(pixels), caption=html.escape(text).replace("\n", "<br>"), alt=html.escape(text, quote=True))
+        _FRAME.format(width=f"{width:g}", uri=png_uri(pixels), caption=html.escape(text).replace("\n", "<br>"),
+                      alt=html.escape(text, quote=True))
         for pixels, text in zip(pictures, captions)
     ]
     return HTML(_GALLERY.format("".join(frames)))
+
+
+def players(clips: Sequence[np.ndarray], captions: Sequence[str], rate: int = RATE) -> HTML:
+    """Sounds that a reader can play, each with its caption above it; they are in the page, and nothing is fetched.
+
+    Args:
+        clips: 16-bit samples of one channel, each (samples,) int16.
+        captions: as many plain texts.
+    """
+    return HTML("".join(
+        f"<p>{html.escape(caption)}<br><audio controls preload=\"metadata\" src=\"{wav_uri(samples, rate)}\"></audio></p>"
+        for samples, caption in zip(clips, captions, strict=True)
+    ))
+
+
+def wav_uri(samples: np.ndarray, rate: int = RATE) -> str:
+    """16-bit samples of one channel as the address of a WAV file."""
+    with io.BytesIO() as file:
+        with wave.open(file, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(rate)
+            out.writeframes(np.ascontiguousarray(samples, "<i2").tobytes())
+        return f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def patch_order(pixels: np.ndarray, patch: int, order: str, step: int = 72) -> alt.LayerChart:

@@ -1,4 +1,4 @@
-"""`python -m nmm data`: prepare a corpus from real files, or look into one."""
+"""`python -m nmm data`: prepare a corpus from real files, look into one, measure what its tokens stand for, or make a small real set."""
 
 import argparse
 import html
@@ -6,16 +6,18 @@ from pathlib import Path
 
 from nmm.cli.arguments import output, path
 from nmm.data.corpus import store
+from nmm.data.corpus.factors import factors
 from nmm.data.corpus.prepare import parse_source, prepare
 from nmm.data.corpus.show import report_table, samples_html
+from nmm.data.corpus.system import said, write_system_examples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The two actions and their options."""
+    """The actions and their options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     make = actions.add_parser("prepare", help="read, check, tokenise and pack files into a corpus")
     make.add_argument("--source", action="append", required=True, metavar="KIND[:NAME]=PATH",
-                      help="a file or folder; KIND is caption, interleaved or text; repeat for more sources")
+                      help="a file or folder; KIND is caption, interleaved, text, audio or video; repeat for more sources")
     make.add_argument("--out", required=True, type=path, help="the corpus folder; an unfinished one is gone on with")
     make.add_argument("--image-root", type=path, help="folder or tar of interleaved images (default: images beside the data)")
     make.add_argument("--context", type=int, default=1024, help="positions of a sequence [tokens]")
@@ -38,6 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--html", type=output, help="file to draw them into (default: samples.html in the corpus folder)")
 
 
+    measure = actions.add_parser("compression", help="bytes behind a token of each modality: raw, after zstd, and by trained models")
+    measure.add_argument("out", help="the corpus folder, or its URL in object storage")
+    measure.add_argument("--runs", type=path, help="folder of records of runs on this corpus: their lowest bits per byte are set beside")
+    measure.add_argument("--chart", type=output, help="file for the chart (default: compression.png in the corpus folder)")
+
+
+    system = actions.add_parser("system", help="a small real set of four modalities from packages of this system")
+    system.add_argument("out", type=path, help="folder for it, with a subfolder for each data type")
+
+
 def _sizes(text: str) -> tuple[int, ...]:
     """Image sizes, as in 112,224."""
     try:
@@ -57,6 +69,13 @@ def run(args: argparse.Namespace) -> int:
                          store_kind=args.store, upload=args.upload)
         print(report_table(report))
         return 0
+    if args.action == "system":
+        made = write_system_examples(args.out)
+        print("\n".join([*said(), f"written to {args.out}; prepare it with", "python -m nmm data prepare --out CORPUS "
+                         + " ".join(f"--source {kind}={folder}" for kind, folder in made)]))
+        return 0
+    if args.action == "compression":
+        return _compression(args)
     if args.samples < 0:
         raise ValueError(f"--samples is a number of documents, at least 0: got {args.samples}")
     corpus = store.open(args.out)
@@ -68,4 +87,23 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise OSError(f"cannot draw samples into {target} ({error.strerror}): name another file with --html") from error
     print(f"samples drawn in {target}")
+    return 0
+
+
+def _compression(args: argparse.Namespace) -> int:
+    """Measure, print the table and draw the chart; returns the exit status."""
+    from nmm.charts import compression as draw  # they take a second to import, and the other actions need none
+    from nmm.charts.theme import enable, png
+    from nmm.runs import bits
+
+    corpus = store.open(args.out)
+    table = bits.beside(factors(corpus), bits.best(args.runs, corpus.hash) if args.runs else None)
+    print(bits.written(table).to_string(index=False))
+    target = args.chart or corpus.folder / "compression.png"
+    enable()
+    try:
+        target.write_bytes(png(draw.factors(table).to_dict()))
+    except OSError as error:
+        raise OSError(f"cannot draw the chart into {target} ({error.strerror}): name another file with --chart") from error
+    print(f"chart drawn in {target}")
     return 0

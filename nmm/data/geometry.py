@@ -18,6 +18,8 @@ class Geometry:
     audio_dim: int = 0                 # numbers at one position of audio; 0: no audio
     video_dim: int = 0                 # numbers at one position of video; 0: no video
     codes: int = 0                     # of an image tokenizer, where an image's positions hold codes for patches; 0: patches
+    audio_codes: int = 0               # the same of frames of audio, and of tubelets of video
+    video_codes: int = 0
 
     def __post_init__(self) -> None:
         given = (self.image_size,) if isinstance(self.image_size, int) else tuple(sorted(set(self.image_size)))
@@ -49,6 +51,17 @@ class Geometry:
         fitting = [size for size in self.sizes if size <= side] or self.sizes[:1]
         return (fitting[-1] // self.patch) ** 2
 
+    @property
+    def codes_of(self) -> dict[str, int]:
+        """Codes of each modality whose positions hold codes, in the order of their ids, which end the vocabulary."""
+        every = {"image": self.codes, "audio": self.audio_codes, "video": self.video_codes}
+        return {modality: codes for modality, codes in every.items() if codes}
+
+    @property
+    def all_codes(self) -> int:
+        """Codes of all modalities together; 0 where none is coded."""
+        return sum(self.codes_of.values())
+
     def width(self, modality: str) -> int:
         """Numbers at one position of a modality other than text; 0 where the corpus has none of it."""
         return getattr(self, MODALITIES[modality].width)
@@ -56,4 +69,4 @@ class Geometry:
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities other than text that a corpus of this geometry may hold."""
-        return tuple(entry.name for entry in INPUTS if getattr(self, entry.width) or (entry.name == "image" and self.codes))
+        return tuple(entry.name for entry in INPUTS if getattr(self, entry.width) or entry.name in self.codes_of)

@@ -33,7 +33,7 @@ class Vocabulary:
 
     @property
     def first_code(self) -> int:
-        return self.corpus.vocab_size - self.corpus.geometry.codes
+        return self.corpus.vocab_size - self.corpus.geometry.all_codes
 
     @property
     def sentinel(self) -> int:

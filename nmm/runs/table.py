@@ -15,6 +15,7 @@ from nmm.runs.columns import COLUMNS
 from nmm.runs.seeing import CHANCE, share_of_chance
 from nmm.runs.words import word_loss, words_read
 
+BITS_OF = {"image": ("image", "caption"), "audio": ("audio",), "video": ("video",)}      # data types that tell of it, the first there is
 LOSSES = {"mean": "L", **{task: f"L_{task}" for task in TASKS}}      # what is measured -> its column
 
 
@@ -94,7 +95,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     # share of the tokens that no longer run trained
     alone = 1 - (record.branched_at or 0) / record.D if record.D else None
     compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
-    chance = share_of_chance(record)
+    chance, bits = share_of_chance(record), record.bits_per_byte_by_modality or {}
     return {
         "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch,
         "size": model.size, "mixture": config.data.mixture, "corpus": config.data.corpus_id,
@@ -113,6 +114,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
         "L_words": word_loss(record), "L_image": (record.losses_by_modality or {}).get("image", {}).get("image"),
         "bits_per_image": (record.bits_per_image or {}).get("image"), "bits_per_byte": (record.bits_per_byte or {}).get("text"),
+        **{f"bits_per_byte_{name}": bits.get(next((kind for kind in kinds if kind in bits), ""), {}).get(name)
+           for name, kinds in BITS_OF.items()},
         "rho": record.rho, "infilling": config.infilling,
         "L_name": (record.losses_by_token or {}).get("caption", {}).get("name"),
         **{column: chance.get(kind) for column, kind in CHANCE.items()},

@@ -9,11 +9,15 @@ from typing import Any
 from nmm.config import TASKS, content_hash
 from nmm.data.corpus import store
 from nmm.data.corpus.embedded import VERSION, embedded_corpus, entropy
+from nmm.data.corpus.four import VERSION as FOUR_VERSION
+from nmm.data.corpus.four import four_corpus
 from nmm.data.corpus.prepare import CLEANING, prepare
 from nmm.data.corpus.scenes import VERSION as SCENES_VERSION
 from nmm.data.corpus.scenes import scenes_corpus
+from nmm.data.generated import four
 from nmm.data.generated.scenes import KINDS as SCENE_KINDS
 from nmm.data.generated.scenes import Scenes
+from nmm.data.generated.world import World
 from nmm.studies.study import LISTED, Listed, Study, find_study
 from nmm.sweep import CHECKPOINT_SECONDS, Executor, Summary, make, sweep, write_jobs
 
@@ -66,13 +70,16 @@ def prepare_corpus(
     if data is None:
         if study.name in LISTED:
             raise ValueError(f"preset {study.name!r} needs real data: give --data DIR; --dry-run says what it takes, without any")
-        kinds = SCENE_KINDS if study.scenes is not None else TASKS
+        kinds = SCENE_KINDS if study.scenes is not None else four.KINDS if study.four else TASKS
         most = _most(study, kinds)
         tokens = round(study.max_tokens * sum(most.values()))
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
         if study.scenes is not None:
             name = f"scenes-{SCENES_VERSION}-{tokens}-{study.scenes:g}-{content_hash(most)}"
             return scenes_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, shared=study.scenes, seed=WORLD_SEED)
+        if study.four:
+            name = f"four-{FOUR_VERSION}-{tokens}-{content_hash(most)}"
+            return four_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
         if study.long:
             name += f"-long-{study.long}"
         kinds = [kind for kind in TASKS if most[kind]] if study.long else TASKS
@@ -177,6 +184,8 @@ def _work(
         floors = None
     elif study.scenes is not None:
         floors = Scenes(WORLD_SEED, study.scenes).entropy(corpus.image_tokenizer)
+    elif study.four:
+        floors = four.entropy(World(WORLD_SEED), {modality: corpus.coder(modality) for modality in corpus.first_codes})
     else:
         floors = entropy(WORLD_SEED, [kind for kind in TASKS if kind in corpus.sources], study.long)
     return {

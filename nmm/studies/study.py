@@ -86,6 +86,7 @@ class Study:
     max_epochs: int = 1                     # how often a source may be read
     validation_share: float = 0.1           # of real documents, held out
     scenes: float | None = None             # its corpus is of scenes with images as tokens; share of an image that its text tells of
+    four: bool = False                      # its corpus is of text, images, audio and video, all as tokens
     long: int = 0                           # tokens of the generated corpus's documents, one a sequence; 0: its short ones
     corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
     prepared: Mapping[str, int] = field(default_factory=lambda: REAL)       # how a folder of real data is prepared for it

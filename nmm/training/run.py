@@ -131,7 +131,7 @@ def _spent(parts: Parts, training: float, evaluation: float) -> dict[str, Any]:
     total = sum(tokens.get(name, 0) for name in MODALITIES)
     return {
         "tokens": tokens,
-        "rho": image_share(parts.corpus, realised) if parts.corpus.geometry.codes else None,
+        "rho": image_share(parts.corpus, realised) if [*parts.corpus.geometry.codes_of] == ["image"] else None,
         "share": {name: row["share"] for name, row in realised.items()},
         "flops_exact": flops,
         "wall_seconds": round(training + evaluation, 3),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import altair as alt
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -125,6 +126,14 @@ def test_html_is_cleaned(body):
     for sign in ("<script", "onerror=", "onload=", "onclick=", "onbegin=", "href=\"javascript", "<iframe", "<object", "<form",
                  "<meta", "<base", "url(", "@import", "example.org"):
         assert sign not in cleaned.replace("&lt;", ""), (sign, cleaned)
+
+
+def test_sounds_in_the_page_stay_and_others_are_not_fetched():
+    player = draw.players([np.zeros(80, np.int16)], ["four <b>notes</b>"]).data
+    cleaned = safe.clean(player)
+    assert "<audio controls" in cleaned and 'src="data:audio/wav;base64,' in cleaned and "four &lt;b&gt;notes" in cleaned
+    for other in ("https://example.org/a.wav", "data:text/html;base64,AAAA", "javascript:x"):
+        assert other not in safe.clean(f'<audio controls src="{other}" autoplay onplay="x"></audio>')
 
 
 def test_what_our_chapters_show_is_left_as_it_is(corpus):

@@ -14,6 +14,7 @@ from nmm import charts, laws, runs
 from nmm.charts import (
     architectures,
     auditing,
+    compression,
     corpus,
     fits,
     mixing,
@@ -52,7 +53,7 @@ def functions() -> dict[str, object]:
 @functools.cache
 def samples() -> dict[str, alt.TopLevelMixin]:
     """Name -> chart, of every function of `functions`."""
-    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares()}
+    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares(), **_of_compression()}
 
 
 @functools.cache
@@ -226,4 +227,27 @@ def _of_shares() -> dict[str, alt.TopLevelMixin]:
         "mixing.best_shares": mixing.best_shares(pd.concat([best, mixing.lesson({1.25e8: 0.15, 6.7e9: 0.3})])),
         "mixing.changes": mixing.changes(changed),
         "mixing.written": mixing.written(right),
+    }
+
+
+def _of_compression() -> dict[str, alt.TopLevelMixin]:
+    factors = pd.DataFrame([
+        {"source": "a", "modality": modality, "tokenizer": tokenizer, "own": own, "raw": raw, "packed": raw / 5, "model": model}
+        for modality, tokenizer, own, raw, model in (
+            ("text", "own, 500", True, 4.0, 0.4), ("text", "bytes", False, 1.0, np.nan), ("audio", "2 frames", True, 512.0, 0.3))])
+    bits = pd.DataFrame([
+        {"modality": modality, "size": f"d{N:g}", "mixture": "four alike", "N": N, "own": own, "bits": scale * (1 + 1e3 / N + 1e4 / own)}
+        for modality, scale in (("text", 0.5), ("audio", 0.005)) for N in (3e4, 2e5) for own in (1e5, 4e5)])
+    floors = pd.DataFrame({"modality": ["text", "audio"], "bits": [0.5, 0.005]})
+    held = pd.DataFrame({"form": ["one slope", "Eq. 1", "Eq. 1"], "held": "the largest size", "observed": [0.1, 0.1, 0.2],
+                         "predicted": [0.12, 0.11, 0.2]})
+    changes = pd.DataFrame({"modality": ["text", "audio"], "row": ["text: four alike", "audio: four alike"], "value": [1.0, -2.0],
+                            "low": [-1.0, -np.inf], "high": [3.0, np.inf]})
+    lines = pd.DataFrame({"level": [0.1, 0.1, 0.2, 0.2], "N": [3e4, 2e5, 3e4, 2e5], "D": [4e6, 1e6, 8e5, 3e5],
+                          "inside": [False, True, True, True]})
+    return {
+        "compression.bits": compression.bits(bits, floors), "compression.changes": compression.changes(changes),
+        "compression.factors": compression.factors(factors),
+        "compression.isoloss": compression.isoloss(lines, pd.DataFrame({"N": [3e4, 2e5], "D": [1e6, 4e5]})),
+        "compression.predictions": compression.predictions(held),
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nmm.config import GENERATED, TASKS
+from nmm.data import sound
 from nmm.data.batches.loader import IGNORE, collate, train_batches
 from nmm.data.batches.mixture import Mixture
 from nmm.data.batches.reading import validation_sources
@@ -102,7 +103,7 @@ def test_counts_by_modality(everything):
     assert audio["tokens"] == {"text": 18 * count, "image": 0, "audio": 16 * count, "total": 34 * count}
     count = video["documents"]
     assert video["tokens"] == {"text": 56 * count, "image": 0, "video": 32 * count, "total": 88 * count}
-    assert audio["bytes_per_token"]["audio"] == generated_audio.RAW_BYTES == 2 * 2 * generated_audio.HOP
+    assert audio["bytes_per_token"]["audio"] == sound.RAW_BYTES == 2 * 2 * sound.HOP
     assert video["bytes_per_token"]["video"] == 2 * 8 * 8 * 3 and video["tokens_per_video"] == 32
     assert report["caption"]["tokens"].keys() == {"text", "image", "total"}
     text = report_table(everything.report)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from nmm.data import sound
 from nmm.data.generated import audio
-from nmm.data.generated.audio import BANDS, BEATS, HOP, INSTRUMENTS, NOTE, NOTES, PITCHES, RATE, WINDOW, Melodies
+from nmm.data.generated.audio import BEATS, INSTRUMENTS, NOTE, NOTES, PITCHES, Melodies
 from nmm.data.generated.world import PLACES, World
+from nmm.data.sound import BANDS, HOP, RATE, WINDOW
 
 MELODIES = Melodies(World(0))
 WORDS = [*World(0).vocabulary, *audio.WORDS]
@@ -28,14 +30,14 @@ def test_frames_against_a_slow_transform():
         for band in range(BANDS):
             weights = np.interp(np.arange(WINDOW // 2 + 1) * RATE / WINDOW, edges[band:band + 3], [0, 1, 0])
             assert weights.any(), f"band {band} hears nothing"
-            expected = (np.log(weights @ power + audio.FLOOR) - audio.LEVEL) / audio.SPREAD
-            assert audio.log_mel(wave)[frame, band] == pytest.approx(expected, abs=1e-9)
+            expected = (np.log(weights @ power + sound.FLOOR) - sound.LEVEL) / sound.SPREAD
+            assert sound.log_mel(wave)[frame, band] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_tone_is_heard_in_the_band_of_its_frequency():
     centres = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), BANDS + 2)[1:-1] / 2595) - 1)
     for frequency in (200, 440, 1000, 3000):
-        heard = audio.log_mel(np.sin(2 * np.pi * frequency * np.arange(NOTE) / RATE))[2].argmax()
+        heard = sound.log_mel(np.sin(2 * np.pi * frequency * np.arange(NOTE) / RATE))[2].argmax()
         assert abs(centres - frequency).argmin() == heard
 
 
@@ -58,7 +60,7 @@ def test_levels_are_those_of_all_notes():
 def test_what_is_looked_up_is_what_the_front_end_hears_of_the_whole_clip():
     clips = [document.segments[0].data for document in first(30)]
     notes = np.frombuffer(b"".join(clips), np.uint8).reshape(30, 4, 3)
-    heard = audio.log_mel(audio.synthesise(notes).reshape(30, 4 * NOTE)).reshape(-1, audio.AUDIO_DIM)
+    heard = sound.log_mel(audio.synthesise(notes).reshape(30, 4 * NOTE)).reshape(-1, audio.AUDIO_DIM)
     rendered = audio.render(clips)
     assert rendered.shape == (30 * 16, 64)
     assert np.allclose(rendered, heard, atol=1e-5)
@@ -72,7 +74,7 @@ def test_a_transcript_is_a_function_of_the_sound():
     for document in first(100):
         clip, said = document.segments
         wave = audio.synthesise(np.frombuffer(clip.data, np.uint8).reshape(4, 3)).reshape(-1)
-        heard = audio.log_mel(wave).reshape(4, -1)
+        heard = sound.log_mel(wave).reshape(4, -1)
         distance = squares - 2 * heard @ table.T
         best, second = np.partition(distance, 1, axis=1)[:, :2].T
         assert (second - best).min() > 1, "two notes sound alike"

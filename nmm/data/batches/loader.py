@@ -32,8 +32,8 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
         audio: (B, S_a, audio_dim) float32, where the corpus has audio; for its positions what patches are for images.
         video: (B, S_v, video_dim) float32, where the corpus has video, likewise.
 
-    Where images are codes (`Geometry.codes`), `input_ids` hold theirs and there are no patches; and `draws`, (B, 4) int64, in training
-    alone, seed what an objective draws.
+    Where images, audio and video are codes (`Geometry.codes_of`), `input_ids` hold theirs and there are no patches; and `draws`,
+    (B, 4) int64, in training alone, seed what an objective draws.
     """
     B, L = len(sequences), len(sequences[0].tokens)
     tokens = np.concatenate([s.tokens for s in sequences], dtype=np.int64).reshape(B, L)
@@ -46,7 +46,7 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     labels = np.full((B, L), IGNORE, np.int64)
     np.copyto(labels[:, :-1], tokens[:, 1:], where=text[:, 1:] & (documents[:, 1:] == documents[:, :-1]))
     geometry = sequences[0].geometry
-    tokens *= text | (span_ids >= 0) if geometry.codes else text
+    tokens *= text | (span_ids >= 0) if geometry.all_codes else text
     modality = (span_ids >= 0).astype(np.int64)
     spans = geometry.modalities
     if len(spans) > 1:
@@ -56,7 +56,7 @@ def collate(sequences: SequenceABC[Sequence]) -> dict[str, torch.Tensor]:
     arrays = {"input_ids": tokens, "labels": labels, "document_ids": documents, "span_ids": span_ids,
               "modality": modality,
               **{MODALITIES[name].tensor: _slots(sequences, name) for name in spans if geometry.width(name)}}
-    if geometry.codes and all(sequence.draw is not None for sequence in sequences):
+    if geometry.all_codes and all(sequence.draw is not None for sequence in sequences):
         arrays["draws"] = np.array([sequence.draw for sequence in sequences], np.int64)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmm.data import images
+from nmm.data import film, images, sound
 from nmm.data.generated import audio, video, world
 from nmm.data.geometry import Geometry
 from nmm.data.images import Draw
 
-CODES = "codes"     # of an image tokenizer, 16-bit whole numbers; the positions hold them as token ids too
+# Of the tokenizer of a modality, 16-bit whole numbers; the positions hold them as token ids too
+CODED = {"image": "codes", "audio": "audio codes", "video": "video codes"}
 
 # Items, positions of each, geometry, draws -> float32 (sum of positions, width of the modality).
 Decoder = Callable[[Sequence[bytes], Sequence[int], Geometry, Sequence[Draw]], np.ndarray]
@@ -40,26 +41,36 @@ def _film(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, 
     return video.render(blobs)
 
 
+def _pictures(data: bytes, positions: int, geometry: Geometry) -> np.ndarray:
+    return images.to_pixels(images.decode([data], [positions], geometry, [None])[None], geometry)
+
+
 def _codes(blobs: Sequence[bytes], positions: Sequence[int], geometry: Geometry, draws: Sequence[Draw]) -> np.ndarray:
-    raise ValueError("codes are token ids, and not patches: the image tokenizer of their corpus decodes them")
+    raise ValueError("codes are token ids, and not patches, frames or tubelets: the tokenizer of their corpus decodes them")
 
 
 @dataclass(frozen=True)
 class Format:
     """How the bytes of a span are stored: the modality, what decodes them, and the raw bytes behind one position.
 
-    Raw is RGB pixels and 16-bit PCM samples; None: as many as the position has numbers.
+    Raw is RGB pixels and 16-bit PCM samples; None: as many as the position has numbers. `raw` gives them of a span, as whole numbers of
+    8 or 16 bits, from its data, positions and geometry; None: they are lost, as behind codes.
     """
 
     modality: str
     decode: Decoder
     raw_bytes: int | None = None
+    raw: Callable[[bytes, int, Geometry], np.ndarray] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    **{name: Format("image", images.decode) for name in ("jpeg", "png", "webp")},
-    "scene": Format("image", _scene), "notes": Format("audio", _notes, raw_bytes=audio.RAW_BYTES),
-    "film": Format("video", _film), CODES: Format("image", _codes),
+    **{name: Format("image", images.decode, raw=_pictures) for name in ("jpeg", "png", "webp")},
+    "scene": Format("image", _scene, raw=lambda data, positions, geometry: world.picture(data, positions)),
+    "notes": Format("audio", _notes, raw_bytes=sound.RAW_BYTES, raw=lambda data, positions, geometry: audio.samples(data)),
+    "pcm": Format("audio", sound.decode, raw_bytes=sound.RAW_BYTES, raw=lambda data, positions, geometry: np.frombuffer(data, "<i2")),
+    "strip": Format("video", film.decode, raw=lambda data, positions, geometry: film.frames(data)),
+    "film": Format("video", _film, raw=lambda data, positions, geometry: video.frames(data)),
+    **{name: Format(modality, _codes) for modality, name in CODED.items()},
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nmm.config import content_hash
+from nmm.data import film, sound
 from nmm.data.corpus import mds, store
 from nmm.data.corpus.beginning import begin, locked
 from nmm.data.corpus.parts import Part, make
@@ -61,7 +62,7 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
     the content of its sources and of its own files: it is left as it is, or what is damaged in it is made again.
 
     Args:
-        sources: (`KIND` or `KIND:NAME`, file or folder), KIND one of caption, interleaved, text.
+        sources: (`KIND` or `KIND:NAME`, file or folder), KIND one of caption, interleaved, text, audio, video.
         out: the corpus folder.
         image_root: folder or tar of the interleaved images; default: `images` beside the parquet files.
         context: positions of a sequence [tokens].
@@ -90,10 +91,13 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
         raise ValueError(f"processes is {processes}: at least 1")
     if vocab_size is not None:
         check_size(vocab_size)
+    named = tuple(parse_source(f"{kind}={path}") for kind, path in sources)
+    kinds = {kind for kind, _, _ in named}
     recipe = Recipe(
-        sources=tuple(parse_source(f"{kind}={path}") for kind, path in sources),
+        sources=named,
         image_root=Path(image_root) if image_root is not None else None,
-        shape=Shape(context=context, image_size=image_size, patch=patch, validation=validation),
+        shape=Shape(context=context, image_size=image_size, patch=patch, validation=validation,
+                    audio_dim=sound.AUDIO_DIM if "audio" in kinds else 0, video_dim=film.dim(patch) if "video" in kinds else 0),
         vocab_size=VOCABULARY if vocab_size is None else vocab_size,
         tokenizer=Tokenizer.load(tokenizer) if tokenizer is not None else None,
         max_images=max_images, max_rejects=max_rejects, part_bytes=part_bytes,
@@ -244,7 +248,7 @@ def _make(recipe: Recipe, out: Path, processes: int, progress: bool) -> store.Co
     """The finished Arrow corpus of a recipe, opened; only what is missing is made."""
     corpus = begin(out, recipe.identity, "arrow", recipe.plain)
     if corpus is None:
-        tokenizer = recipe.tokenizer or _train_tokenizer(out, recipe, progress)
+        tokenizer = (recipe.tokenizer or _train_tokenizer(out, recipe, progress)).with_markers(recipe.shape.geometry.modalities)
         write_text(out / "tokenizer.json", tokenizer.to_json())
         parts = recipe.parts(out)
         made = make(parts, processes, progress)

@@ -8,12 +8,14 @@ import numpy as np
 from PIL import Image as Pillow
 
 from nmm.config import MODALITIES
-from nmm.data.corpus.formats import CODES, known
+from nmm.data import film, sound
+from nmm.data.codes import ImageTokenizer
+from nmm.data.corpus.formats import CODED, known
 from nmm.data.corpus.store import Corpus, Sequence
 from nmm.data.files import printable
 from nmm.data.generated.audio import spectrogram
 from nmm.data.generated.video import frames
-from nmm.data.generated.world import PATCH
+from nmm.data.generated.world import GRID, PATCH, PATCH_DIM, PATCHES_PER_IMAGE, pixels
 from nmm.data.generated.world import picture as scene
 from nmm.data.geometry import Geometry
 from nmm.data.images import decode, to_pixels
@@ -77,7 +79,7 @@ def _document_html(corpus: Corpus, sequence: Sequence, number: int, characters: 
     position, end = int(inside[0]), int(inside[-1]) + 1
     parts = []
     for span, (start, length) in enumerate(zip(sequence.starts.tolist(), sequence.lengths.tolist())):
-        if position <= start < end and sequence.formats[span] != CODES:      # codes are tokens: they stay among the words
+        if position <= start < end and sequence.formats[span] not in CODED.values():      # codes are tokens: they stay among the words
             drawn = picture(sequence.data[span], sequence.formats[span], corpus.geometry, length)
             parts += [
                 _text(corpus, sequence.tokens[position:start], characters),
@@ -106,19 +108,23 @@ def picture(data: bytes, name: str, geometry: Geometry, positions: int | None = 
         return spectrogram(data)
     if name == "film":
         return np.concatenate([_tiled(frame, PATCH) for frame in frames(data)], axis=1)
+    if name == "strip":
+        return np.concatenate([_tiled(frame, geometry.patch) for frame in film.frames(data)], axis=1)
+    if name == "pcm":
+        return sound.spectrogram(sound.decode([data], [positions or sound.positions(len(data) // 2)], geometry, [None]))
     positions = positions or geometry.patches_per_image
     if name == "scene":
         return _tiled(scene(data, positions), PATCH)
     return _tiled(to_pixels(decode([data], [positions], geometry, [None])[None], geometry)[0], geometry.patch)
 
 
-def _tiled(pixels: np.ndarray, patch: int) -> np.ndarray:
+def _tiled(square: np.ndarray, patch: int) -> np.ndarray:
     """A square image enlarged, with grey lines around its patches."""
-    factor = max(1, 256 // len(pixels))
-    n, step = len(pixels) // patch, patch * factor
+    factor = max(1, 256 // len(square))
+    n, step = len(square) // patch, patch * factor
     gap = max(1, step // 12)
     sheet = np.full((n, step + gap, n, step + gap, 3), 136, np.uint8)
-    sheet[:, gap:, :, gap:] = pixels.repeat(factor, 0).repeat(factor, 1).reshape(n, step, n, step, 3)
+    sheet[:, gap:, :, gap:] = square.repeat(factor, 0).repeat(factor, 1).reshape(n, step, n, step, 3)
     return np.pad(
         sheet.reshape(n * (step + gap), n * (step + gap), 3), ((0, gap), (0, gap), (0, 0)), constant_values=136
     )
@@ -128,3 +134,24 @@ def _img(pixels: np.ndarray, modality: str) -> str:
     file = io.BytesIO()
     Pillow.fromarray(pixels).quantize(64).save(file, "PNG", optimize=True)
     return f'<img alt="{modality}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+def kept(data: bytes, name: str, coder: ImageTokenizer) -> np.ndarray:
+    """What the codes of a generated image, clip or film keep of it, drawn as `picture` draws it, uint8 (height, width, 3).
+
+    Args:
+        data, name: the bytes and their storage format, "scene", "notes" or "film".
+        coder: of its modality.
+    Raises:
+        ValueError: another format.
+    """
+    if name not in ("scene", "notes", "film"):
+        raise ValueError(f"format {name!r} is of a file, and codes of a scene, notes or a film are drawn here: draw it with `picture`")
+    geometry = Geometry(image_size=GRID * PATCH, patch=PATCH)
+    vectors = known(name).decode([data], [PATCHES_PER_IMAGE], geometry, [None])
+    again = coder.decode(coder.encode(vectors.reshape(-1, coder.patch_dim)))
+    if name == "notes":
+        return sound.spectrogram(again)
+    depth = coder.patch_dim // PATCH_DIM        # frames of a position
+    steps = again.reshape(-1, GRID * GRID, depth, PATCH_DIM).transpose(0, 2, 1, 3).reshape(-1, GRID * GRID, PATCH_DIM)
+    return np.concatenate([_tiled(pixels(frame), PATCH) for frame in steps], axis=1)

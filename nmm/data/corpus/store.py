@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nmm.config import KINDS
+from nmm.config import KINDS, MODALITIES
 from nmm.data.codes import ImageTokenizer
 from nmm.data.corpus import mds
 from nmm.data.corpus.arrow import Shard, Writer
@@ -24,11 +24,15 @@ from nmm.data.geometry import Geometry
 __all__ = ["SPLITS", "Corpus", "NewerCorpus", "Sequence", "Source", "Split", "Writer", "open"]
 
 SPLITS = ("train", "validation")
-IMAGE_TOKENIZER = "image_tokenizer.safetensors"
 FORMAT_VERSION = 1
 REPORTED = {    # of each source, what is shown of a corpus
     "kind", "documents", "images", "tokens", "packing_waste", "bytes_per_token", "validation_documents", "rejected",
 }
+
+
+def coder_file(modality: str) -> str:
+    """Name of the file with what made the codes of a modality, in a corpus's folder."""
+    return f"{modality}_tokenizer.safetensors"
 
 
 class NewerCorpus(ValueError):
@@ -105,7 +109,8 @@ class Corpus:
         self.context: int = description["context"]
         self.geometry = Geometry(image_size=description["image_size"], patch=description["patch"],
                                  audio_dim=description.get("audio_dim", 0), video_dim=description.get("video_dim", 0),
-                                 codes=description.get("codes", 0))
+                                 codes=description.get("codes", 0), audio_codes=description.get("audio_codes", 0),
+                                 video_codes=description.get("video_codes", 0))
         self.image_size = self.geometry.sizes[-1]  # of the largest images, if sizes differ
         self.patch = self.geometry.patch
         self.patches_per_image, self.patch_dim = self.geometry.patches_per_image, self.geometry.patch_dim
@@ -137,21 +142,45 @@ class Corpus:
 
     @cached_property
     def image_tokenizer(self) -> ImageTokenizer:
-        """What made the codes of its images.
+        """What made the codes of its images, see `coder`."""
+        return self.coder("image")
+
+    def coder(self, modality: str) -> ImageTokenizer:
+        """What made the codes of a modality.
 
         Raises:
-            ValueError: its images are patches; or the file is missing, damaged, or of another corpus.
+            ValueError: it is not coded here; or the file is missing, damaged, or of another corpus.
         """
-        asked, path = self.description.get("image_tokenizer"), self.folder / IMAGE_TOKENIZER
+        asked, path = self.description.get(f"{modality}_tokenizer"), self.folder / coder_file(modality)
+        what = MODALITIES[modality].words
         if asked is None:
-            raise ValueError(f"the images of {self.folder} are patches, and no image tokenizer made codes of them: make a corpus of codes "
-                             "with `nmm.data.corpus.coded.coded_corpus`")
+            raise ValueError(f"the {what} of {self.folder} are patches, and no {modality} tokenizer made codes of them: make a corpus of "
+                             "codes with `nmm.data.corpus.coded.coded_corpus`")
         if not path.is_file():
-            raise ValueError(f"{path} is missing: the images of this corpus are codes of image tokenizer {asked}; make the corpus again")
+            raise ValueError(f"{path} is missing: the {what} of this corpus are codes of {modality} tokenizer {asked}; make the corpus "
+                             "again")
         found = ImageTokenizer.read(path)
         if found.hash != asked:
-            raise ValueError(f"{path} is image tokenizer {found.hash}, of another corpus: the codes here are those of {asked}")
+            raise ValueError(f"{path} is {modality} tokenizer {found.hash}, of another corpus: the codes here are those of {asked}")
         return found
+
+    @property
+    def first_codes(self) -> dict[str, int]:
+        """Id of code 0 of each modality that is coded, in rising order."""
+        left, found = self.geometry.all_codes, {}
+        for modality, codes in self.geometry.codes_of.items():
+            found[modality], left = self.vocab_size - left, left - codes
+        return found
+
+    @cached_property
+    def raw_bytes(self) -> dict[str, float]:
+        """Raw bytes behind a position of each modality but text that the corpus has: RGB pixels, 16-bit samples."""
+        counts = [source[split] for source in self.description["sources"].values() for split in SPLITS]
+        total = {
+            modality: [sum(each.get(name, 0) for each in counts) for name in (f"{modality}_tokens", raw)]
+            for modality, raw in (("image", "pixel_bytes"), ("audio", "audio_raw_bytes"), ("video", "video_raw_bytes"))
+        }
+        return {modality: size / tokens for modality, (tokens, size) in total.items() if tokens}
 
     @cached_property
     def report(self) -> dict:

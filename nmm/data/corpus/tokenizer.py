@@ -1,6 +1,7 @@
 """The tokenizer of a corpus: any `tokenizer.json`, or a byte-level BPE trained on the corpus's own text."""
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -54,6 +55,15 @@ class Tokenizer:
                 f"the tokenizer has no {MARKERS[modality]}, which stands before {modality}: add it to the vocabulary"
             )
         return self.markers[modality]
+
+    def with_markers(self, modalities: Iterable[str]) -> "Tokenizer":
+        """The tokenizer with a marker for each of these modalities: itself where it has them."""
+        lacks = [MARKERS[modality] for modality in modalities if self.markers[modality] is None]
+        if not lacks:
+            return self
+        inner = tokenizers.Tokenizer.from_str(self.to_json())
+        inner.add_special_tokens(lacks)
+        return Tokenizer(inner)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
@@ -130,6 +140,23 @@ class Tokenizer:
     def hash(self) -> str:
         """16 hexadecimal digits of the file's text."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def id_bytes(self) -> np.ndarray | None:
+        """UTF-8 bytes of text that each id stands for, int64 (vocab_size,), 0 for special tokens; None where ids do not tell:
+        known are byte-level tokenizers, where a letter of a token is a byte, and words with a space between.
+        """
+        kind = json.loads(self.to_json())
+        by_bytes = "ByteLevel" in json.dumps(kind.get("decoder"))
+        if not by_bytes and kind["model"]["type"] != "WordLevel":
+            return None
+        sizes = np.zeros(self.vocab_size, np.int64) if by_bytes else self.word_bytes.copy()
+        if by_bytes:
+            for token, number in self.inner.get_vocab(with_added_tokens=True).items():
+                sizes[number] = len(token)
+        sizes[[token["id"] for token in kind["added_tokens"]]] = 0
+        sizes[[self.end, self.pad, *filter(None, self.markers.values())]] = 0
+        return sizes
 
     @cached_property
     def word_bytes(self) -> np.ndarray:

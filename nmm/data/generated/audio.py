@@ -17,18 +17,12 @@ import numpy as np
 
 from nmm.data.documents import Document, Span, Text
 from nmm.data.generated.world import GRID, N_NAMES, World, draw_kinds, fields, heavy_tail, stream
+from nmm.data.sound import AUDIO_DIM, FRAMES, HOP, RATE, log_mel
+from nmm.data.sound import spectrogram as drawn
 
-RATE = 8000                     # samples a second
-WINDOW, HOP = 256, 128          # of the Fourier transform: 32 and 16 ms [samples]
 BEATS = 7                       # of a note, each a hop long, after a rest of one hop
 NOTE = (1 + BEATS) * HOP        # samples
-BANDS = 32                      # mel bands up to half the rate
-FRAMES = 2                      # frames at one position
 POSITIONS_PER_NOTE = NOTE // HOP // FRAMES
-AUDIO_DIM = FRAMES * BANDS
-RAW_BYTES = 2 * FRAMES * HOP    # of 16-bit samples, at one position
-FLOOR = 1e-4                    # added to the power of a band before the logarithm; a note has unit power
-LEVEL, SPREAD = -7.08, 2.185    # mean and standard deviation of the logarithm over all notes
 
 PITCHES = ("a3", "b3", "cis4", "dis4", "f4", "g4", "a4", "b4", "cis5", "dis5", "f5", "g5")    # whole tones from 220 Hz
 INSTRUMENTS = {                 # amplitudes of the fundamental and its overtones
@@ -39,6 +33,7 @@ INSTRUMENTS = {                 # amplitudes of the fundamental and its overtone
 }
 TOUCHES = 2**BEATS              # bit b is set where beat b is soft
 SOFT = 0.3                      # amplitude of a soft beat
+LOUDEST = 4.0                   # of a wave, which is 16-bit full scale
 NOTES = (len(PITCHES), len(INSTRUMENTS), TOUCHES)
 LIMITS = dict(zip(("pitch", "instrument", "touch"), NOTES))
 
@@ -74,34 +69,6 @@ def _tones() -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache
-def mel_filters() -> np.ndarray:
-    """Triangular filters with equal widths in mel, (BANDS, WINDOW / 2 + 1).
-
-    Source: the mel scale of O'Shaughnessy 1987, 2595 log10(1 + f / 700), as in HTK.
-    """
-    top = 2595 * np.log10(1 + RATE / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
-    frequency = np.fft.rfftfreq(WINDOW, 1 / RATE)
-    low, centre, high = (edges[k:k + BANDS, None] for k in range(3))
-    return np.clip(np.minimum((frequency - low) / (centre - low), (high - frequency) / (high - centre)), 0, None)
-
-
-def log_mel(wave: np.ndarray) -> np.ndarray:
-    """Normalised log-mel frames of waves.
-
-    Args:
-        wave: (..., samples), a multiple of `HOP` of them; silence is put after the end.
-    Returns:
-        (..., samples / HOP, BANDS), with mean 0 and variance 1 over all notes.
-    """
-    padded = np.concatenate([wave, np.zeros((*wave.shape[:-1], WINDOW - HOP))], axis=-1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=-1)[..., ::HOP, :]
-    hann = np.hanning(WINDOW + 1)[:-1]
-    power = np.abs(np.fft.rfft(windows * (hann / hann.sum())))**2
-    return (np.log(power @ mel_filters().T + FLOOR) - LEVEL) / SPREAD
-
-
-@lru_cache
 def templates() -> np.ndarray:
     """What the model hears of every note, (pitch, instrument, touch, POSITIONS_PER_NOTE, AUDIO_DIM) float32."""
     instrument, touch = np.meshgrid(np.arange(NOTES[1]), np.arange(NOTES[2]), indexing="ij")
@@ -125,11 +92,16 @@ def render(clips: Sequence[bytes]) -> np.ndarray:
     return templates()[tuple(fields(clips, "clip", LIMITS))].reshape(-1, AUDIO_DIM)
 
 
+def samples(clip: bytes) -> np.ndarray:
+    """The sound of a clip, its four notes one after the other, 16-bit samples of one channel, (4 * NOTE,) int16."""
+    notes = np.stack(fields([clip], "clip", LIMITS), axis=-1)[0]
+    wave = synthesise(notes).reshape(-1)
+    return np.round(np.clip(wave / LOUDEST, -1, 1) * 32767).astype("<i2")
+
+
 def spectrogram(clip: bytes) -> np.ndarray:
-    """The frames of a clip as a picture for people, low tones below, (8 * BANDS, 8 * frames, 3) uint8."""
-    frames = render([clip]).reshape(-1, BANDS).T[::-1]
-    light = np.round(np.clip((frames + 2) / 5, 0, 1) * 255).astype(np.uint8)
-    return light.repeat(8, 0).repeat(8, 1)[:, :, None].repeat(3, 2)
+    """The frames of a clip as a picture for people, see `nmm.data.sound.spectrogram`."""
+    return drawn(render([clip]))
 
 
 @dataclass(frozen=True)

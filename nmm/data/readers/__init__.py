@@ -3,6 +3,8 @@
 | kind | formats |
 |---|---|
 | caption | WebDataset tars as img2dataset writes them, compressed or not; parquet with image bytes and captions |
+| audio | WebDataset tars of WAV, FLAC, OGG or MP3 with transcripts; parquet with audio bytes and transcripts |
+| video | WebDataset tars of MP4, WebM or GIF with captions; parquet with video bytes and captions |
 | interleaved | parquet with `images` and `texts`, lists of equal length, as OBELICS has them |
 | text | JSON lines, parquet or plain text; the first and the last also under zstd, gzip, xz, bzip2 or lz4 |
 
@@ -19,8 +21,14 @@ from nmm.data.readers.images import ImageRoot
 from nmm.data.readers.lines import read_jsonl, read_plain
 from nmm.data.readers.rejects import Rejects
 from nmm.data.readers.sources import files_of
-from nmm.data.readers.tables import read_caption_table, read_interleaved_table, read_text_table
-from nmm.data.readers.tars import read_caption_tar
+from nmm.data.readers.tables import (
+    read_audio_table,
+    read_caption_table,
+    read_interleaved_table,
+    read_text_table,
+    read_video_table,
+)
+from nmm.data.readers.tars import read_audio_tar, read_caption_tar, read_video_tar
 
 __all__ = ["BadShard", "ImageRoot", "files_of", "read"]
 
@@ -29,6 +37,8 @@ READERS: dict[str, dict[str, Reader]] = {
     "caption": {"tar": read_caption_tar, "parquet": read_caption_table},
     "interleaved": {"parquet": read_interleaved_table},
     "text": {"jsonl": read_jsonl, "parquet": read_text_table, "plain": read_plain},
+    "audio": {"tar": read_audio_tar, "parquet": read_audio_table},
+    "video": {"tar": read_video_tar, "parquet": read_video_table},
 }
 
 
@@ -37,7 +47,7 @@ def read(path: Path, kind: str, rejects: Rejects, images: ImageRoot | None = Non
 
     Args:
         path: a file that `files_of` lists for this kind.
-        kind: caption, interleaved or text.
+        kind: caption, interleaved, text, audio or video.
         rejects: takes what is left out.
         images: where interleaved documents' images are.
     Raises:

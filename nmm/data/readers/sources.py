@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nmm.data.readers.detect import bad_shard, detect, ending
-from nmm.data.readers.tables import has_images
+from nmm.data.readers.tables import COLUMNS, has_pairs
 
 EXPECTED = {
     "caption": ("tar", "parquet"),
     "interleaved": ("parquet",),
     "text": ("jsonl", "parquet", "plain"),
+    "audio": ("tar", "parquet"),
+    "video": ("tar", "parquet"),
 }
 SAYS = {
     "caption": "WebDataset tars (KEY.jpg with KEY.txt or KEY.json) or parquet with image bytes and captions",
     "interleaved": "parquet with the columns `images` and `texts`",
     "text": "JSON lines with `text` (plain or compressed), parquet with a column `text`, or plain UTF-8 text",
+    "audio": "WebDataset tars (KEY.wav, .flac, .ogg or .mp3 with KEY.txt or KEY.json) or parquet with audio bytes and transcripts",
+    "video": "WebDataset tars (KEY.mp4, .webm or .gif with KEY.txt or KEY.json) or parquet with video bytes and captions",
 }
 # what a name promises: a file that breaks the promise is damaged, or is not the file meant
 PROMISES = {
@@ -51,9 +55,9 @@ def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
     for wanted in _preference(kind):
         chosen = [file for file in files if formats.get(file) in wanted]
         if chosen:
-            if kind == "caption" and wanted == ("tar",):
+            if kind in COLUMNS and wanted == ("tar",):
                 tables = [file for file in files if formats.get(file) == "parquet"]
-                chosen = sorted([*chosen, *filter(has_images, tables)])
+                chosen = sorted([*chosen, *(table for table in tables if has_pairs(table, kind))])
             loose = ("image",) if kind == "interleaved" else ()
             return chosen, [file for file in files if file not in set(chosen) and formats.get(file) not in loose]
     raise ValueError(f"{path} has no data for a {kind} source among its {len(files)} files: expected {SAYS[kind]}")
@@ -89,7 +93,7 @@ def _format(path: Path, kind: str) -> str:
 
 
 def _preference(kind: str) -> list[tuple[str, ...]]:
-    if kind == "caption":
+    if kind in COLUMNS:
         return [("tar",), ("parquet",)]
     if kind == "text":
         return [("jsonl", "parquet"), ("plain",)]

@@ -1,6 +1,7 @@
-"""Parquet: captions with image bytes, interleaved documents (OBELICS), and text."""
+"""Parquet: captions with image bytes, clips with transcripts, videos with captions, interleaved documents (OBELICS), and text."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,8 +16,13 @@ ROWS = 64           # rows held at once; a row may hold many images
 HELD = 256 << 20    # what they hold about, at most; and the images of a document [bytes]
 DICTIONARY = 2 << 20    # writers end a dictionary at 1 MB; a larger one is never laid out value by value [bytes]
 PACKED = 200        # a column of more than HELD that was packed by more than this is a bomb
-IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
 CAPTION_COLUMNS = ("caption", "text", "txt", "alt_text")
+COLUMNS = {     # of a pair: what it is of, its columns and those of its text, the first that a table has
+    "caption": ("image", ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes"), "caption", CAPTION_COLUMNS),
+    "audio": ("clip", ("audio", "wav", "flac", "ogg", "mp3", "audio_bytes", "bytes"), "transcript",
+              ("transcript", "transcription", "sentence", *CAPTION_COLUMNS)),
+    "video": ("video", ("video", "mp4", "webm", "gif", "video_bytes", "bytes"), "caption", CAPTION_COLUMNS),
+}
 
 
 def read_text_table(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
@@ -31,24 +37,24 @@ def read_text_table(path: Path, rejects: Rejects, images: ImageRoot | None = Non
             yield Document((Text(text),), name)
 
 
-def read_caption_table(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
-    """A column of image bytes (plain, or a struct with `bytes`) and one of captions."""
-    expected = (f"image bytes in one of the columns {', '.join(IMAGE_COLUMNS)} and a caption in one of "
-                f"{', '.join(CAPTION_COLUMNS)}")
+def read_pair_table(path: Path, rejects: Rejects, images: ImageRoot | None = None, *, kind: str) -> Iterator[Document]:
+    """A column of bytes of images, clips or videos (plain, or a struct with `bytes`) and one of texts."""
+    one, columns, word, texts = COLUMNS[kind]
+    expected = f"{one} bytes in one of the columns {', '.join(columns)} and a {word} in one of {', '.join(texts)}"
 
     def choose(schema: pa.Schema) -> dict[str, str | None]:
-        return {
-            "image": _choose(schema, IMAGE_COLUMNS, _is_image),
-            "caption": _choose(schema, CAPTION_COLUMNS, _is_string),
-        }
+        return {"data": _choose(schema, columns, _is_image), "text": _choose(schema, texts, _is_string)}
 
     for number, row in _rows(path, choose, expected):
         name = f"{path.name}:row {number}"
-        (data, reason), (caption, why) = _bytes(row["image"]), _text(row["caption"])
-        if data is None or caption is None:
-            rejects.add(reason or why or ("no image" if data is None else "no caption"), name)
+        (data, reason), (text, why) = _bytes(row["data"]), _text(row["text"])
+        if data is None or text is None:
+            rejects.add(reason or why or (f"no {one}" if data is None else f"no {word}"), name)
         else:
-            yield Document((Span(data, "encoded"), Text(caption)), name)
+            yield Document((Span(data, "encoded"), Text(text)), name)
+
+
+read_caption_table, read_audio_table, read_video_table = (partial(read_pair_table, kind=kind) for kind in COLUMNS)
 
 
 def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | None = None) -> Iterator[Document]:
@@ -93,14 +99,14 @@ def read_interleaved_table(path: Path, rejects: Rejects, images: ImageRoot | Non
             yield Document(tuple(segments), name)
 
 
-def has_images(path: Path) -> bool:
-    """Whether a parquet file has a column of images, as `read_caption_table` wants it.
+def has_pairs(path: Path, kind: str) -> bool:
+    """Whether a parquet file has a column of images (clips, videos), as `read_pair_table` wants it.
 
     Raises:
         BadShard: the file is damaged.
     """
     try:
-        return _choose(pq.read_schema(os_file(path)), IMAGE_COLUMNS, _is_image) is not None
+        return _choose(pq.read_schema(os_file(path)), COLUMNS[kind][1], _is_image) is not None
     except (pa.ArrowException, OSError) as error:
         raise bad_shard(path, f"damaged parquet ({error})", "a whole file") from None
 

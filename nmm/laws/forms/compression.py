@@ -1,11 +1,16 @@
-"""The compression hypothesis (Sun & Guo 2024): bits per byte fall with sum_i ln(T_i / C_i) + ln P."""
+"""The compression hypothesis (Sun & Guo 2024): bits per byte fall with sum_i ln(T_i / C_i) + ln P; and what it is held against: a slope for
+each modality, and Eq. 1 with the tokens of each.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from nmm.laws.core.checks import columns as checked_columns
 from nmm.laws.core.fitting import Fit, fit_law
-from nmm.laws.core.law import Law, Parameter, PowerSum
+from nmm.laws.core.law import Law, Parameter, PowerSum, Term, coefficient, exponent
 from nmm.laws.core.losses import Loss
+from nmm.laws.core.starts import sampled
 
 
 class CompressionLaw(Law):
@@ -64,3 +69,86 @@ def fit_compression(T, compression, P, bits_per_byte, delta: float = 1e-3, loss:
     slope, intercept = np.polyfit(score, observed, 1)
     start = np.array([[intercept, -slope], [observed.mean(), 0.0]])
     return fit_law(CompressionLaw(), {"score": score}, observed, Loss(loss, delta), start)
+
+
+class SlopesLaw(Law):
+    """Performance linear in the log of the parameters and in that of the tokens of each modality, each with a slope of its own."""
+
+    name = "compression, a slope each"
+    equation = r"\mathrm{bpb} = k_0 - \sum_i k_i \ln \frac{T_i}{C_i} - k_P \ln P"
+    source = "Sun & Guo 2024 (arXiv 2409.06754) with a slope for each modality, which are ours"
+
+    def __init__(self, modalities: Sequence[str]):
+        self.modalities = tuple(modalities)
+        self.inputs = ("N", *(f"D_{name}" for name in self.modalities))
+        slope = "bits/byte per e-fold"
+        self.parameters = (
+            Parameter(name="k0", unit="bits/byte"), Parameter(name="k[N]", unit=slope),
+            *(Parameter(name=f"k[{name}]", unit=slope) for name in self.modalities),
+        )
+
+    def bind(self, columns, centre=True):
+        logs = np.column_stack([np.log(columns[name]) for name in self.inputs])
+        linear = tuple(range(len(self.parameters))), np.column_stack([np.ones(len(logs)), -logs])
+        return PowerSum([], self.parameters, linear=linear, centre=centre)
+
+
+class TokensLaw(Law):
+    """Eq. 1 with a term for the tokens of each modality; they share one exponent, as few mixtures do not tell four."""
+
+    name = "Eq. 1, tokens of each"
+    equation = r"L = E + \frac{A}{N^\alpha} + \sum_i \frac{B_i}{D_i^\beta}"
+    source = "Shukor et al. 2025 (arXiv 2504.07951), Eq. 1, with D by modality, which is ours"
+
+    def __init__(self, modalities: Sequence[str]):
+        self.modalities = tuple(modalities)
+        self.inputs = ("N", *(f"D_{name}" for name in self.modalities))
+        self.parameters = (
+            coefficient("E", "of the loss"), coefficient("A", "of the loss * parameters^alpha"), exponent("alpha"), exponent("beta"),
+            *(coefficient(f"B[{name}]", "of the loss * tokens^beta") for name in self.modalities),
+        )
+
+    def bind(self, columns, centre=True):
+        one = np.ones(len(columns["N"]))
+        terms = [Term((0,), one[:, None]), Term((1, 2), np.column_stack([one, -np.log(columns["N"])]))]
+        terms += [Term((4 + k, 3), np.column_stack([one, -np.log(columns[name])])) for k, name in enumerate(self.inputs[1:])]
+        return PowerSum(terms, self.parameters, centre=centre)
+
+
+def _tokens(N, D, modalities: Sequence[str], observed, unknowns: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Columns of both laws and what is observed, checked."""
+    D = np.asarray(D, dtype=float)
+    if D.ndim != 2 or D.shape[1] != len(modalities):
+        raise ValueError(f"D must be (n, m), the tokens of m = {len(modalities)} modalities ({', '.join(modalities)}): got {D.shape}")
+    checked = checked_columns(N=N, observed=observed, **{f"D_{name}": column for name, column in zip(modalities, D.T, strict=True)})
+    observed = checked.pop("observed")
+    distinct = len(np.unique(np.column_stack(list(checked.values())), axis=0))
+    if distinct < unknowns:
+        raise ValueError(f"{unknowns} unknowns need as many different (N, D of each modality): got {distinct}")
+    return checked, observed
+
+
+def fit_slopes(N, D, modalities: Sequence[str], bits_per_byte, delta: float = 1e-3, loss: str = "log-huber") -> Fit:
+    """Fit the hypothesis with a slope for each modality.
+
+    Args:
+        N: parameters, (n,); D: tokens of each modality, T_i / C_i, (n, m), positive; modalities: their names.
+        bits_per_byte: validation loss in bits per byte, (n,).
+    Raises:
+        ValueError: bad values, or fewer different runs than unknowns.
+    """
+    law = SlopesLaw(modalities)
+    columns, observed = _tokens(N, D, modalities, bits_per_byte, len(law.parameters))
+    design = np.column_stack([np.ones(len(observed)), *(-np.log(columns[name]) for name in law.inputs)])
+    straight = np.linalg.lstsq(design, observed, rcond=None)[0]
+    level = np.zeros(len(straight))
+    level[0] = observed.mean()
+    return fit_law(law, columns, observed, Loss(loss, delta), np.array([straight, level]))
+
+
+def fit_tokens(N, D, modalities: Sequence[str], L, delta: float = 1e-3, loss: str = "log-huber") -> Fit:
+    """Fit Eq. 1 with a term for the tokens of each modality; arguments as for `fit_slopes`, L in any unit of loss."""
+    law = TokensLaw(modalities)
+    columns, observed = _tokens(N, D, modalities, L, len(law.parameters))
+    starts = sampled(law.bind(columns), observed, {2: (0.05, 1.0), 3: (0.05, 1.0)}, count=16)
+    return fit_law(law, columns, observed, Loss(loss, delta), starts)

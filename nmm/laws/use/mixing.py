@@ -241,6 +241,15 @@ def against_none(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["mixture", "rho", "value", "low", "high", "pairs"]).sort_values("rho", ignore_index=True)
 
 
+def above_floor(D: np.ndarray, L: np.ndarray, floor: float, at: np.ndarray) -> np.ndarray:
+    """Losses at some numbers of tokens from those at a few budgets: above the floor a power of the tokens, budget by budget.
+
+    Args:
+        D, L: budgets in rising order, at least two, and their losses, above the floor; at: tokens asked for.
+    """
+    return floor + np.exp(make_interp_spline(np.log(D), np.log(L - floor), k=1)(np.log(at)))
+
+
 def alone(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
     """What each modality's loss would be alone, after as many own tokens as it has in each mixture, by its trunk of runs alone.
 
@@ -269,10 +278,10 @@ def alone(table: pd.DataFrame, floor: Mapping[str, float]) -> pd.DataFrame:
             here = ends[(ends["N"] == N) & (ends["seed"] == seed)]
             if len(here) < 2:
                 continue
-            line = make_interp_spline(np.log(here[own]), np.log(here[loss] - floor[modality]), k=1)
             rows.append(pd.DataFrame({
                 "run": mine.index, "modality": modality, "N": N, "seed": seed, "share": mine["rho"].round(PLACES), "own": mine[own],
-                "L": mine[loss], "alone": floor[modality] + np.exp(line(np.log(mine[own]))),
+                "L": mine[loss],
+                "alone": above_floor(here[own].to_numpy(), here[loss].to_numpy(), floor[modality], mine[own].to_numpy()),
                 "inside": mine[own].between(here[own].min(), here[own].max()),
             }))
     if not rows:

@@ -123,13 +123,21 @@ def predicted_from_the_rest(fit: Fit, out: np.ndarray) -> np.ndarray:
     return np.log(fit.law.predict(fit.law.natural(theta[0]), held)) - np.log(fit.observed[out])
 
 
+def aicc(fit: Fit) -> float:
+    """Akaike's criterion with its correction for few runs; n ln(mean squared log error) stands for -2 ln likelihood.
+
+    Source: Hurvich & Tsai 1989.
+    """
+    n, p = fit.n_runs, len(fit.phi) + 1  # the scale of the noise is estimated too
+    return float(n * np.log(np.mean(fit.residuals**2)) + 2 * p + 2 * p * (p + 1) / max(n - p - 1, 1))
+
+
 def compare_laws(fits: dict[str, Fit], folds: int = 10, seed: int = 0) -> pd.DataFrame:
     """Laws fitted to the same observed values, side by side.
 
     Returns:
         One row a law: number of parameters p, R2, mean absolute error [%] in and out of sample (`folds`-fold
-        cross-validation, the same folds for all), and AICc and its difference from the best. AICc takes
-        n ln(mean squared log error) as -2 ln likelihood (Hurvich & Tsai 1989).
+        cross-validation, the same folds for all), and AICc (see `aicc`) and its difference from the best.
     Raises:
         ValueError: the laws were fitted to different observations, or too few runs for the folds.
     """
@@ -146,14 +154,12 @@ def compare_laws(fits: dict[str, Fit], folds: int = 10, seed: int = 0) -> pd.Dat
     groups = np.random.default_rng(seed).permutation(n) % folds
     rows = {}
     for name, fit in fits.items():
-        p = len(fit.phi) + 1  # the scale of the noise is estimated too
-        aicc = n * np.log(np.mean(fit.residuals**2)) + 2 * p + 2 * p * (p + 1) / max(n - p - 1, 1)
         rows[name] = {
             "p": len(fit.phi),
             "R2": fit.r2,
             "error [%]": 100 * np.mean(np.abs(fit.residuals)),
             "held-out error [%]": 100 * np.mean(np.abs(held_out_errors(fit, groups))),
-            "AICc": aicc,
+            "AICc": aicc(fit),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("law")
     return table.assign(**{"AICc difference": table["AICc"] - table["AICc"].min()})

@@ -46,10 +46,10 @@ class MixedModal(TextTargets):
         Raises:
             ValueError: its images are patches: the tokenizer that would make tokens of them is missing.
         """
-        if not corpus.geometry.codes:
+        if not corpus.geometry.all_codes:
             raise ValueError(f"objective {self.name!r} predicts images as tokens, and an image tokenizer is missing: the images of "
                              f"{corpus.folder} are patches; make a corpus of codes with `nmm.data.corpus.coded.coded_corpus`")
-        return replace(self, sentinel=corpus.vocab_size - corpus.geometry.codes - SENTINELS)
+        return replace(self, sentinel=corpus.vocab_size - corpus.geometry.all_codes - SENTINELS)
 
     def prepare(self, batch: Batch) -> Batch:
         """All tokens in one causal order: an image's too, so nothing of it is seen before its place."""
@@ -108,11 +108,12 @@ class MixedModal(TextTargets):
         total = sum(tokens.get(name, 0) for name in MODALITIES)
         for name, share in resolve(config.data.weights, corpus).items():
             counted = corpus.description["sources"][name]["train"]
-            documents += total * share * counted["documents"] / (counted["text_tokens"] + counted["image_tokens"])
+            documents += total * share * counted["documents"] / sum(counted.get(f"{name}_tokens", 0) for name in MODALITIES)
         more = self.infilling * documents * (2 * MEAN_SPANS + 1)
         return exact_train_flops(
             config.model, context=config.data.context * (1 + more / total), targets=tokens["target"],
-            tokens={"text": tokens["text"] + more, "image": tokens.get("image", 0)}, patches_per_image=corpus.patches_per_image,
+            tokens={**{name: tokens.get(name, 0) for name in MODALITIES}, "text": tokens["text"] + more},
+            patches_per_image=corpus.patches_per_image,
         )
 
 

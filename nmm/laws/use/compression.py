@@ -1,0 +1,198 @@
+"""The compression hypothesis put to the test: its form against others on the same runs, what it says of runs held out, and what modalities
+do to one another.
+
+`performance` is of several modalities together the geometric mean of their bits per byte: it is the same whatever bytes a modality counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nmm.laws.core.fitting import Fit
+from nmm.laws.core.uncertainty import Bootstrap
+from nmm.laws.forms.compression import fit_compression, fit_slopes, fit_tokens
+from nmm.laws.forms.parametric import fit_parametric
+from nmm.laws.forms.power import fit_power
+from nmm.laws.use.mixing import above_floor
+from nmm.laws.use.paired import Interval, interval
+from nmm.laws.use.selection import aicc, held_out_errors, predicted_from_the_rest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODALITIES = ("text", "image", "audio", "video")
+BITS = {"text": "bits_per_byte", **{name: f"bits_per_byte_{name}" for name in MODALITIES[1:]}}      # column of runs by modality
+LITERAL, SLOPES, TOTAL, EACH = "one slope", "a slope for each", "Eq. 1, total tokens", "Eq. 1, tokens of each"
+
+
+def performance(table: pd.DataFrame, modalities: Sequence[str] = MODALITIES) -> np.ndarray:
+    """Geometric mean of the bits per byte of modalities, (n,); NaN where a run lacks one."""
+    return np.exp(np.mean([np.log(table[BITS[name]].to_numpy(dtype=float)) for name in modalities], axis=0))
+
+
+def tokens(table: pd.DataFrame, modalities: Sequence[str] = MODALITIES) -> np.ndarray:
+    """Training tokens of each modality, T_i / C_i, (n, m).
+
+    Raises:
+        ValueError: a run has none of a modality: the hypothesis has no value for it.
+    """
+    D = table[[f"D_{name}" for name in modalities]].to_numpy(dtype=float)
+    if not np.all(D > 0):
+        lacking = [name for name, column in zip(modalities, D.T, strict=True) if not np.all(column > 0)]
+        raise ValueError(f"runs without tokens of {', '.join(lacking)}: the sum of logs is minus infinity there; leave these runs out")
+    return D
+
+
+def fit_forms(table: pd.DataFrame, observed: np.ndarray, modalities: Sequence[str] = MODALITIES) -> dict[str, Fit]:
+    """The four forms fitted to the same runs.
+
+    Args:
+        table: runs with N and D_NAME of every modality. The C_i of the hypothesis are in them: T_i / C_i are tokens.
+        observed: bits per byte, (n,).
+    """
+    N, D = table["N"].to_numpy(dtype=float), tokens(table, modalities)
+    return {
+        LITERAL: fit_compression(D, np.ones(len(modalities)), N, observed), SLOPES: fit_slopes(N, D, modalities, observed),
+        TOTAL: fit_parametric(N, D.sum(axis=1), observed), EACH: fit_tokens(N, D, modalities, observed),
+    }
+
+
+def compared(fits: Mapping[str, Fit], groups: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Forms side by side: unknowns p, R2, mean absolute error [%] of the fit and with each group of runs held out in turn, AICc.
+
+    Args:
+        fits: to the same observed values.
+        groups: what is held out in turn -> label of each run, as sizes and mixtures.
+    """
+    import pandas as pd
+
+    rows = {}
+    for name, fit in fits.items():
+        held = {f"{what} held out [%]": _size(held_out_errors(fit, np.asarray(labels))) for what, labels in groups.items()}
+        rows[name] = {"p": len(fit.phi), "R2": fit.r2, "error [%]": _size(fit.residuals), **held, "AICc": aicc(fit), "status": fit.status}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("form")
+    return table.assign(**{"AICc difference": table["AICc"] - table["AICc"].min()})
+
+
+def _size(errors: np.ndarray) -> float:
+    """Mean absolute error [%]; infinite where a form predicts no positive loss."""
+    return float(100 * np.mean(np.abs(errors))) if np.all(np.isfinite(errors)) else float("inf")
+
+
+def held_out(fits: Mapping[str, Fit], masks: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """What each form says of runs that it was not fitted to, beside what they reached.
+
+    Args:
+        masks: what is held out -> mask (n,) of the runs left out together.
+    Returns:
+        Columns held, form, observed, predicted and error [%], above zero where too much is predicted.
+    """
+    import pandas as pd
+
+    rows = []
+    for held, mask in masks.items():
+        for name, fit in fits.items():
+            errors, observed = predicted_from_the_rest(fit, np.asarray(mask)), fit.observed[np.asarray(mask)]
+            rows.append(pd.DataFrame({"held": held, "form": name, "observed": observed, "predicted": observed * np.exp(errors),
+                                      "error": 100 * np.expm1(errors)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def corners(fit: Fit, N, D) -> dict[str, float]:
+    """Where a form breaks: its mean residual [%] on the smallest and largest models with the fewest and most tokens; above zero it predicts
+    too much.
+
+    Args:
+        N, D: parameters and tokens of each run, (n,).
+    """
+    N, D, found = np.asarray(N), np.asarray(D), {}
+    for size, of_size in (("small", N == N.min()), ("large", N == N.max())):
+        for much, of_tokens in (("few", D <= np.quantile(D, 1 / 3)), ("many", D >= np.quantile(D, 2 / 3))):
+            found[f"{size} model, {much} tokens"] = float(100 * fit.residuals[of_size & of_tokens].mean())
+    return found
+
+
+@dataclass(frozen=True)
+class Halving:
+    """The compute that halves what a modality's loss has above its floor.
+
+    Attributes:
+        factor: by which compute must grow; low, high: its interval, infinite where the loss may not fall at all.
+        above: loss above the floor at the largest compute, as a share of the floor.
+        fit: the power law of that excess in C.
+    """
+
+    factor: float
+    low: float
+    high: float
+    above: float
+    fit: Fit
+
+
+def halving(C, bits, floor: float, cluster: np.ndarray | None = None, level: float = 0.95, n: int = 200) -> Halving:
+    """How much more compute halves the excess of a modality's loss, by L - E = K C^c over all runs given, with E known.
+
+    Raises:
+        ValueError: a loss is not above its floor.
+    """
+    C, excess = np.asarray(C, dtype=float), np.asarray(bits, dtype=float) - floor
+    if not np.all(excess > 0):
+        raise ValueError(f"a loss of {np.min(bits):.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
+    fit = fit_power(C, excess, loss="log-mse")
+    found: Bootstrap = fit.bootstrap(n, starts=1, cluster=cluster)
+    low, high = found.interval("c", level)
+    factors = [2 ** (-1 / c) if c < 0 else np.inf for c in (fit.values["c"], low, high)]
+    return Halving(*factors, float(excess[np.argmax(C)] / floor), fit)
+
+
+def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: float) -> pd.DataFrame:
+    """What other modalities do to the loss of one at equal own tokens: ln of its loss with them less ln of its loss without.
+
+    Its loss without them is that of the runs of the same size and seed in mixture `alone`, between their budgets, above its floor.
+    Mixtures with fewer own tokens than the smallest budget, or more than the largest, are left out.
+
+    Args:
+        table: runs of one study: N, seed, mixture, and the columns named.
+        own: column of its own tokens; bits: of its loss.
+    Returns:
+        A row a run: mixture, N, seed, own, change [log units]; above zero the others harm it.
+    """
+    import pandas as pd
+
+    rows = []
+    for (N, seed), runs in table.groupby(["N", "seed"]):
+        base = runs[runs["mixture"] == alone].sort_values(own)
+        if len(base) < 2:
+            continue
+        others = runs[(runs["mixture"] != alone) & runs[own].between(base[own].min(), base[own].max())]
+        expected = above_floor(base[own].to_numpy(), base[bits].to_numpy(), floor, others[own].to_numpy())
+        rows.append(pd.DataFrame({"mixture": others["mixture"], "N": N, "seed": seed, "own": others[own],
+                                  "change": np.log(others[bits]) - np.log(expected)}))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["mixture", "N", "seed", "own", "change"])
+
+
+def by_mixture(changes: pd.DataFrame) -> dict[str, Interval]:
+    """The mean change of each mixture and its interval over sizes and seeds."""
+    means = changes.groupby(["mixture", "N", "seed"], sort=False)["change"].mean()
+    return {name: interval(rows.to_numpy()) for name, rows in means.groupby("mixture", sort=False)}
+
+
+def isoloss(fit: Fit, levels: Sequence[float], N: np.ndarray) -> pd.DataFrame:
+    """Tokens that models of N parameters need for a loss, by a fit of Eq. 1 in total tokens.
+
+    Returns:
+        Columns level, N and D; no row where a model of N parameters never gets there.
+    """
+    import pandas as pd
+
+    E, A, B, alpha, beta = (fit.values[name] for name in ("E", "A", "B", "alpha", "beta"))
+    rows = []
+    for level in levels:
+        room = level - E - A / N**alpha
+        good = room > 0
+        rows.append(pd.DataFrame({"level": level, "N": N[good], "D": (B / room[good]) ** (1 / beta)}))
+    return pd.concat(rows, ignore_index=True)
