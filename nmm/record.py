@@ -48,6 +48,12 @@ class RunRecord:
             data type: octaves named "first-end" and "never" [nats per target token].
         written: where images are tokens and the truth is known, shares of rows, colours, shapes, patterns and names that are right in
             what the model writes, by data type, way and trait, see `nmm.training.probes.writing`.
+        answered: where the corpus has questions about generated images, what the model makes of `nmm.training.probes.answers`' own, by kind
+            of question and whether its image is of shown or withheld pairs: how many were `asked`, shares `exact` and `chosen`,
+            and `nats` and `nats_of_choices` of the true answer [nats].
+        quoted: the likeliest words for the first questions of each, in the same order.
+        started: what the run started from, by part, see `InitConfig`: the `run`, its FLOPs and those of what that started from
+            itself, exact and as C = 6 N D, and its tokens.
         metrics: what else the objective measures on held-out data, by name and data type.
         entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target
             token].
@@ -81,6 +87,9 @@ class RunRecord:
     losses_by_position: dict[str, dict[str, float]] | None = None
     losses_by_distance: dict[str, dict[str, float]] | None = None
     written: dict[str, dict[str, dict[str, float]]] | None = None
+    answered: dict[str, dict[str, dict[str, float]]] | None = None
+    quoted: dict[str, dict[str, list[str]]] | None = None
+    started: dict[str, dict[str, Any]] | None = None
     metrics: dict[str, dict[str, float]] | None = None
     entropy: dict[str, float] | None = None
     routing: dict[str, list[list[list[int]]]] | None = None
@@ -123,6 +132,13 @@ class RunRecord:
                     raise RecordError(
                         f"written must hold shares between 0 and 1, by data type, way and trait: got {shares} for {task!r}, {way!r}"
                     )
+        for sort, by_pairs in (self.answered or {}).items():
+            for found in by_pairs.values():
+                if not (_numbers(found) and max(found.get("exact", 0), found.get("chosen", 0)) <= 1):
+                    raise RecordError(f"answered must hold numbers, none negative, and shares between 0 and 1: got {found} for {sort!r}")
+        for part, before in (self.started or {}).items():
+            if not (isinstance(before.get("run"), str) and _numbers({name: value for name, value in before.items() if name != "run"})):
+                raise RecordError(f"started must name a run and its numbers, by part: got {before} for {part!r}")
         if self.rho is not None and not (_numbers({"rho": self.rho}) and self.rho <= 1):
             raise RecordError(f"rho is a share of tokens, between 0 and 1: got {self.rho!r}")
         for name, values in (self.metrics or {}).items():
