@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nmm.config import KINDS, MODALITIES, TASKS, RunConfig, from_dict, to_dict
+from nmm.config.flops import train_flops
 from nmm.data.files import whole
 
 SCHEMA = 2
@@ -192,6 +193,12 @@ class RunRecord:
     def D_v(self) -> int | None:
         """Training tokens that pass the vision encoder (Table 1); None where there is none."""
         return self.tokens["image"] if self.tokens and self.config.model.counts.N_v else None
+
+    @property
+    def C(self) -> float | None:
+        """Training compute as the study counts it, without that of what the run started from [FLOPs]."""
+        counts = self.config.model.counts
+        return train_flops(counts.N, self.D, N_v=counts.N_v, D_v=self.D_v or 0) if self.D else None
 
     @property
     def L(self) -> float | None:

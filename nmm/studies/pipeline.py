@@ -19,7 +19,7 @@ from nmm.sweep import CHECKPOINT_SECONDS, Executor, Summary, make, sweep, write_
 
 WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
 WORLD_SEED = 0
-FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
+FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",), "conversation": ("conversation",)}
 
 
 def sources(data: str | Path, tasks: Sequence[str] = TASKS) -> list[tuple[str, Path]]:
@@ -63,10 +63,11 @@ def prepare_corpus(
     Raises:
         ValueError, OSError: the data cannot be used; the file is named.
     """
+    asks = ("conversation",) * any("conversation" in weights for weights in study.mixtures.values())
     if data is None:
         if study.name in LISTED:
             raise ValueError(f"preset {study.name!r} needs real data: give --data DIR; --dry-run says what it takes, without any")
-        kinds = SCENE_KINDS if study.scenes is not None else TASKS
+        kinds = SCENE_KINDS if study.scenes is not None else (*TASKS, *asks)
         most = _most(study, kinds)
         tokens = round(study.max_tokens * sum(most.values()))
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
@@ -75,14 +76,15 @@ def prepare_corpus(
             return scenes_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, shared=study.scenes, seed=WORLD_SEED)
         if study.long:
             name += f"-long-{study.long}"
-        kinds = [kind for kind in TASKS if most[kind]] if study.long else TASKS
+        kinds = [kind for kind in kinds if most[kind]] if study.long else kinds
         return embedded_corpus(
             corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long
         )
     # a study of long documents has those data types alone that its mixtures name
     tasks = [task for task in TASKS if any(task in weights for weights in study.mixtures.values())] if getattr(study, "long", 0) else TASKS
-    found = sources(data, tasks)
-    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **study.prepared})}"
+    found = sources(data, (*tasks, *asks))
+    told = {"path": str(Path(data).resolve()), "reading": CLEANING, **study.prepared, **({"kinds": list(asks)} if asks else {})}
+    name = f"{Path(data).resolve().name}-{content_hash(told)}"
     out = Path(corpus_dir or work / "corpora" / name)
     prepare(found, out, validation=study.validation_share, **study.prepared)
     return store.open(out)

@@ -8,9 +8,9 @@
 | where | where is the disc ? | first, second, third, fourth |
 | same | same colour first third ? | yes, no |
 
-A conversation is an image and a question of each kind about it, in any order, with their answers. Its objects have one of two colours, each with
-probability 1/2, so that counts and comparisons are seldom settled beforehand; shape and pattern are drawn as everywhere in
-the world, given the colour. A world that withholds pairs of colour and shape (`World.withheld`) shows them in no document
+A conversation is an image and a question of each kind about it, in any order, with their answers. Its objects have one of two
+colours, each with probability 1/2, so that counts and comparisons are seldom settled beforehand; shape and pattern are drawn
+as everywhere in the world, given the colour. A world that withholds pairs of colour and shape (`World.withheld`) shows them in no document
 and no conversation, and `Questions.asked(.., unseen=True)` asks about images in which every object is of such a pair.
 What is asked is drawn alike for all; names of unseen objects nobody can know.
 """

@@ -140,7 +140,7 @@ def render(scenes: Sequence[bytes], grid: int = GRID) -> np.ndarray:
 
 
 def pixels(patches: np.ndarray) -> np.ndarray:
-    """Patches of a square in column-major order, (g * g, 192), as RGB pixels for people, (8 g, 8 g, 3) uint8: grey behind, clipped at two s.d."""
+    """Patches of a square in column-major order, (g * g, 192), as RGB pixels for people, (8 g, 8 g, 3) uint8: clipped at two s.d."""
     grid = math.isqrt(len(patches))
     image = patches.reshape(grid, grid, PATCH, PATCH, 3).transpose(1, 2, 0, 3, 4)       # row, y, column, x, channel
     return np.round(np.clip(image.reshape(grid * PATCH, grid * PATCH, 3) / 4 + 0.5, 0, 1) * 255).astype(np.uint8)

@@ -11,7 +11,7 @@ SEPARATOR = "\n\n"  # between two texts that follow each other in a document
 def clean(document: Document, kind: str, geometry: Geometry, max_images: int, rejects: Rejects) -> Document | None:
     """The document with images that decode and text that encodes, or None when it is rejected.
 
-    A caption's image must be good; an interleaved document stays without its bad ones. Images beyond `max_images` are
+    A caption's and a conversation's image must be good; an interleaved document stays without its bad ones. Images beyond `max_images` are
     left out. Texts that follow each other are joined, so that tokens do not depend on how a reader cut them.
     """
     segments: list[Text | Span] = []
@@ -21,22 +21,22 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
         return None
     for segment in document.segments:
         if isinstance(segment, Text):
-            text = segment.text.strip() if kind == "caption" else segment.text
+            text = segment.text.strip() if kind in ("caption", "conversation") else segment.text
             if not _is_unicode(text):
                 rejects.add("text is not valid Unicode", document.name)
                 return None
-            if not text.strip():
+            if not text.strip() and not segment.turn:
                 continue
-            if segments and isinstance(segments[-1], Text):
+            if segments and isinstance(segments[-1], Text) and not segments[-1].turn:
                 text = segments.pop().text + SEPARATOR + text
-            segments.append(Text(text))
+            segments.append(Text(text, turn=segment.turn))
         elif images >= max_images:
             rejects.add(f"image beyond the cap of {max_images} in a document", document.name, "none")
         else:
             try:
                 data, name, size = check(segment.data, geometry)
             except BadImage as error:
-                if kind == "caption":
+                if kind in ("caption", "conversation"):
                     rejects.add(str(error), document.name)
                     return None
                 rejects.add(str(error), document.name, "images")
