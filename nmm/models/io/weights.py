@@ -69,7 +69,6 @@ def save(model: nn.Module, path: str | Path, config: ModelConfig, run: str = "")
     path = Path(path)
     trained = {_RUN: run} if run else {}
     metadata = {_KEY: json.dumps({"arch": config.arch, **asdict(config), **trained})}      # one key: safetensors shuffles several
-    path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), whole(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
     return file_hash(path)
