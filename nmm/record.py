@@ -53,6 +53,8 @@ class RunRecord:
             of question and whether its image is of shown or withheld pairs: how many were `asked`, shares `exact` and `chosen`,
             and `nats` and `nats_of_choices` of the true answer [nats].
         quoted: the likeliest words for the first questions of each, in the same order.
+        zero_shot: of two towers on generated images, shares of colours, shapes and patterns that the nearest caption tells, by data type,
+            see `nmm.training.probes.zero_shot`.
         started: what the run started from, by part, see `InitConfig`: the `run`, its FLOPs and those of what that started from
             itself, exact and as C = 6 N D, and its tokens.
         metrics: what else the objective measures on held-out data, by name and data type.
@@ -90,6 +92,7 @@ class RunRecord:
     written: dict[str, dict[str, dict[str, float]]] | None = None
     answered: dict[str, dict[str, dict[str, float]]] | None = None
     quoted: dict[str, dict[str, list[str]]] | None = None
+    zero_shot: dict[str, dict[str, float]] | None = None
     started: dict[str, dict[str, Any]] | None = None
     metrics: dict[str, dict[str, float]] | None = None
     entropy: dict[str, float] | None = None

@@ -30,7 +30,8 @@ def asked(tmp_path_factory):
 
 @pytest.fixture
 def finetuning(tiny, asked):
-    own = replace(tiny, mixtures={"questions": {"conversation": 1.0}}, budgets=(20_000,), arms=(replace(tiny.arms[0], objective="answers"),))
+    arms = (replace(tiny.arms[0], objective="answers"),)
+    own = replace(tiny, mixtures={"questions": {"conversation": 1.0}}, budgets=(20_000,), arms=arms)
     return next(iter(own.grid(asked).values()))
 
 
@@ -71,7 +72,8 @@ def test_own_words_are_the_likeliest_and_end(answering, questions):
     for words, number in zip(said, first, strict=True):
         expected = answering.tokenizer.inner.id_to_token(int(number))
         assert words.split()[:1] == ([] if number == answering.tokenizer.end else [expected])
-    assert answering.write([(questions[0].image, questions[0].words)], longest=3) == said[:1], "others asked with it change nothing"
+    alone = answering.write([(questions[0].image, questions[0].words)], longest=3)
+    assert alone == said[:1], "others asked with it change nothing"
 
 
 @pytest.mark.parametrize(("ask", "message"), [
@@ -111,7 +113,7 @@ def test_the_objective_trains_on_answers_alone(asked, corpus):
     goal = objective("answers").on(asked)
     batch = collate([asked.sources["conversation"].train[0]])
     assert 0 < int((goal.prepare(batch)["labels"] >= 0).sum()) < int((batch["labels"] >= 0).sum()) / 2
-    with pytest.raises(ValueError, match="trains on answers, and .* has no conversations among its sources \\(caption, interleaved, text\\)"):
+    with pytest.raises(ValueError, match="no conversations among its sources \\(caption, interleaved, text\\)"):
         objective("answers").on(corpus)
 
 

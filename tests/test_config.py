@@ -186,7 +186,7 @@ def test_what_is_missing_is_named(config):
     del plain["optim"]["lr"]
     with pytest.raises(ValueError, match="OptimConfig.*'lr'"):
         from_dict(plain)
-    with pytest.raises(ValueError, match="unknown architecture None: known are early, late, moba, moe"):
+    with pytest.raises(ValueError, match="unknown architecture None: known are early, late, contrast, moba, moe"):
         from_dict({})
 
 

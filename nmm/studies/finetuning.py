@@ -12,7 +12,7 @@ from nmm.studies.study import MAIN_MIXTURE, MIXTURE, Arm, register
 ASKED = "questions"
 FINETUNED = ", finetuned"
 BUDGETS = (300_000, 600_000, 1_200_000)     # of the models before
-QUESTIONS = 300_000                         # of all finetuning [tokens]
+QUESTIONS = 600_000                         # of all finetuning [tokens]
 
 FOUR = replace(SPARSE, name="mixture 4-top-1", settings={"n_experts": 4, "top_k": 1})
 TOP_2 = replace(SPARSE, name="mixture 8-top-2", settings={"n_experts": 8, "top_k": 2})
@@ -29,8 +29,8 @@ VARIANTS = tuple(replace(arm, widths=(MIDDLE,), budgets=BUDGETS[-1:]) for arm in
 
 
 def finetuned(arm: Arm, questions: int = QUESTIONS, warmup: int = 20_000) -> Arm:
-    """The arm that goes on from all runs of another on questions: at a third of its rate, which falls from the start."""
-    return replace(arm, name=arm.name + FINETUNED, lr=arm.lr / 3, objective="answers", mixtures=(ASKED,), start={"model": arm.name},
+    """The arm that goes on from all runs of another on questions, at its rate, which falls from the start (runs/LOG.md)."""
+    return replace(arm, name=arm.name + FINETUNED, objective="answers", mixtures=(ASKED,), start={"model": arm.name},
                    budgets=(questions,), cooldown=1.0, warmup_tokens=warmup)
 
 

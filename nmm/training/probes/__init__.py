@@ -7,5 +7,6 @@ from nmm.training.probes.probe import Probe
 from nmm.training.probes.routing import Routing
 from nmm.training.probes.tokens import TokenLosses
 from nmm.training.probes.writing import Writing
+from nmm.training.probes.zero_shot import ZeroShot
 
-PROBES: tuple[type[Probe], ...] = (Routing, TokenLosses, ModalityLosses, PositionLosses, DistanceLosses, Writing, AnswersGiven)
+PROBES: tuple[type[Probe], ...] = (Routing, TokenLosses, ModalityLosses, PositionLosses, DistanceLosses, Writing, AnswersGiven, ZeroShot)

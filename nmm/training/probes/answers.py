@@ -14,7 +14,7 @@ from nmm.data.generated.questions import Question, Questions
 from nmm.data.generated.world import World
 from nmm.models.answering import Answering
 from nmm.training.objectives.objective import Batch
-from nmm.training.probes.probe import Probe, label_of
+from nmm.training.probes.probe import Probe, label_of, predicts_tokens
 
 ASKED = 200         # questions of each kind, about images of shown pairs and again of withheld ones
 SEED = 1            # of them
@@ -45,7 +45,7 @@ class AnswersGiven(Probe):
     def of(cls, module: nn.Module, corpus: Corpus) -> "AnswersGiven | None":
         ids = corpus.tokenizer.inner.id_to_token
         known = corpus.of_kind(KIND) and all(ids(number) == word for number, word in enumerate(Questions(World()).vocabulary))
-        return cls(module, corpus) if known and hasattr(module, "unembedding") and dist.get_world_size() == 1 else None
+        return cls(module, corpus) if known and predicts_tokens(module) and dist.get_world_size() == 1 else None
 
     def eval_after_forward(self, state: State, logger: Logger) -> None:
         """Nothing: it asks the model itself, once."""

@@ -57,6 +57,11 @@ class Probe(Callback):
         return {label: self.told(total) for label, total in self.sums.items()}
 
 
+def predicts_tokens(module: nn.Module) -> bool:
+    """Whether a model's logits are over its vocabulary, and not, say, over the pairs of a batch."""
+    return hasattr(module, "unembedding")
+
+
 def label_of(state: State) -> str:
     """The data type that is being measured."""
     assert state.dataloader_label is not None
