@@ -11,13 +11,13 @@ from nmm.config import TASKS
 from nmm.data.batches.loader import collate
 from nmm.data.corpus.embedded import embedded_corpus
 from nmm.data.documents import Span
-from nmm.data.generated.questions import SORTS
+from nmm.data.generated.questions import ASKED, SORTS, standard_questions
 from nmm.models import build
 from nmm.models.answering import Answering
 from nmm.models.io import weights
 from nmm.training.objectives import objective
 from nmm.training.objectives.answers import Exact
-from nmm.training.probes import answers
+from nmm.training.probes import answers as probe
 from nmm.training.run import train
 
 WEIGHTS = {**dict.fromkeys(TASKS, 0.1), "conversation": 1.0}
@@ -43,7 +43,7 @@ def answering(finetuning, asked):
 
 @pytest.fixture
 def questions():
-    return answers.standard_questions(unseen=False)[:6]
+    return standard_questions(unseen=False)[:6]
 
 
 def test_choices_are_weighed_as_written_out(answering, questions):
@@ -80,7 +80,7 @@ def test_own_words_are_the_likeliest_and_end(answering, questions):
     (lambda one, q: one.answer(q.image, q.words, []), "choices is empty"),
     (lambda one, q: one.answer(q.image, " "), "the question is empty"),
     (lambda one, q: one.answer(b"no image", q.words), "cannot be used: not a JPEG, PNG or WebP image"),
-    (lambda one, q: one.answer(q.image, q.words, ["red " * 200]), r"take 22\d tokens with the image, and the context has 176: shorten them"),
+    (lambda one, q: one.answer(q.image, q.words, ["red " * 200]), r"take 22\d tokens with the image, and the context has 176"),
 ])
 def test_what_cannot_be_asked_is_named(answering, questions, ask, message):
     with pytest.raises(ValueError, match=message):
@@ -92,7 +92,7 @@ def test_a_file_of_another_vocabulary_lists_what_differs(answering, asked, corpu
     with pytest.raises(ValueError, match="vocab_size: 77. in the file, 756 in the corpus"):
         Answering.load(tmp_path / "model.safetensors", corpus)
     again = Answering.load(tmp_path / "model.safetensors", asked)
-    one = answers.standard_questions(unseen=True)[0]
+    one = standard_questions(unseen=True)[0]
     assert (again.first_words([(one.image, one.words)]) == answering.first_words([(one.image, one.words)])).all()
 
 
@@ -113,7 +113,7 @@ def test_the_objective_trains_on_answers_alone(asked, corpus):
     goal = objective("answers").on(asked)
     batch = collate([asked.sources["conversation"].train[0]])
     assert 0 < int((goal.prepare(batch)["labels"] >= 0).sum()) < int((batch["labels"] >= 0).sum()) / 2
-    with pytest.raises(ValueError, match="no conversations among its sources \\(caption, interleaved, text\\)"):
+    with pytest.raises(ValueError, match="no conversations among its sources .caption, interleaved, text"):
         objective("answers").on(corpus)
 
 
@@ -124,9 +124,9 @@ def test_a_record_says_what_was_answered(finetuning, asked, tmp_path, one_thread
     assert 0 < record.metrics["exact"]["conversation"] < 1 and record.tokens["target"] < 0.25 * record.D
     assert list(record.answered) == list(SORTS) and all(set(by) == {"shown", "withheld"} for by in record.answered.values())
     same = record.answered["same"]["shown"]
-    assert same["asked"] == answers.ASKED and same["nats_of_choices"] < same["nats"] and same["chosen"] >= same["exact"]
+    assert same["asked"] == ASKED and same["nats_of_choices"] < same["nats"] and same["chosen"] >= same["exact"]
     assert same["exact"] > 0.3, "which words are answers is learned first"
-    assert len(record.quoted["colour"]["withheld"]) == answers.QUOTED
+    assert len(record.quoted["colour"]["withheld"]) == probe.QUOTED
     assert records.read(records.write(record, tmp_path)) == record
 
 

@@ -52,3 +52,18 @@ def quoted(folder: str | Path) -> pd.DataFrame:
         for sort, by_pairs in (record.quoted or {}).items() for pairs, words in by_pairs.items() for number, word in enumerate(words)
     ]
     return pd.DataFrame(rows, columns=["run", "arm", "size", "seed", "start", "sort", "pairs", "number", "said"])
+
+
+def by_run(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a finetuned run: means over kinds of question of what `answered` gives.
+
+    Columns: those of the run and of the run before; accuracy, likeliest of the possible answers, and nats of the true one among them,
+    about shown pairs; accuracy_withheld and nats_withheld about withheld ones.
+    """
+    means = table.groupby(["run", "pairs"])[["chosen", "nats_of_choices"]].mean().unstack("pairs")
+    wide = pd.DataFrame({
+        f"{name}{ending}": means[column, pairs] for name, column in (("accuracy", "chosen"), ("nats", "nats_of_choices"))
+        for ending, pairs in (("", "shown"), ("_withheld", "withheld"))
+    })
+    own = table.drop(columns=["sort", "pairs", *MEASURES]).drop_duplicates("run")
+    return own.merge(wide.reset_index(), on="run")

@@ -11,8 +11,8 @@ from nmm.studies.study import MAIN_MIXTURE, MIXTURE, Arm, register
 
 ASKED = "questions"
 FINETUNED = ", finetuned"
-BUDGETS = (300_000, 600_000, 1_200_000)     # of the models before
-QUESTIONS = 600_000                         # of all finetuning [tokens]
+BUDGETS = (300_000, 1_200_000)              # of the models before
+QUESTIONS = 500_000                         # of all finetuning [tokens]
 
 FOUR = replace(SPARSE, name="mixture 4-top-1", settings={"n_experts": 4, "top_k": 1})
 TOP_2 = replace(SPARSE, name="mixture 8-top-2", settings={"n_experts": 8, "top_k": 2})
@@ -39,7 +39,7 @@ def _both(arms: tuple[Arm, ...], **how: int) -> tuple[Arm, ...]:
 
 
 FINETUNING = register(replace(
-    LAPTOP, name="finetuning", widths=(24, MIDDLE), budgets=BUDGETS, seeds=(0, 1, 2), arms=_both((EARLY, LATE, SPARSE, *VARIANTS)),
+    LAPTOP, name="finetuning", widths=(24, MIDDLE), budgets=BUDGETS, seeds=(0, 1, 2, 3), arms=_both((EARLY, LATE, SPARSE, *VARIANTS)),
     mixtures={MAIN_MIXTURE: MIXTURE, ASKED: {"conversation": 1.0}}, validation_sequences=128,
 ))
 # So small that it tells nothing: for tests, and for a chapter that shows how its records would be read

@@ -31,6 +31,7 @@ WORDS = (*COUNTS, "yes", "no", "colour", "name", "of", "is", "how", "many", "are
 FIRST = 756                 # id of the first of them, after the words of the world
 TOKEN_KINDS = [(FIRST, "count"), (FIRST + len(COUNTS), "truth"), (FIRST + len(COUNTS) + 2, "question")]
 SORTS = ("colour", "name", "count", "where", "same")
+ASKED, ASKED_SEED = 200, 1      # standard questions of each kind, about shown pairs and again about withheld ones
 ELSE = 0.2                  # of questions how many: of a colour that the image need not have
 LENGTH = 1 + PATCHES_PER_IMAGE + 40     # tokens of a conversation: three fill a context
 
@@ -131,3 +132,12 @@ class Questions:
 def _spans(cells: np.ndarray, kinds: list[np.ndarray]) -> list[Span]:
     """Images of four objects each."""
     return [Span(scene.tobytes(), "scene", PATCHES_PER_IMAGE) for scene in np.stack([cells, *kinds], axis=-1).astype(np.uint8)]
+
+
+def standard_questions(unseen: bool) -> list[Question]:
+    """The questions that every model of the generated world is asked, `ASKED` of each kind, kind by kind.
+
+    Args:
+        unseen: about images of withheld pairs, or of shown ones.
+    """
+    return Questions(World(withheld=True)).asked(ASKED, ASKED_SEED, unseen=unseen)

@@ -10,14 +10,12 @@ from composer.utils import dist
 from torch import Tensor, nn
 
 from nmm.data.corpus.store import Corpus
-from nmm.data.generated.questions import Question, Questions
+from nmm.data.generated.questions import Question, Questions, standard_questions
 from nmm.data.generated.world import World
 from nmm.models.answering import Answering
 from nmm.training.objectives.objective import Batch
 from nmm.training.probes.probe import Probe, label_of, predicts_tokens
 
-ASKED = 200         # questions of each kind, about images of shown pairs and again of withheld ones
-SEED = 1            # of them
 QUOTED = 8          # of each, whose answers are kept in the record
 SEEN = {False: "shown", True: "withheld"}
 KIND = "conversation"
@@ -84,12 +82,3 @@ class AnswersGiven(Probe):
     @property
     def fields(self) -> dict[str, Any]:
         return self.fields_found
-
-
-def standard_questions(unseen: bool) -> list[Question]:
-    """The questions that every finetuned model of the generated world is asked, kind by kind.
-
-    Args:
-        unseen: of withheld pairs, or of shown ones.
-    """
-    return Questions(World(withheld=True)).asked(ASKED, SEED, unseen=unseen)
