@@ -1,7 +1,7 @@
 """From a preset's name to its records: prepare the corpus, then train what is missing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,12 @@ def prepare_corpus(
             return scenes_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, shared=study.scenes, seed=WORLD_SEED)
         if study.long:
             name += f"-long-{study.long}"
+        if (study.image_grid, study.contexts) != (Study.image_grid, Study.contexts):
+            name += f"-grid-{study.image_grid}-contexts-{study.contexts}"
         kinds = [kind for kind in kinds if most[kind]] if study.long else kinds
         return embedded_corpus(
-            corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long
+            corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long,
+            grids=(study.image_grid,), contexts=study.contexts,
         )
     # a study of long documents has those data types alone that its mixtures name
     tasks = [task for task in TASKS if any(task in weights for weights in study.mixtures.values())] if getattr(study, "long", 0) else TASKS
@@ -140,9 +143,12 @@ def run_study(
     """
     if isinstance(executor, str):       # what is wrong with its options is said before a corpus is made
         executor = make(executor, jobs, options)
-    work_to_do = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
-    return sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed,
-                 branch=branch, checkpoint_seconds=checkpoint_seconds), Path(work_to_do["runs_dir"])
+    summary, folder = Summary(), Path()
+    for work_to_do in _works(preset, runs_dir, data, corpus_dir, max_epochs, work):
+        folder = work_to_do["runs_dir"]
+        summary += sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed, branch=branch,
+                         checkpoint_seconds=checkpoint_seconds)
+    return summary, folder
 
 
 def write_study(
@@ -163,13 +169,27 @@ def write_study(
     Returns:
         The files, that of the longest run first.
     """
-    return write_jobs(folder=folder, **_work(preset, runs_dir, data, corpus_dir, max_epochs, work))
+    works = _works(preset, runs_dir, data, corpus_dir, max_epochs, work)
+    return [path for own in works for path in write_jobs(folder=folder, **own)]
+
+
+def _works(
+    preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
+) -> Iterator[dict[str, Any]]:
+    """What a sweep and a launch of the same study have in common; of a study and of those on other corpora that belong to it.
+
+    Real data are prepared in one way: there the study is alone.
+    """
+    own = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
+    yield own
+    for other in () if data is not None else find_study(preset).also:
+        yield _work(other, own["runs_dir"], None, Path(corpus_dir) / other if corpus_dir else None, max_epochs, work)
 
 
 def _work(
     preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
 ) -> dict[str, Any]:
-    """What a sweep and a launch of the same study have in common."""
+    """One study on its corpus."""
     study = find_study(preset)
     if max_epochs is not None:
         study = replace(study, max_epochs=max_epochs)

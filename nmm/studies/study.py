@@ -9,6 +9,7 @@ from nmm.architectures import MODELS, EarlyFusionConfig, ModelConfig
 from nmm.config import DataConfig, InitConfig, OptimConfig, Origin, RunConfig, flat
 from nmm.config.run import RUN
 from nmm.data.batches.mixture import MIXTURES
+from nmm.data.generated.world import GRID
 
 MAIN_MIXTURE = "45-45-10"       # Sec. 3.2
 MIXTURE = MIXTURES[MAIN_MIXTURE]
@@ -92,6 +93,9 @@ class Study:
     validation_share: float = 0.1           # of real documents, held out
     scenes: float | None = None             # its corpus is of scenes with images as tokens; share of an image that its text tells of
     long: int = 0                           # tokens of the generated corpus's documents, one a sequence; 0: its short ones
+    image_grid: int = GRID                  # resolution of generated images [patches along a side]
+    contexts: int = 1                       # of the generated corpus that one sequence holds
+    also: tuple[str, ...] = ()              # studies on other corpora that belong to it: they are trained into the same folder
     corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
     prepared: Mapping[str, int] = field(default_factory=lambda: REAL)       # how a folder of real data is prepared for it
 

@@ -63,6 +63,14 @@ class Summary:
         else:
             {"finished": self.finished, "busy": self.busy, "skipped": self.skipped, "queued": self.queued}[said.kind].append(said.run)
 
+    def __add__(self, other: "Summary") -> "Summary":
+        """Two sweeps, one after the other."""
+        mine, theirs = vars(self), vars(other)
+        both = {name: mine[name] | theirs[name] if isinstance(mine[name], dict) else mine[name] + theirs[name] for name in mine}
+        seconds = self.seconds + other.seconds
+        both["startup_share"] = (self.seconds * self.startup_share + other.seconds * other.startup_share) / seconds if seconds else 0.0
+        return Summary(**both)
+
     def __str__(self) -> str:
         parts = [f"{len(self.finished)} trained", f"{len(self.skipped)} already there", f"{len(self.failed)} failed"]
         if self.lost:

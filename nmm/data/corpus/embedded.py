@@ -24,7 +24,7 @@ QUESTIONS_VERSION = 1           # and when it asks otherwise
 
 
 def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], seed: int = 0,
-                    kinds: Sequence[str] = TASKS, grids: Sequence[int] = (generated.GRID,), long: int = 0) -> Corpus:
+                    kinds: Sequence[str] = TASKS, grids: Sequence[int] = (generated.GRID,), long: int = 0, contexts: int = 1) -> Corpus:
     """Write, or open if it is there, the generated corpus for a training budget.
 
     Args:
@@ -35,6 +35,7 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
         kinds: the data types wanted, of caption, interleaved, text, audio, video and conversation. With conversations, the
             world withholds pairs of colour and shape, see `nmm.data.generated.questions`.
         grids: resolutions of images, which take turns [patches along a side].
+        contexts: how many times as long sequences are as captions ask for; they hold as many more documents.
         long: tokens of every document, one a sequence, see `nmm.data.generated.long`; 0: the short documents of the world.
     Raises:
         ValueError: `out` holds another corpus, or a data type or a resolution is unknown, or a data type has no weight.
@@ -52,7 +53,7 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
             f"weights {weights}: each of the data types {', '.join(kinds)} needs one, and their sum must be positive"
         )
     share = {kind: weights[kind] / sum(weights[each] for each in kinds) for kind in kinds}
-    context = long or world.context
+    context = long or contexts * world.context
     validation = max(1, LONG_VALIDATION // long) if long else VALIDATION_DOCUMENTS
     margin = 64 * context               # turns of the sources are whole sequences
     held_out = {kind: int(validation * (long or _length(world, kind))) for kind in kinds}
@@ -70,6 +71,8 @@ def embedded_corpus(out: str | Path, *, tokens: int, weights: dict[str, float], 
     changed = {} if tuple(grids) == (generated.GRID,) else {"grids": list(grids)}
     if long:
         changed |= {"long": long, "long_version": LONG_VERSION}
+    if contexts != 1:
+        changed |= {"contexts": contexts}
     if asks:
         changed |= {"questions_version": QUESTIONS_VERSION}
     corpus = write_corpus(
