@@ -1,6 +1,7 @@
 """Charts of native and initialised models: losses against multimodal tokens, and how far one is behind the other."""
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from nmm.charts.parts import DASH, Series, finite, log_axis, loss_axis, rule, tips
@@ -37,13 +38,15 @@ def gaps(table: pd.DataFrame, title: str, x: str = TOKENS, log: bool = True) -> 
     """
     table = finite(table)
     series = Series.of(table, "kind")
-    place = alt.X(**log_axis("at", x)) if log else alt.X("at:Q", title=x, scale=alt.Scale(zero=False, padding=20))
-    aside = alt.XOffset("kind:N", sort=list(series.order))
+    number = table["kind"].map(list(series.order).index) - (len(series.order) - 1) / 2      # bars of one place stand side by side
+    reach = (np.log(table["at"]) if log else table["at"]).agg(np.ptp) or 1.0
+    table = table.assign(place=table["at"] * np.exp(0.012 * reach * number) if log else table["at"] + 0.012 * reach * number)
+    place = alt.X(**log_axis("place", x)) if log else alt.X("place:Q", title=x, scale=alt.Scale(zero=False, padding=20))
     y = {"title": "difference of losses [%]", "scale": alt.Scale(zero=False)}
     lines = series.on(alt.Chart(table).mark_line(strokeWidth=1.2), opacity=0.7, chooses=True)
-    lines = lines.encode(place, alt.Y("value:Q", **y), xOffset=aside)
+    lines = lines.encode(place, alt.Y("value:Q", **y))
     bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6)).encode(
-        place, alt.Y("low:Q", **y), y2="high:Q", xOffset=aside)
+        place, alt.Y("low:Q", **y), y2="high:Q")
     dots = series.points(alt.Chart(table), size=60).encode(
-        place, alt.Y("value:Q", **y), xOffset=aside, tooltip=tips("kind", at=",.4~g", value="+.2f", low="+.2f", high="+.2f"))
+        place, alt.Y("value:Q", **y), tooltip=tips("kind", at=",.4~g", value="+.2f", low="+.2f", high="+.2f"))
     return alt.layer(rule(DASH, y=0), lines, bars, dots, title=title)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmm.laws.use import paired
 from nmm.laws.use.paired import Interval, interval
 
 if TYPE_CHECKING:
@@ -60,3 +61,34 @@ def slope(apart: pd.DataFrame, along: str, level: float = 0.95) -> Interval:
             raise ValueError(f"seed {seed} has one value of {along!r}: a slope needs two")
         slopes.append(float(np.polyfit(rows[along], rows["difference"], 1)[0]))
     return interval(np.array(slopes), level)
+
+
+def across(groups: Mapping[float, pd.DataFrame], arm: str, reference: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """One arm beside another at equal compute, in several groups of runs: rows of `paired.compare` with the group's name as `at`.
+
+    Args:
+        groups: runs by what tells them apart, a resolution for one.
+        arm, reference, columns: as for `paired.compare`. A group in which nothing can be compared has no rows.
+    """
+    import pandas as pd
+
+    known = {at: rows for at, rows in groups.items() if {arm, reference} <= set(rows["arm"])}
+    found = [paired.compare(rows, arm, reference, columns).assign(at=at) for at, rows in known.items()]
+    return pd.concat(found, ignore_index=True) if found else paired.compare(next(iter(groups.values())), arm, reference, {}).assign(at=[])
+
+
+def trend(groups: Mapping[float, pd.DataFrame], arm: str, reference: str, column: str) -> Interval | None:
+    """How the difference at equal compute changes with the groups' name, per unit of it [log units]; None where it cannot be told.
+
+    Args: as for `across`.
+    """
+    import pandas as pd
+
+    rows = []
+    for at, own in groups.items():
+        if {arm, reference} <= set(own["arm"]):
+            apart = paired.at_equal_compute(own, arm, reference, column=column)
+            rows.append(apart.groupby("seed", as_index=False)["difference"].mean().assign(at=at))
+    if len(rows) < 2 or any(not len(each) for each in rows):
+        return None
+    return slope(pd.concat(rows, ignore_index=True), "at")
