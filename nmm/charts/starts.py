@@ -39,9 +39,10 @@ def gaps(table: pd.DataFrame, title: str, x: str = TOKENS, log: bool = True) -> 
     table = finite(table)
     series = Series.of(table, "kind")
     number = table["kind"].map(list(series.order).index) - (len(series.order) - 1) / 2      # bars of one place stand side by side
-    reach = (np.log(table["at"]) if log else table["at"]).agg(np.ptp) or 1.0
+    reach = float(np.ptp(np.log(table["at"]) if log else table["at"])) or 1.0
     table = table.assign(place=table["at"] * np.exp(0.012 * reach * number) if log else table["at"] + 0.012 * reach * number)
-    place = alt.X(**log_axis("place", x)) if log else alt.X("place:Q", title=x, scale=alt.Scale(zero=False, padding=20))
+    plain = alt.X("place:Q", title=x, scale=alt.Scale(zero=False, padding=20))
+    place = alt.X(**log_axis("place", x, "~s" if table["at"].min() >= 1 else "~g")) if log else plain
     y = {"title": "difference of losses [%]", "scale": alt.Scale(zero=False)}
     lines = series.on(alt.Chart(table).mark_line(strokeWidth=1.2), opacity=0.7, chooses=True)
     lines = lines.encode(place, alt.Y("value:Q", **y))

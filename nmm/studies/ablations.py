@@ -75,7 +75,7 @@ RESOLUTION = register(replace(
 
 def _small(study: Study, also: tuple[str, ...] = ()) -> Study:
     """The study so small that it tells nothing: for tests, and for a chapter that shows how its records would be read."""
-    few = {24: 16, MIDDLE: 20, 64: 24, PARAMETERS: 24, matched(flops_per_token): 28}
+    few = {24: 16, MIDDLE: 20, 64: 24, PARAMETERS: 28, matched(flops_per_token): 32}
     budgets = sorted({*study.budgets, *(budget for arm in study.arms for budget in arm.budgets)})
     tokens = {budget: 6_000 * place for place, budget in enumerate(budgets, 1)}
     arms = tuple(replace(arm, widths=tuple(few[width] for width in arm.widths), budgets=tuple(tokens[budget] for budget in arm.budgets))

@@ -72,9 +72,9 @@ def across(groups: Mapping[float, pd.DataFrame], arm: str, reference: str, colum
     """
     import pandas as pd
 
-    known = {at: rows for at, rows in groups.items() if {arm, reference} <= set(rows["arm"])}
-    found = [paired.compare(rows, arm, reference, columns).assign(at=at) for at, rows in known.items()]
-    return pd.concat(found, ignore_index=True) if found else paired.compare(next(iter(groups.values())), arm, reference, {}).assign(at=[])
+    found = {at: paired.compare(rows, arm, reference, columns) for at, rows in groups.items()}
+    some = [rows.assign(at=at) for at, rows in found.items() if len(rows)]
+    return pd.concat(some, ignore_index=True) if some else next(iter(found.values())).assign(at=[])
 
 
 def trend(groups: Mapping[float, pd.DataFrame], arm: str, reference: str, column: str) -> Interval | None:
