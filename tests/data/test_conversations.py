@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import tarfile
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -11,6 +13,9 @@ from nmm.data.batches.loader import IGNORE, collate
 from nmm.data.batches.turns import answers_only
 from nmm.data.corpus import store
 from nmm.data.corpus.prepare import prepare
+from nmm.models.answering import Answering
+from nmm.studies import Arm, find_study
+from nmm.training.run import train
 
 
 def jpeg(colour: str) -> bytes:
@@ -83,3 +88,30 @@ def test_a_file_that_is_no_json(folder):
     (folder / "talk.json").write_text("[{")
     with pytest.raises(ValueError, match=f"{re.escape(str(folder))}/talk.json: is no JSON"):
         prepare([("conversation", folder)], folder.parent / "out", processes=1, progress=False, image_size=16, patch=8)
+
+
+def test_a_model_learns_the_names_of_real_pictures(real_mini, tmp_path, one_thread):
+    """A few emoji and their names, asked for as a user of LLaVA's files would: after finetuning on them it names those it was told."""
+    pictures = {}
+    with tarfile.open(next(real_mini.glob("image_caption/*.tar"))) as archive:
+        for member in archive.getmembers():
+            key, _, ending = member.name.rpartition(".")
+            pictures.setdefault(key, {})[ending] = archive.extractfile(member).read()
+    some = [(key, found) for key, found in sorted(pictures.items()) if {"jpg", "txt"} <= found.keys()][:24]
+    (tmp_path / "talk" / "images").mkdir(parents=True)
+    for key, found in some:
+        (tmp_path / "talk" / "images" / f"{key}.jpg").write_bytes(found["jpg"])
+    items = [conversation(n, "<image>\nWhat is this?", found["txt"].decode(), image=f"{key}.jpg") for n, (key, found) in enumerate(some)]
+    (tmp_path / "talk" / "talk.json").write_text(json.dumps(items))
+    prepare([("conversation", tmp_path / "talk")], tmp_path / "out", processes=1, progress=False, image_size=32, patch=8, context=64,
+            vocab_size=400, validation=0.1)
+    corpus = store.open(tmp_path / "out")
+    study = replace(find_study("smoke"), name="real", widths=(32,), budgets=(120_000,), warmup_tokens=4_000, max_epochs=500,
+                    validation_sequences=2, mixtures={"talk": {"conversation": 1.0}}, arms=(Arm(name="early fusion", objective="answers"),))
+    (run,) = study.grid(corpus).values()
+    record = train(run, corpus, save_weights=tmp_path / "model.safetensors")
+    assert record.status == "finished" and record.metrics["exact"].keys() == {"conversation"} and record.answered is None
+    asked = Answering.load(tmp_path / "model.safetensors", corpus)
+    names = [found["txt"].decode() for _, found in some]
+    right = [asked.answer(found["jpg"], "What is this?", names) == name for (_, found), name in zip(some, names, strict=True)]
+    assert sum(right) > len(right) / 3, f"{sum(right)} of {len(right)} were named, a guess names one"
