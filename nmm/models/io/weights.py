@@ -11,6 +11,7 @@ A run starts from files whose hashes, or whose runs, its configuration names (`I
 | decoder | early and late fusion                       | own early or late fusion, images or not; OpenLM; Llama |
 | decoder | mixture of experts                          | own mixture of experts of the same experts             |
 | encoder | late fusion                                 | own late fusion; own contrast with captions            |
+| encoder | late fusion with CLIP's encoder (late-clip) | own late-clip; CLIP as transformers writes it          |
 | model   | any                                         | own, of the same configuration                         |
 
 The decoder is the embeddings, the blocks and the last norm; the encoder is all under `vision`, its patch projection
@@ -35,7 +36,7 @@ from nmm.architectures import MODELS, ModelConfig
 from nmm.config import INPUTS, InitConfig
 from nmm.config.run import RUN
 from nmm.data.files import naming, whole
-from nmm.models.io import layouts
+from nmm.models.io import clip_layout, layouts
 from nmm.models.layers import NORM_EPS
 
 PARTS = ("decoder", "encoder", "model")
@@ -46,7 +47,7 @@ _SETTINGS = {                       # what must agree; what is missing on one si
     "decoder": ("d_model", "n_layers", "n_heads", "vocab_size", "d_hidden", "rope_base", "qk_norm", "n_experts",
                 "top_k", "expert_hidden", "routing"),
     "encoder": ("d_vision", "n_vision_layers", "n_vision_heads", "patch_dim", "d_vision_hidden", "rope_base",
-                "qk_norm"),
+                "qk_norm", "image_patches"),
 }
 _OF_EVERY_MODEL = {"norm_eps": NORM_EPS}
 
@@ -196,6 +197,10 @@ def _part(part: str, path: str | Path, model: ModelConfig) -> tuple[dict[str, An
     metadata, tensors = _read(files)
     if _KEY not in metadata:
         try:
+            if part == "encoder" and clip_layout.is_clip(list(tensors)):
+                if not hasattr(model, "image_patches"):
+                    raise ValueError(layouts.CLIP_ENCODER)
+                return clip_layout.convert(tensors, _settings_beside(files[0]))
             layout = layouts.layout_of(tensors)
             if part != "decoder":
                 raise ValueError(f"it holds a decoder ({layout}); {part} weights come from a model of nmm")
@@ -215,7 +220,7 @@ def _settings_beside(file: Path) -> dict[str, Any]:
     path = file.parent / "config.json"
     if not path.is_file():
         raise ValueError(
-            f"heads and rotary base are not in the tensors: put the model's config.json beside them, as {path}"
+            f"heads and the like are not in the tensors: put the model's config.json beside them, as {path}"
         )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
