@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +145,12 @@ def run_study(
     """
     if isinstance(executor, str):       # what is wrong with its options is said before a corpus is made
         executor = make(executor, jobs, options)
-    summary, folder = Summary(), Path()
+    summaries, folder = [], Path()
     for work_to_do in _works(preset, runs_dir, data, corpus_dir, max_epochs, work):
         folder = work_to_do["runs_dir"]
-        summary += sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed, branch=branch,
-                         checkpoint_seconds=checkpoint_seconds)
-    return summary, folder
+        summaries.append(sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed, branch=branch,
+                               checkpoint_seconds=checkpoint_seconds))
+    return reduce(add, summaries), folder
 
 
 def write_study(
