@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nmm.config import KINDS, MODALITIES, TASKS, RunConfig, from_dict, to_dict
+from nmm.config.flops import train_flops
 from nmm.data.files import whole
 
 SCHEMA = 2
@@ -50,6 +51,14 @@ class RunRecord:
             data type: octaves named "first-end" and "never" [nats per target token].
         written: where images are tokens and the truth is known, shares of rows, colours, shapes, patterns and names that are right in
             what the model writes, by data type, way and trait, see `nmm.training.probes.writing`.
+        answered: where the corpus has questions about generated images, what the model makes of `nmm.training.probes.answers`' own, by kind
+            of question and whether its image is of shown or withheld pairs: how many were `asked`, shares `exact` and `chosen`,
+            and `nats` and `nats_of_choices` of the true answer [nats].
+        quoted: the likeliest words for the first questions of each, in the same order.
+        zero_shot: of two towers on generated images, shares of colours, shapes and patterns that the nearest caption tells, by data type,
+            see `nmm.training.probes.zero_shot`.
+        started: what the run started from, by part, see `InitConfig`: the `run`, its FLOPs and those of what that started from
+            itself, exact and as C = 6 N D, and its tokens.
         metrics: what else the objective measures on held-out data, by name and data type.
         entropy: the generator's entropy by data type, the floor of `losses`; None for real data [nats per target
             token].
@@ -84,6 +93,10 @@ class RunRecord:
     losses_by_position: dict[str, dict[str, float]] | None = None
     losses_by_distance: dict[str, dict[str, float]] | None = None
     written: dict[str, dict[str, dict[str, float]]] | None = None
+    answered: dict[str, dict[str, dict[str, float]]] | None = None
+    quoted: dict[str, dict[str, list[str]]] | None = None
+    zero_shot: dict[str, dict[str, float]] | None = None
+    started: dict[str, dict[str, Any]] | None = None
     metrics: dict[str, dict[str, float]] | None = None
     entropy: dict[str, float] | None = None
     routing: dict[str, list[list[list[int]]]] | None = None
@@ -125,6 +138,13 @@ class RunRecord:
                     raise RecordError(
                         f"written must hold shares between 0 and 1, by data type, way and trait: got {shares} for {task!r}, {way!r}"
                     )
+        for sort, by_pairs in (self.answered or {}).items():
+            for found in by_pairs.values():
+                if not (_numbers(found) and max(found.get("exact", 0), found.get("chosen", 0)) <= 1):
+                    raise RecordError(f"answered must hold numbers, none negative, and shares between 0 and 1: got {found} for {sort!r}")
+        for part, before in (self.started or {}).items():
+            if not (isinstance(before.get("run"), str) and _numbers({name: value for name, value in before.items() if name != "run"})):
+                raise RecordError(f"started must name a run and its numbers, by part: got {before} for {part!r}")
         if self.rho is not None and not (_numbers({"rho": self.rho}) and self.rho <= 1):
             raise RecordError(f"rho is a share of tokens, between 0 and 1: got {self.rho!r}")
         for name, values in (self.metrics or {}).items():
@@ -178,6 +198,12 @@ class RunRecord:
     def D_v(self) -> int | None:
         """Training tokens that pass the vision encoder (Table 1); None where there is none."""
         return self.tokens["image"] if self.tokens and self.config.model.counts.N_v else None
+
+    @property
+    def C(self) -> float | None:
+        """Training compute as the study counts it, without that of what the run started from [FLOPs]."""
+        counts = self.config.model.counts
+        return train_flops(counts.N, self.D, N_v=counts.N_v, D_v=self.D_v or 0) if self.D else None
 
     @property
     def L(self) -> float | None:

@@ -71,7 +71,7 @@ def test_every_setting_names_a_run(config):
     other = {"d_model": 160, "n_layers": 4, "n_heads": 4, "vocab_size": 513, "patch_dim": 0, "ffn_multiple": 16,
              "rope_base": 10.0, "corpus_id": "f" * 16, "mixture": "other", "weights": {"text": 1.0}, "context": 131,
              "batch_sequences": 5, "validation_sequences": 7, "max_epochs": 2, "lr": 1.0, "warmup_tokens": 1,
-             "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0, "encoder_lr_scale": 0.0, "qk_norm": "width",
+             "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0, "encoder_lr_scale": 0.5, "qk_norm": "width",
              "expert_lr_scale": 0.5, "audio_dim": 64, "video_dim": 384, "decoder": "0" * 16}
     for part in ("model", "data", "optim"):
         for field in fields(getattr(config, part)):
@@ -125,7 +125,7 @@ def test_a_contradiction_in_another_architecture_is_refused(model, change, messa
 
 @pytest.mark.parametrize("model", [LATE, SPARSE], ids=["late", "moe"])
 def test_every_architecture_survives_json(config, model):
-    run = replace(config, model=model, optim=replace(config.optim, encoder_lr_scale=0.0), execution=ExecutionConfig(compile=True))
+    run = replace(config, model=model, optim=replace(config.optim, encoder_lr_scale=0.1), execution=ExecutionConfig(compile=True))
     assert from_dict(json.loads(json.dumps(to_dict(run)))) == run
 
 
@@ -133,6 +133,23 @@ def test_an_encoder_to_start_from_needs_late_fusion(config):
     with pytest.raises(ValueError, match="a model of arch 'early' has no encoder"):
         replace(config, init=InitConfig(encoder="0" * 16))
     assert replace(config, model=LATE, init=InitConfig(encoder="0" * 16)).init.encoder
+
+
+def test_a_frozen_encoder_needs_late_fusion(config):
+    frozen = replace(config.optim, encoder_lr_scale=0.0)
+    with pytest.raises(ValueError, match="encoder_lr_scale is 0, but a model of arch 'early' has no encoder to freeze: leave it at 1"):
+        replace(config, optim=frozen)
+    assert replace(config, model=LATE, optim=frozen).optim.encoder_lr_scale == 0
+
+
+def test_a_run_names_the_runs_that_it_starts_from(config):
+    init = InitConfig(decoder="run:0123456789abcdef", encoder="f" * 16)
+    assert init.parts == {"decoder": "run:0123456789abcdef", "encoder": "f" * 16}
+    assert init.runs == {"decoder": "0123456789abcdef"}
+    with pytest.raises(ValueError, match="init.model is all of a model: leave out"):
+        replace(init, model="run:0123456789abcdef")
+    run = replace(config, init=InitConfig(model="run:0123456789abcdef"))
+    assert from_dict(json.loads(json.dumps(to_dict(run)))) == run and run.id != config.id
 
 
 def test_equal_numbers_give_equal_names(config):
@@ -172,7 +189,7 @@ def test_what_is_missing_is_named(config):
     del plain["optim"]["lr"]
     with pytest.raises(ValueError, match="OptimConfig.*'lr'"):
         from_dict(plain)
-    with pytest.raises(ValueError, match="unknown architecture None: known are early, late, moba, moe"):
+    with pytest.raises(ValueError, match="unknown architecture None: known are early, late, contrast, moba, moe"):
         from_dict({})
 
 

@@ -1,6 +1,7 @@
 """Named studies and models."""
 
 from dataclasses import replace
+from math import prod
 
 import pytest
 
@@ -32,19 +33,30 @@ def test_runs_of_one_width_differ_in_their_budget_alone(name, shape):
     """Same rate and warmup in each arm: they share their course up to the cooldown."""
     plan = find_study(name)
     for arm in plan.arms:
-        own = plan.of(arm)
+        own, mine = plan.of(arm), runs_of(plan, arm, shape)
         for width in own.widths:
-            runs = own.grid(shape, widths=(width,)).values()
-            assert len(runs) == len(own.budgets) * len(own.seeds) * len(own.mixtures)
+            runs = [run for run in mine if run.model.d_model == width]
+            assert len(runs) == len(own.budgets) * len(own.seeds) * len(own.mixtures) * starts(plan, arm)
             assert len({(run.optim, run.model) for run in runs}) == 1
-            assert all(run.optim.warmup_tokens < (1 - run.optim.cooldown) * run.tokens for run in runs)
+            assert len(own.budgets) == 1 or all(run.optim.warmup_tokens < (1 - run.optim.cooldown) * run.tokens for run in runs)
+
+
+def runs_of(plan, arm, shape):
+    """The runs of one arm; of one that starts from others, found in the whole study by its name."""
+    return [run for run in (plan if arm.start else plan.of(arm)).grid(shape).values() if run.origin.arm == arm.name]
+
+
+def starts(plan, arm):
+    """How many runs each width and seed of an arm can start from."""
+    return prod(len(plan.of(before).budgets) for name in arm.start.values() for before in plan.arms if before.name == name)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_no_two_runs_of_a_study_have_one_name(name, shape):
     plan = find_study(name)
     grids = [plan.of(arm) for arm in plan.arms]
-    assert len(plan.grid(shape)) == sum(len(own.widths) * len(own.budgets) * len(own.seeds) * len(own.mixtures) for own in grids)
+    sizes = [len(own.widths) * len(own.budgets) * len(own.seeds) * len(own.mixtures) * starts(plan, own.arms[0]) for own in grids]
+    assert len(plan.grid(shape)) == sum(sizes)
 
 
 def test_a_sweep_that_is_stopped_has_whole_grids(shape):
@@ -75,7 +87,7 @@ def test_arms_are_of_equal_active_size(shape):
 
 
 def test_an_arm_of_no_architecture():
-    with pytest.raises(ValueError, match="unknown architecture 'rnn' of arm 'mine': known are early, late, moba, moe"):
+    with pytest.raises(ValueError, match="unknown architecture 'rnn' of arm 'mine': known are early, late, contrast, moba, moe"):
         LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="rnn"))
     with pytest.raises(ValueError, match="arm 'mine': .*unexpected keyword argument 'depth'"):
         LAPTOP.model(32, vocab_size=512, patch_dim=192, arm=Arm(name="mine", arch="late", settings={"depth": 3}))
@@ -114,9 +126,9 @@ def test_a_run_knows_where_it_belongs(shape):
     for name in STUDIES:
         plan = find_study(name)
         for arm in plan.arms:
-            runs = list(plan.of(arm).grid(shape).values())
+            runs = runs_of(plan, arm, shape)
             assert {(run.origin.study, run.origin.arm) for run in runs} == {(name, arm.name)}
-            assert len({str(run.design) for run in runs}) == len(plan.of(arm).mixtures)
+            assert len({str(run.design) for run in runs}) == len(plan.of(arm).mixtures) * starts(plan, arm)
             assert runs[0].design["lr"] == arm.lr and "d_model" not in runs[0].design and "seed" not in runs[0].design
     designs = [str(next(iter(replace(find_study("tuning"), arms=(arm,)).grid(shape).values())).design) for arm in find_study("tuning").arms]
     assert len(set(designs)) == len(designs) == 12

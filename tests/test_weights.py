@@ -132,10 +132,10 @@ def test_encoders_that_are_none(tmp_path):
     assert "patch_dim: 48 in the file, 12 in the model" in str(error.value)
 
 
-def test_clip_is_refused_with_the_reason(tmp_path):
+def test_clip_does_not_start_another_encoder_and_the_reason_is_told(tmp_path):
     path = tmp_path / "clip.safetensors"
     save_file({"vision_model.embeddings.patch_embedding.weight": torch.zeros(4, 3, 14, 14)}, path)
-    with pytest.raises(ValueError, match="CLIP vision transformer.*learned positions.*Train late fusion"):
+    with pytest.raises(ValueError, match="CLIP vision transformer.*learned positions.*Take the architecture late-clip"):
         weights.initialise_from(made(LATE), encoder=path)
 
 

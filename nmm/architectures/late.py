@@ -30,12 +30,12 @@ class LateFusionConfig(EarlyFusionConfig):
             raise ValueError("late fusion encodes images only: audio_dim and video_dim must be 0; take early fusion")
 
     @classmethod
-    def beside(cls, early: EarlyFusionConfig, *, vision_share: float = 1.0, **settings: Any) -> Self:
+    def beside(cls, early: EarlyFusionConfig, *, vision_share: float = 1.0, vision_width: int = 0, **settings: Any) -> Self:
         """An encoder as deep as the decoder and `vision_share` as wide, with heads as wide as the decoder's; the
-        paper's pairs have about half.
+        paper's pairs have about half. Or one of `vision_width` beside every decoder, with as many heads (Fig. 19).
         """
-        d_vision = int(vision_share * early.d_model)
-        heads = max(1, d_vision // early.head_dim)
+        d_vision = vision_width or int(vision_share * early.d_model)
+        heads = early.n_heads if vision_width else max(1, d_vision // early.head_dim)
         encoder = {"d_vision": d_vision, "n_vision_layers": early.n_layers, "n_vision_heads": heads}
         return super().beside(early, **encoder, **settings)
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nmm.laws.use.paired import Interval, percent
+
 
 def short(value: float) -> str:
     """A count in three digits with its suffix: 26.4k, 1M, 2.28B, 1.5T. Missing is an em dash."""
@@ -56,3 +58,15 @@ def intervals(rows: Mapping[str, pd.DataFrame], names: tuple[str, ...], digits: 
     return pd.DataFrame(
         {name: {row: with_interval(*table.loc[name, ["value", "low", "high"]], digits) for row, table in rows.items()} for name in names}
     )
+
+
+def in_per_cent(found: Interval) -> str:
+    """A difference of logarithms with its interval over seeds: `+1.2 % [0.4, 2.0]`, and whether it leaves zero open."""
+    value, low, high = percent(np.array([found.value, found.low, found.high]))
+    return f"{value:+.1f} % [{low:+.1f}, {high:+.1f}]" + ("" if found.resolved else " (not resolved)")
+
+
+def in_points(found: Interval) -> str:
+    """A difference of shares with its interval over seeds, in points, and whether it leaves zero open."""
+    value, low, high = (100 * end for end in (found.value, found.low, found.high))
+    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]" + ("" if found.resolved else " (not resolved)")

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     make = actions.add_parser("prepare", help="read, check, tokenise and pack files into a corpus")
     make.add_argument("--source", action="append", required=True, metavar="KIND[:NAME]=PATH",
-                      help="a file or folder; KIND is caption, interleaved, text, audio or video; repeat for more sources")
+                      help="a file or folder; KIND is caption, interleaved, conversation, text, audio or video; repeat for more sources")
     make.add_argument("--out", required=True, type=path, help="the corpus folder; an unfinished one is gone on with")
     make.add_argument("--image-root", type=path, help="folder or tar of interleaved images (default: images beside the data)")
     make.add_argument("--context", type=int, default=1024, help="positions of a sequence [tokens]")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 TASKS = ("caption", "interleaved", "text")  # the data types of the study; L is the mean of their losses
 GENERATED = (*TASKS, "audio", "video")      # those of the generated corpus of the study
-KINDS = (*GENERATED, "image")               # all data types; "image": images alone, which only a model that predicts them learns from
+# all data types; "image": images alone, which only a model that predicts them learns from; "conversation": what is asked about an image
+KINDS = (*GENERATED, "image", "conversation")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 from nmm.config.checks import one_of, positive
 from nmm.config.model import MODELS, ModelConfig
 
+RUN = "run:"            # before the id of a run whose weights another starts from
+
 
 def _weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Nested weights with every number a float: 1 and 1.0 must not name two runs."""
@@ -83,14 +85,29 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InitConfig:
-    """Trained weights that a run starts from, by the hash of their file (`nmm.models.io.weights.file_hash`); empty:
-    none.
+    """Trained weights that a run starts from; empty: none. They are named by the hash of their file
+    (`nmm.models.io.weights.file_hash`), or, as `run:ID`, by the run of the same sweep that leaves them.
 
     Source: Sec. 3.3 and App. B.7.
     """
 
     decoder: str = ""                       # embeddings, decoder blocks, last norm
     encoder: str = ""                       # late fusion's vision encoder
+    model: str = ""                         # all of a model of the same configuration, as finetuning does
+
+    def __post_init__(self) -> None:
+        if self.model and (self.decoder or self.encoder):
+            raise ValueError(f"init.model is all of a model: leave out init.decoder and init.encoder, or give those alone; got {self}")
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What is named, by part."""
+        return {item.name: name for item in fields(self) if (name := getattr(self, item.name))}
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """Ids of the runs among them, by part."""
+        return {part: name.removeprefix(RUN) for part, name in self.parts.items() if name.startswith(RUN)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +182,9 @@ class RunConfig:
             raise ValueError(f"infilling is a share of documents, between 0 and 1: got {self.infilling}")
         if self.init.encoder and not self.model.encodes:
             raise ValueError(f"init.encoder is for late fusion: a model of arch {self.model.arch!r} has no encoder")
+        if self.optim.encoder_lr_scale == 0 and not self.model.encodes:
+            raise ValueError(f"encoder_lr_scale is 0, but a model of arch {self.model.arch!r} has no encoder to freeze: leave it at 1, or "
+                             "take late fusion")
 
     @property
     def id(self) -> str:

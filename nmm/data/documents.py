@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WHOLE = ("caption", "audio", "video", "image")  # documents of these kinds are never cut
+WHOLE = ("caption", "audio", "video", "image", "conversation")  # documents of these kinds are never cut
 MAX_TEXT = 16 << 20     # a longer text is passed over: its tokens would fill the memory [bytes]
 
 
@@ -15,6 +15,7 @@ class Text:
 
     text: str | None = None
     ids: np.ndarray | None = None  # (T,) integers
+    turn: bool = False             # somebody else speaks next: the text ends as a document does, see `nmm.data.batches.turns`
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.ids is None):
@@ -56,4 +57,6 @@ class Document:
                 kind, data = b"n", np.ascontiguousarray(segment.ids, dtype="<i4").tobytes()
             state.update(kind + len(data).to_bytes(8, "little"))
             state.update(data)
+            if isinstance(segment, Text) and segment.turn:
+                state.update(b"|")
         return state.digest()

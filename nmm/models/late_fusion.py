@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nmm.architectures import LateFusionConfig
-from nmm.config import Modality
+from nmm.config import MODALITIES, Modality
 from nmm.models.attention import PackedMask, attention
 from nmm.models.early_fusion import EarlyFusion
 from nmm.models.layers import Block, initialise, rotary_table
@@ -82,16 +82,27 @@ class LateFusion(EarlyFusion):
         no image, one blank patch is encoded that nobody reads: processes that share the encoder must all run it, or
         they wait for ever; and a step is the same for one process as for several.
         """
-        patches_BSP = batch[entry.tensor].to(self.connector.weight.dtype)
-        is_image_BL = batch["modality"] == entry.number
-        row_BS, place_BS, images, longest = _places(batch["span_ids"], is_image_BL, patches_BSP.shape[1])
-        rows_IJP = patches_BSP.new_zeros(images + 1, longest, patches_BSP.shape[2])
-        rows_IJP[row_BS, place_BS] = patches_BSP                # empty slots go to the row after the last image
-        filled_IJ = torch.zeros(rows_IJP.shape[:2], dtype=torch.bool, device=rows_IJP.device)
-        filled_IJ[row_BS, place_BS] = True
-        encoded_IJD = self.connector(self.vision(rows_IJP[:images], filled_IJ[:images]))
-        slot_BS = row_BS.clamp(max=images - 1) * longest + place_BS      # what empty slots take, no position reads
+        rows_IJP, filled_IJ, slot_BS = rows_of_images(batch, self.connector.weight.dtype)
+        encoded_IJD = self.connector(self.vision(rows_IJP, filled_IJ))
         return encoded_IJD.flatten(0, 1).index_select(0, slot_BS.flatten()).view(*slot_BS.shape, -1)
+
+
+def rows_of_images(batch: dict[str, Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The images of packed sequences, a row each.
+
+    Returns:
+        (I, J, P) patches; (I, J) whether there is one; (B, S) where each slot of the sequences is in the rows one after the other:
+        what empty slots take, no position reads.
+    """
+    entry = MODALITIES["image"]
+    patches_BSP = batch[entry.tensor].to(dtype)
+    is_image_BL = batch["modality"] == entry.number
+    row_BS, place_BS, images, longest = _places(batch["span_ids"], is_image_BL, patches_BSP.shape[1])
+    rows_IJP = patches_BSP.new_zeros(images + 1, longest, patches_BSP.shape[2])
+    rows_IJP[row_BS, place_BS] = patches_BSP                # empty slots go to the row after the last image
+    filled_IJ = torch.zeros(rows_IJP.shape[:2], dtype=torch.bool, device=rows_IJP.device)
+    filled_IJ[row_BS, place_BS] = True
+    return rows_IJP[:images], filled_IJ[:images], row_BS.clamp(max=images - 1) * longest + place_BS
 
 
 def _places(span_BL: Tensor, is_image_BL: Tensor, slots: int) -> tuple[Tensor, Tensor, int, int]:

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from nmm.config import MODALITIES, TASKS, content_hash
-from nmm.config.flops import train_flops
 from nmm.record import NewerRecord, RecordError, RunRecord, paths, read
 from nmm.runs.columns import COLUMNS
 from nmm.runs.seeing import CHANCE, share_of_chance
@@ -94,8 +93,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     has_entropy = all(task in entropy for task in TASKS)
     # share of the tokens that no longer run trained
     alone = 1 - (record.branched_at or 0) / record.D if record.D else None
-    compute = train_flops(counts.N, record.D, N_v=counts.N_v, D_v=record.D_v or 0) if record.D else None
-    chance, bits = share_of_chance(record), record.bits_per_byte_by_modality or {}
+    started, chance, bits = (record.started or {}).values(), share_of_chance(record), record.bits_per_byte_by_modality or {}
     return {
         "run": config.id, "study": config.origin.study, "arm": config.origin.arm, "arch": model.arch,
         "size": model.size, "mixture": config.data.mixture, "corpus": config.data.corpus_id,
@@ -110,7 +108,9 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "expert_lr_scale": optim.expert_lr_scale if model.routes else None,
         "budget": config.tokens, "D": record.D, **{f"D_{name}": tokens.get(name) for name in MODALITIES},
         "D_v": record.D_v, "D_words": words_read(record),
-        "branched_at": record.branched_at, "C": compute, "C_exact": record.flops_exact,
+        "branched_at": record.branched_at, "C": record.C, "C_exact": record.flops_exact,
+        "start": " ".join(before["run"] for before in started) or None,
+        **{f"{name}_start": sum(before[name] for before in started) if started else None for name in ("C", "C_exact")},
         "L": record.L, **{f"L_{task}": losses.get(task) for task in TASKS},
         "L_words": word_loss(record), "L_image": (record.losses_by_modality or {}).get("image", {}).get("image"),
         "bits_per_image": (record.bits_per_image or {}).get("image"), "bits_per_byte": (record.bits_per_byte or {}).get("text"),

@@ -1,8 +1,10 @@
 """From a preset's name to its records: prepare the corpus, then train what is missing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from nmm.sweep import CHECKPOINT_SECONDS, Executor, Summary, make, sweep, write_
 
 WORK = Path("work")             # ignored by git: corpora, own runs, executed chapters
 WORLD_SEED = 0
-FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",)}
+FOLDERS = {"caption": ("caption", "image_caption"), "interleaved": ("interleaved",), "text": ("text",), "conversation": ("conversation",)}
 
 
 def sources(data: str | Path, tasks: Sequence[str] = TASKS) -> list[tuple[str, Path]]:
@@ -67,10 +69,11 @@ def prepare_corpus(
     Raises:
         ValueError, OSError: the data cannot be used; the file is named.
     """
+    asks = ("conversation",) * any("conversation" in weights for weights in study.mixtures.values())
     if data is None:
         if study.name in LISTED:
             raise ValueError(f"preset {study.name!r} needs real data: give --data DIR; --dry-run says what it takes, without any")
-        kinds = SCENE_KINDS if study.scenes is not None else four.KINDS if study.four else TASKS
+        kinds = SCENE_KINDS if study.scenes is not None else four.KINDS if study.four else (*TASKS, *asks)
         most = _most(study, kinds)
         tokens = round(study.max_tokens * sum(most.values()))
         name = f"generated-{VERSION}-{tokens}" if len(study.mixtures) == 1 else f"generated-{VERSION}-{tokens}-{content_hash(most)}"
@@ -82,14 +85,18 @@ def prepare_corpus(
             return four_corpus(corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED)
         if study.long:
             name += f"-long-{study.long}"
-        kinds = [kind for kind in TASKS if most[kind]] if study.long else TASKS
+        if (study.image_grid, study.contexts) != (Study.image_grid, Study.contexts):
+            name += f"-grid-{study.image_grid}-contexts-{study.contexts}"
+        kinds = [kind for kind in kinds if most[kind]] if study.long else kinds
         return embedded_corpus(
-            corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long
+            corpus_dir or work / "corpora" / name, tokens=tokens, weights=most, seed=WORLD_SEED, kinds=kinds, long=study.long,
+            grids=(study.image_grid,), contexts=study.contexts,
         )
     # a study of long documents has those data types alone that its mixtures name
     tasks = [task for task in TASKS if any(task in weights for weights in study.mixtures.values())] if getattr(study, "long", 0) else TASKS
-    found = sources(data, tasks)
-    name = f"{Path(data).resolve().name}-{content_hash({'path': str(Path(data).resolve()), 'reading': CLEANING, **study.prepared})}"
+    found = sources(data, (*tasks, *asks))
+    told = {"path": str(Path(data).resolve()), "reading": CLEANING, **study.prepared, **({"kinds": list(asks)} if asks else {})}
+    name = f"{Path(data).resolve().name}-{content_hash(told)}"
     out = Path(corpus_dir or work / "corpora" / name)
     prepare(found, out, validation=study.validation_share, **study.prepared)
     return store.open(out)
@@ -145,9 +152,12 @@ def run_study(
     """
     if isinstance(executor, str):       # what is wrong with its options is said before a corpus is made
         executor = make(executor, jobs, options)
-    work_to_do = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
-    return sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed,
-                 branch=branch, checkpoint_seconds=checkpoint_seconds), Path(work_to_do["runs_dir"])
+    summaries, folder = [], Path()
+    for work_to_do in _works(preset, runs_dir, data, corpus_dir, max_epochs, work):
+        folder = work_to_do["runs_dir"]
+        summaries.append(sweep(**work_to_do, jobs=jobs, executor=executor, retry_failed=retry_failed, branch=branch,
+                               checkpoint_seconds=checkpoint_seconds))
+    return reduce(add, summaries), folder
 
 
 def write_study(
@@ -168,13 +178,27 @@ def write_study(
     Returns:
         The files, that of the longest run first.
     """
-    return write_jobs(folder=folder, **_work(preset, runs_dir, data, corpus_dir, max_epochs, work))
+    works = _works(preset, runs_dir, data, corpus_dir, max_epochs, work)
+    return [path for own in works for path in write_jobs(folder=folder, **own)]
+
+
+def _works(
+    preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
+) -> Iterator[dict[str, Any]]:
+    """What a sweep and a launch of the same study have in common; of a study and of those on other corpora that belong to it.
+
+    Real data are prepared in one way: there the study is alone.
+    """
+    own = _work(preset, runs_dir, data, corpus_dir, max_epochs, work)
+    yield own
+    for other in () if data is not None else find_study(preset).also:
+        yield _work(other, own["runs_dir"], None, Path(corpus_dir) / other if corpus_dir else None, max_epochs, work)
 
 
 def _work(
     preset: str, runs_dir: str | Path | None, data: str | Path | None, corpus_dir: str | Path | None, max_epochs: int | None, work: Path
 ) -> dict[str, Any]:
-    """What a sweep and a launch of the same study have in common."""
+    """One study on its corpus."""
     study = find_study(preset)
     if max_epochs is not None:
         study = replace(study, max_epochs=max_epochs)

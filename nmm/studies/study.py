@@ -6,8 +6,10 @@ from itertools import product
 from typing import Any, Protocol, Self
 
 from nmm.architectures import MODELS, EarlyFusionConfig, ModelConfig
-from nmm.config import DataConfig, OptimConfig, Origin, RunConfig, flat
+from nmm.config import DataConfig, InitConfig, OptimConfig, Origin, RunConfig, flat
+from nmm.config.run import RUN
 from nmm.data.batches.mixture import MIXTURES
+from nmm.data.generated.world import GRID
 
 MAIN_MIXTURE = "45-45-10"       # Sec. 3.2
 MIXTURE = MIXTURES[MAIN_MIXTURE]
@@ -43,6 +45,10 @@ class Arm:
     budgets: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     mixtures: tuple[str, ...] = ()          # by name, of the study's
+    # part (see `InitConfig`) -> an earlier arm of the study: each run starts from its runs of the same width and seed, of every budget
+    start: Mapping[str, str] = field(default_factory=dict)
+    cooldown: float = OptimConfig.cooldown
+    warmup_tokens: int = 0                  # 0: the study's
 
     def rate(self, width: int) -> float:
         """Peak learning rate of a model `width` features wide."""
@@ -88,6 +94,9 @@ class Study:
     scenes: float | None = None             # its corpus is of scenes with images as tokens; share of an image that its text tells of
     four: bool = False                      # its corpus is of text, images, audio and video, all as tokens
     long: int = 0                           # tokens of the generated corpus's documents, one a sequence; 0: its short ones
+    image_grid: int = GRID                  # resolution of generated images [patches along a side]
+    contexts: int = 1                       # of the generated corpus that one sequence holds
+    also: tuple[str, ...] = ()              # studies on other corpora that belong to it: they are trained into the same folder
     corpus_tokens: int = 0                  # that the generated corpus is made for; 0: the largest budget
     prepared: Mapping[str, int] = field(default_factory=lambda: REAL)       # how a folder of real data is prepared for it
 
@@ -117,11 +126,13 @@ class Study:
             widths, budgets: instead of the study's own.
         """
         inputs = {name: getattr(corpus, name) for name in ("vocab_size", "patch_dim", "audio_dim", "video_dim")}
-        runs = []
+        runs: list[RunConfig] = []
         for arm in self.arms:
-            own = self.of(arm)
+            own, before = self.of(arm), list(runs)
             origin = self._origin(arm, inputs)
-            for budget, width, mixture, seed in product(budgets or own.budgets, widths or own.widths, own.mixtures, own.seeds):
+            cells = product(budgets or own.budgets, widths or own.widths, own.mixtures, own.seeds)
+            started = ((*cell, init) for cell in cells for init in self._starts(arm, before, width=cell[1], seed=cell[3]))
+            for budget, width, mixture, seed, init in started:
                 runs.append(RunConfig(
                     model=self.model(width, **inputs, arm=arm),
                     data=DataConfig(
@@ -129,10 +140,11 @@ class Study:
                         batch_sequences=self.batch_sequences, validation_sequences=self.validation_sequences, max_epochs=self.max_epochs,
                     ),
                     optim=OptimConfig(
-                        lr=arm.rate(width), warmup_tokens=self.warmup_tokens,
+                        lr=arm.rate(width), warmup_tokens=arm.warmup_tokens or self.warmup_tokens, cooldown=arm.cooldown,
                         encoder_lr_scale=arm.encoder_lr_scale, expert_lr_scale=arm.expert_lr_scale,
                     ),
-                    tokens=budget, seed=seed, objective=arm.objective, infilling=arm.infilling, origin=origin,
+                    tokens=budget, seed=seed, objective=arm.objective, infilling=arm.infilling,
+                    init=InitConfig(**{part: RUN + run.id for part, run in init.items()}), origin=_started(origin, init),
                 ))
         place = {arm.name: place for place, arm in reversed([*enumerate(self.arms)])}
         runs.sort(key=lambda run: (run.seed, place[run.origin.arm], run.data.mixture, -run.tokens * run.model.d_model))
@@ -149,6 +161,23 @@ class Study:
         own = {name: getattr(arm, name) for name in ("widths", "budgets", "seeds") if getattr(arm, name)}
         mixtures = {name: self.mixtures[name] for name in arm.mixtures} or self.mixtures
         return replace(self, arms=(arm,), mixtures=mixtures, **own)
+
+    def _starts(self, arm: Arm, before: list[RunConfig], width: int, seed: int) -> list[dict[str, RunConfig]]:
+        """What runs of a width and a seed start from, by part: a choice for each budget of each arm; of an arm without any, of nothing.
+
+        Raises:
+            ValueError: no earlier arm has the name, or it has no run of the width and the seed.
+        """
+        choices = []
+        for part, name in arm.start.items():
+            runs = [run for run in before if run.origin.arm == name]
+            mine = [run for run in runs if run.model.d_model == width and run.seed == seed]
+            if not mine:
+                has = ", ".join(sorted({f"{run.model.d_model} wide with seed {run.seed}" for run in runs})) or "none of any width"
+                raise ValueError(f"arm {arm.name!r} of study {self.name!r} starts its {part} from arm {name!r}, which has no run {width} "
+                                 f"wide with seed {seed} before it: there is {has}")
+            choices.append([(part, run) for run in mine])
+        return [dict(choice) for choice in product(*choices)]
 
     def _origin(self, arm: Arm, inputs: Mapping[str, int]) -> Origin:
         """What belongs to the width in the settings of an arm's models is what two widths have different."""
@@ -172,6 +201,14 @@ class Listed(Protocol):
     def grid(self, corpus: CorpusShape) -> dict[str, RunConfig]:
         """Every run by id."""
         ...
+
+
+def _started(origin: Origin, init: Mapping[str, RunConfig]) -> Origin:
+    """The origin of runs that start from others: which those are follows from the width, and how they were trained is a rule."""
+    if not init:
+        return origin
+    rules = {"start": {part: [run.origin.arm, run.tokens] for part, run in init.items()}}
+    return replace(origin, grows=[*origin.grows, *init], rules=origin.rules | rules)
 
 
 STUDIES: dict[str, Study] = {}

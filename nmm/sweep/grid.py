@@ -21,6 +21,8 @@ from nmm.config import RunConfig, content_hash
 from nmm.data.batches.reading import reading
 from nmm.data.corpus import store
 from nmm.data.files import set_aside
+from nmm.provenance import code
+from nmm.sweep import starts
 from nmm.sweep.executors import Executor, make
 from nmm.sweep.job import Family, Report, families, own_tokens
 from nmm.sweep.locks import SCRATCH, lock
@@ -60,6 +62,14 @@ class Summary:
             (self.lost if said.kind in ("lost", "stopped") else self.failed)[said.run] = said.reason or "no reason given"
         else:
             {"finished": self.finished, "busy": self.busy, "skipped": self.skipped, "queued": self.queued}[said.kind].append(said.run)
+
+    def __add__(self, other: "Summary") -> "Summary":
+        """Two sweeps, one after the other."""
+        mine, theirs = vars(self), vars(other)
+        both = {name: mine[name] | theirs[name] if isinstance(mine[name], dict) else mine[name] + theirs[name] for name in mine}
+        seconds = self.seconds + other.seconds
+        both["startup_share"] = (self.seconds * self.startup_share + other.seconds * other.startup_share) / seconds if seconds else 0.0
+        return Summary(**both)
 
     def __str__(self) -> str:
         parts = [f"{len(self.finished)} trained", f"{len(self.skipped)} already there", f"{len(self.failed)} failed"]
@@ -127,11 +137,14 @@ def sweep(
     todo = _missing(grid, folder, retry_failed, summary)
     if todo:
         _check(todo, Path(corpus))
-        groups = families(todo) if branch else [[run] for run in todo]
-        settings = {"corpus": str(corpus), "runs_dir": str(folder), "entropy": entropy, "checkpoint_seconds": checkpoint_seconds,
-                    "retry_failed": retry_failed}
-        paths = [_write(Family(runs=group, **settings), folder / SCRATCH) for group in groups]
-        _train(executor, paths, groups, jobs, folder, summary)
+        starts.check(todo, folder)
+        settings = {"corpus": str(corpus), "entropy": entropy, "checkpoint_seconds": checkpoint_seconds, "retry_failed": retry_failed}
+        for wave in starts.waves(todo):
+            ready = _startable(wave, folder, summary)
+            groups = families(ready) if branch else [[run] for run in ready]
+            made = _families(groups, folder, any(run.init.runs for run in grid.values()), settings)
+            if made:
+                _train(executor, [_write(family, folder / SCRATCH) for family in made], groups, jobs, folder, summary)
     summary.seconds = time.perf_counter() - began
     return summary
 
@@ -139,15 +152,37 @@ def sweep(
 def write_jobs(
     grid: Mapping[str, RunConfig], folder: str | Path, *, corpus: str | Path, runs_dir: str | Path, entropy: dict[str, float] | None = None,
 ) -> list[Path]:
-    """A file for each family of a grid, `folder/<id of its longest run>.json`, for `nmm.sweep.launch`.
+    """A file for each family of a grid, `folder/<id of its longest run>.json`, for `nmm.sweep.launch`; first those that others start from.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    return [
-        Family(runs=group, corpus=str(corpus), runs_dir=str(runs_dir), entropy=entropy).write(Path(folder) / f"{group[0].id}.json")
-        for group in families(grid.values())
-    ]
+    leaves = any(run.init.runs for run in grid.values())
+    groups = [group for wave in starts.waves(grid.values()) for group in families(wave)]
+    made = _families(groups, runs_dir, leaves, {"corpus": str(corpus), "entropy": entropy})
+    return [family.write(Path(folder) / f"{family.runs[0].id}.json") for family in made]
+
+
+def _families(groups: list[list[RunConfig]], runs_dir: str | Path, leaves: bool, settings: Mapping[str, Any]) -> list[Family]:
+    """Families with the weights that they start from; where some of a grid start from others, all leave theirs."""
+    saved = str(starts.weights_folder(runs_dir)) if leaves else None
+    return [Family(runs=group, runs_dir=str(runs_dir), weights=starts.files_for(group[0], runs_dir), save_weights=saved, **settings)
+            for group in groups]
+
+
+def _startable(wave: list[RunConfig], folder: Path, summary: Summary) -> list[RunConfig]:
+    """The runs of a wave whose starts are there. Others get a record if what they start from failed, and else wait for the next call."""
+    ready = []
+    for run in wave:
+        befores = run.init.runs.values()
+        if reason := next(filter(None, (starts.reason_not(before, folder) for before in befores)), ""):
+            records.write(records.RunRecord(config=run, status="failed", reason=reason, code=code()), folder)
+            summary.add(Report("failed", run.id, reason))
+        elif waits := [before for before in befores if not (folder / f"{before}.json").exists()]:
+            summary.add(Report("lost", run.id, f"it starts from run {waits[0]}, which is not trained yet"))
+        else:
+            ready.append(run)
+    return ready
 
 
 def _missing(grid: Mapping[str, RunConfig], folder: Path, retry_failed: bool, summary: Summary) -> list[RunConfig]:

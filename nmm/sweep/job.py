@@ -18,6 +18,7 @@ from nmm.config import RunConfig, from_dict, to_dict
 from nmm.data.corpus import store
 from nmm.data.files import write_json
 from nmm.provenance import code
+from nmm.sweep import starts
 from nmm.sweep.locks import SCRATCH, lock
 from nmm.sweep.pulse import Pulse
 
@@ -30,7 +31,7 @@ class Family:
     corpus: str                                 # folder of the prepared corpus
     runs_dir: str                               # folder of the records; checkpoints go to .scratch in it
     entropy: dict[str, float] | None = None     # the generator's, by data type [nats per target token]
-    weights: dict[str, str] = field(default_factory=dict)   # files that run.init names, by part: decoder, encoder
+    weights: dict[str, str] = field(default_factory=dict)   # files that run.init names, by part: decoder, encoder, model
     save_weights: str | None = None             # folder for the trained models, RUN.safetensors
     checkpoint_seconds: float = 600.0           # what a kill can cost [s]
     retry_failed: bool = False                  # train runs again whose record says "failed"
@@ -190,7 +191,7 @@ def _train_one(
             raise
         return Report("refused" if isinstance(error, ValueError) else "failed", run.id, reason)
     if place.rank == 0:
-        records.write(record, folder)
+        records.write(replace(record, started=starts.started(run, folder)), folder)
     execution.agreed(lambda: shutil.rmtree(scratch, ignore_errors=True))
     tokens = record.D or 0
     return Report(record.status, run.id, record.reason, max(0, tokens - (record.branched_at or 0)), tokens)

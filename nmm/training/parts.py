@@ -75,7 +75,7 @@ def assemble(
     size = min(EVAL_BATCH, max(1, EVAL_TOKENS // corpus.context), config.execution.microbatch_sequences or EVAL_BATCH)
     held_out = {
         task: validation_batches(HeldOutShare(sequences, config.data.validation_sequences, place), size)
-        for task, sequences in validation_sources(corpus, config.model).items()
+        for task, sequences in validation_sources(corpus, config.model).items() if goal.kinds is None or task in goal.kinds
     }
     probes = [probe for kind in PROBES if (probe := kind.of(module, corpus)) is not None]
     return Parts(

@@ -55,7 +55,7 @@ def train(
         branches: scratch folders of shorter runs of the same configuration, by their budget [tokens]: each is left a
             checkpoint from where its cooldown begins, and trained later it goes on from there, on CPU bit-identical to
             training it alone. Needs `scratch`.
-        weights: files that the run starts from, "decoder" and "encoder"; their hashes are in `config.init`.
+        weights: files that the run starts from, "decoder", "encoder" or "model"; `config.init` names them.
         save_weights: file for the trained model, safetensors.
         progress: called with the tokens trained since the last call, about `curve.PROGRESS_REPORTS` times a run.
         stop: asked after each step of training; once it says yes, a checkpoint is written and `checkpoints.Stopped` raised. Needs
@@ -86,7 +86,7 @@ def train(
     if bad:
         return failed(config, f"held-out loss is not finite: {', '.join(bad)}", **known)
     if save_weights is not None and (config.execution.sharding != "none" or parts.place.rank == 0):    # shards are gathered from all
-        weight_files.save(parts.model.module, save_weights, config.model)
+        weight_files.save(parts.model.module, save_weights, config.model, config.id)
     losses, *others = measured.values()
     return RunRecord(
         config=config, status="finished", **known, **about(), losses=losses,

@@ -12,6 +12,8 @@ import pandas as pd
 
 from nmm import charts, laws, runs
 from nmm.charts import (
+    ablations,
+    answers,
     architectures,
     auditing,
     compression,
@@ -23,12 +25,13 @@ from nmm.charts import (
     positions,
     repetition,
     routing,
+    starts,
     verdicts,
 )
 from nmm.charts import laws as law_charts
 from nmm.charts import runs as run_charts
 from nmm.claims import CLAIMS, CONFIRMED, REFUTED, UNRESOLVED, UNTESTED
-from nmm.laws.use import paired
+from nmm.laws.use import paired, ranking
 from nmm.laws.use.procedure import LEVEL_AT
 from nmm.laws.use.published import published_law
 from nmm.runs import collapse
@@ -53,7 +56,7 @@ def functions() -> dict[str, object]:
 @functools.cache
 def samples() -> dict[str, alt.TopLevelMixin]:
     """Name -> chart, of every function of `functions`."""
-    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares(), **_of_compression()}
+    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares(), **_of_compression(), **_of_starts()}
 
 
 @functools.cache
@@ -250,4 +253,24 @@ def _of_compression() -> dict[str, alt.TopLevelMixin]:
         "compression.factors": compression.factors(factors),
         "compression.isoloss": compression.isoloss(lines, pd.DataFrame({"N": [3e4, 2e5], "D": [1e6, 4e5]})),
         "compression.predictions": compression.predictions(held),
+    }
+
+
+def _of_starts() -> dict[str, alt.TopLevelMixin]:
+    apart = pd.DataFrame([{"kind": kind, "at": at, "value": value, "low": value - 1, "high": value + 1}
+                          for kind in ("captions", "text") for at, value in ((1e5, 3.0), (4e5, -2.0))])
+    losses = pd.DataFrame([{"arm": arm, "kind": kind, "seed": seed, "budget": budget, "L": 2e2 / budget**0.4 + seed / 50}
+                           for arm in ("early fusion", "from the decoder") for kind in ("captions", "text") for seed in (0, 1)
+                           for budget in (1e5, 4e5, 8e5)])
+    right = pd.DataFrame([{"sort": sort, "pairs": pairs, "value": 0.5, "low": 0.4, "high": 0.6 if pairs == "shown" else np.inf}
+                          for sort in ("colour", "where") for pairs in ("shown", "withheld")])
+    finetuned = pd.DataFrame([{"arm": arm, "size": "d44", "seed": seed, "L_before": 1 + seed / 10, "accuracy": 0.5 - seed / 20}
+                              for arm in ("early fusion", "late fusion") for seed in range(4)])
+    law = ranking.accuracy_law(finetuned, "L_before", "accuracy", 0.2, np.arange(8), n=20)
+    return {
+        "starts.against_tokens": starts.against_tokens(losses),
+        "starts.gaps": starts.gaps(apart, "Early fusion from scratch, beside the one from the decoder"),
+        "ablations.forest": ablations.forest(apart.assign(variation="twice the context"), "Late beside early fusion"),
+        "answers.by_sort": answers.by_sort(right, {"colour": 0.06, "where": 0.25}),
+        "answers.against_loss": answers.against_loss(finetuned, law),
     }

@@ -13,7 +13,7 @@ import numpy as np
 
 from nmm.data.corpus.formats import known
 from nmm.data.corpus.tokenizer import Tokenizer
-from nmm.data.documents import WHOLE, Document, Span
+from nmm.data.documents import WHOLE, Document, Span, Text
 
 WINDOW = 1024     # documents sorted together [documents]
 OPEN = 8          # sequences with room kept for later documents [sequences]
@@ -49,8 +49,8 @@ class Encoded:
 
 
 def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_image: int | None) -> list[Encoded | None]:
-    """Token positions of documents: text as it is, a marker and zeros for each span, `<|endofdocument|>` at the end.
-    None for a document of whose text the tokenizer would lose a character.
+    """Token positions of documents: text as it is, a marker and zeros for each span, `<|endofdocument|>` at the end,
+    and where one who speaks gives way to another. None for a document of whose text the tokenizer would lose a character.
 
     Args:
         patches_per_image: positions of a span that does not say how many it has; None: each must say so.
@@ -83,8 +83,9 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, patches_per_imag
                 if part.size and not 0 <= part.min() <= part.max() < tokenizer.vocab_size:
                     raise ValueError(f"document {document.name}: token ids from {part.min()} to {part.max()}, but the "
                                      f"tokenizer has ids from 0 to {tokenizer.vocab_size - 1}")
-            parts.append(part)
-            position += len(part) if part is not None else 0
+            turns = end if isinstance(segment, Text) and segment.turn else end[:0]
+            parts.append(part if part is None else np.concatenate((part, turns)))
+            position += 0 if part is None else len(part) + len(turns)
         parts.append(end)
         result.append(None if any(part is None for part in parts) else
             Encoded(np.concatenate(parts), np.array(starts, np.int64), np.array(lengths, np.int64), tuple(spans))

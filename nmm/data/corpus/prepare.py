@@ -27,6 +27,7 @@ from nmm.data.files import write_text
 from nmm.data.readers import READERS, ImageRoot, files_of, read
 from nmm.data.readers.clean import clean
 from nmm.data.readers.rejects import Rejects
+from nmm.data.readers.sources import WITH_IMAGES
 
 PART_BYTES = 64 << 20         # input of one part [bytes]
 TOKENIZER_TEXT = 32 << 20     # text of each source that a new tokenizer is trained on [bytes]
@@ -62,9 +63,10 @@ def prepare(sources: Sequence[tuple[str, str | Path]], out: str | Path, *, image
     the content of its sources and of its own files: it is left as it is, or what is damaged in it is made again.
 
     Args:
-        sources: (`KIND` or `KIND:NAME`, file or folder), KIND one of caption, interleaved, text, audio, video.
+        sources: (`KIND` or `KIND:NAME`, file or folder), KIND one of caption, interleaved, conversation, text, audio, video.
         out: the corpus folder.
-        image_root: folder or tar of the interleaved images; default: `images` beside the parquet files.
+        image_root: folder or tar of the images that interleaved documents and conversations name; default: `images` beside
+            their files.
         context: positions of a sequence [tokens].
         image_size, patch: [pixels]. Several image sizes: an image gets the largest that is not above its short side.
         vocab_size: of a byte-level BPE trained on the corpus; default `VOCABULARY`.
@@ -178,7 +180,7 @@ class Recipe:
     @cached_property
     def roots(self) -> dict[str, Path | None]:
         """The image root of each source; None where it has none."""
-        return {name: self._root(path) if kind == "interleaved" else None for kind, name, path in self.sources}
+        return {name: self._root(path) if kind in WITH_IMAGES else None for kind, name, path in self.sources}
 
     def _root(self, source: Path) -> Path | None:
         beside = (source if source.is_dir() else source.parent) / "images"

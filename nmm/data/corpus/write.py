@@ -61,6 +61,9 @@ def write_part(documents: Iterable[Document], kind: str, folder: Path, tokenizer
             if encoded is None:
                 rejects.add("characters that the tokenizer has no token for", document.name)
                 continue
+            if kind == "conversation" and len(encoded) > shape.context:
+                raise ValueError(f"{document.name} takes {len(encoded)} tokens, its answers and image among them, and the context has "
+                                 f"{shape.context}: shorten its turns, or give a longer context")
             if kind in WHOLE and len(encoded) > shape.context:
                 rejects.add("longer than the context", document.name)
                 continue

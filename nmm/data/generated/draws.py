@@ -1,4 +1,4 @@
-"""What a world draws its words from: invented words, weighted draws, and a bit for every three words."""
+"""What a world draws its words from: invented words, weighted draws, and a bit for every three words; and what it may withhold."""
 
 from collections.abc import Sequence
 
@@ -29,3 +29,8 @@ def bit(words: Sequence[np.ndarray], n: int, seed: int) -> np.ndarray:
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((key ^ (key >> np.uint64(31))) & np.uint64(1)).astype(np.int64)
+
+
+def eighth_of_pairs(colours: int, shapes: int) -> np.ndarray:
+    """(colour, shape) -> whether the pair is one of an eighth in which every colour and every shape is."""
+    return (5 * np.arange(colours)[:, None] + np.arange(shapes)) % 8 == 0

@@ -30,7 +30,7 @@ from scipy.linalg import hadamard
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nmm.data.documents import Document, Span, Text
-from nmm.data.generated.draws import bit, different, invented
+from nmm.data.generated.draws import bit, different, eighth_of_pairs, invented
 from nmm.data.generated.words import COLOURS, PATTERNS, PLACES, SHAPES
 
 GRID = 4                    # patches along each side of an image
@@ -140,10 +140,7 @@ def render(scenes: Sequence[bytes], grid: int = GRID) -> np.ndarray:
 
 
 def pixels(patches: np.ndarray) -> np.ndarray:
-    """Patches of a square in column-major order, (g * g, 192), as RGB pixels for people, (8 g, 8 g, 3) uint8.
-
-    The background is grey, values are clipped at two deviations.
-    """
+    """Patches of a square in column-major order, (g * g, 192), as RGB pixels for people, (8 g, 8 g, 3) uint8: clipped at two s.d."""
     grid = math.isqrt(len(patches))
     image = patches.reshape(grid, grid, PATCH, PATCH, 3).transpose(1, 2, 0, 3, 4)       # row, y, column, x, channel
     return np.round(np.clip(image.reshape(grid * PATCH, grid * PATCH, 3) / 4 + 0.5, 0, 1) * 255).astype(np.uint8)
@@ -208,6 +205,7 @@ class World:
 
     seed: int = 0
     grids: tuple[int, ...] = (GRID,)    # resolutions of images [patches along a side]
+    withheld: bool = False              # an eighth of the pairs of colour and shape is never shown
 
     def __post_init__(self) -> None:
         if not self.grids or len(set(self.grids)) < len(self.grids) or not set(self.grids) <= set(GRIDS):
@@ -230,8 +228,10 @@ class World:
 
     @cached_property
     def kind_probability(self) -> np.ndarray:
-        """(colour, shape, texture) -> probability of the kind: (rank + HEAD)^-TAIL with ranks shuffled."""
-        return heavy_tail((len(COLOURS), len(SHAPES), TEXTURES), (self.seed, 1))
+        """(colour, shape, texture) -> probability of the kind: (rank + HEAD)^-TAIL with ranks shuffled, 0 if withheld."""
+        p = heavy_tail((len(COLOURS), len(SHAPES), TEXTURES), (self.seed, 1))
+        shown = ~eighth_of_pairs(len(COLOURS), len(SHAPES))[:, :, None]
+        return p * shown / p[shown[:, :, 0]].sum() if self.withheld else p
 
     @cached_property
     def kind_name(self) -> np.ndarray:

@@ -15,8 +15,8 @@ SEPARATOR = "\n\n"  # between two texts that follow each other in a document
 def clean(document: Document, kind: str, geometry: Geometry, max_images: int, rejects: Rejects) -> Document | None:
     """The document with images (clips, films) that decode and text that encodes, or None when it is rejected.
 
-    A caption's image, a clip and a film must be good; an interleaved document stays without its bad ones. Images beyond `max_images` are
-    left out. Texts that follow each other are joined, so that tokens do not depend on how a reader cut them.
+    The image of a caption or a conversation, a clip and a film must be good; an interleaved document stays without its bad images. Images
+    beyond `max_images` are left out. Texts that follow each other are joined, so that tokens do not depend on how a reader cut them.
     """
     segments: list[Text | Span] = []
     images = 0
@@ -25,15 +25,15 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
         return None
     for segment in document.segments:
         if isinstance(segment, Text):
-            text = segment.text.strip() if kind in PAIRS else segment.text
+            text = segment.text.strip() if kind in PAIRS or kind == "conversation" else segment.text
             if not _is_unicode(text):
                 rejects.add("text is not valid Unicode", document.name)
                 return None
-            if not text.strip():
+            if not text.strip() and not segment.turn:
                 continue
-            if segments and isinstance(segments[-1], Text):
+            if segments and isinstance(segments[-1], Text) and not segments[-1].turn:
                 text = segments.pop().text + SEPARATOR + text
-            segments.append(Text(text))
+            segments.append(Text(text, turn=segment.turn))
         elif kind in MEDIA:
             try:
                 data, name, positions = MEDIA[kind](segment.data, geometry)
@@ -47,7 +47,7 @@ def clean(document: Document, kind: str, geometry: Geometry, max_images: int, re
             try:
                 data, name, size = check(segment.data, geometry)
             except BadImage as error:
-                if kind == "caption":
+                if kind in ("caption", "conversation"):
                     rejects.add(str(error), document.name)
                     return None
                 rejects.add(str(error), document.name, "images")

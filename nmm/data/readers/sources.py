@@ -10,6 +10,7 @@ from nmm.data.readers.tables import COLUMNS, has_pairs
 EXPECTED = {
     "caption": ("tar", "parquet"),
     "interleaved": ("parquet",),
+    "conversation": ("json", "jsonl"),
     "text": ("jsonl", "parquet", "plain"),
     "audio": ("tar", "parquet"),
     "video": ("tar", "parquet"),
@@ -17,6 +18,7 @@ EXPECTED = {
 SAYS = {
     "caption": "WebDataset tars (KEY.jpg with KEY.txt or KEY.json) or parquet with image bytes and captions",
     "interleaved": "parquet with the columns `images` and `texts`",
+    "conversation": "JSON or JSON lines with `conversations` and `image`, named .json or .jsonl",
     "text": "JSON lines with `text` (plain or compressed), parquet with a column `text`, or plain UTF-8 text",
     "audio": "WebDataset tars (KEY.wav, .flac, .ogg or .mp3 with KEY.txt or KEY.json) or parquet with audio bytes and transcripts",
     "video": "WebDataset tars (KEY.mp4, .webm or .gif with KEY.txt or KEY.json) or parquet with video bytes and captions",
@@ -26,6 +28,17 @@ PROMISES = {
     ".tar": ("tar",), ".tgz": ("tar",), ".parquet": ("parquet",), ".jsonl": ("jsonl",),
     ".txt": ("plain", "jsonl", "empty"),
 }
+
+
+WITH_IMAGES = ("interleaved", "conversation")       # whose images are files that the data name
+
+
+def format_of(path: Path, kind: str) -> str:
+    """The format of a file, as `nmm.data.readers.detect.detect` finds it. Text is conversations only where a name says JSON: "json"."""
+    found = detect(path)
+    if kind == "conversation" and found in ("plain", "jsonl"):
+        return {".json": "json", ".jsonl": "jsonl"}.get(ending(path), "plain")
+    return found
 
 
 def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
@@ -43,7 +56,7 @@ def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
         what = "is neither file nor folder" if path.exists() else "does not exist"
         raise FileNotFoundError(f"{path} {what}: give a file or folder with {SAYS[kind]}")
     if path.is_file():
-        found = detect(path)
+        found = format_of(path, kind)
         if found in EXPECTED[kind]:
             found = _format(path, kind)     # the name may promise something else
         else:
@@ -58,7 +71,7 @@ def files_of(path: Path, kind: str) -> tuple[list[Path], list[Path]]:
             if kind in COLUMNS and wanted == ("tar",):
                 tables = [file for file in files if formats.get(file) == "parquet"]
                 chosen = sorted([*chosen, *(table for table in tables if has_pairs(table, kind))])
-            loose = ("image",) if kind == "interleaved" else ()
+            loose = ("image",) if kind in WITH_IMAGES else ()
             return chosen, [file for file in files if file not in set(chosen) and formats.get(file) not in loose]
     raise ValueError(f"{path} has no data for a {kind} source among its {len(files)} files: expected {SAYS[kind]}")
 
@@ -84,7 +97,7 @@ def _format(path: Path, kind: str) -> str:
         raise bad_shard(path, "is a link to nothing", SAYS[kind])
     if not path.is_file():
         return "special"
-    found = detect(path)
+    found = format_of(path, kind)
     name = ending(path)
     promised = PROMISES.get(name, (found,)) if name != ".txt" or kind == "text" else (found,)
     if found not in promised:

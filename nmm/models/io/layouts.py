@@ -36,6 +36,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmm.models.io.clip_layout import PREFIXES
+
 LLAMA, OPENLM = "Llama (Hugging Face)", "OpenLM"
 _BLOCK = {LLAMA: "model.layers.{i}.", OPENLM: "layers.{i}."}
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -66,7 +68,12 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 _WHOLE = ("embedding.weight", "norm.gain", "unembedding.weight")    # not in a block
 _BUFFERS = ("rotary_emb.inv_freq", "pos_embed.inv_freq")            # follow from the rotary base
-_CLIP = ("vision_model.", "visual.", "vision_tower.")
+# what is said where CLIP's encoder is to start something that does not compute what it does
+CLIP_ENCODER = (
+    "these are a CLIP vision transformer's tensors. It has learned positions, a class token, LayerNorms and linear layers with biases, and "
+    "GELU, where the encoder of late fusion has rotary positions, RMSNorm and SwiGLU: no weights make the one compute what the other does. "
+    "Take the architecture late-clip, whose encoder is CLIP's; or train late fusion, or two towers by contrast, and start from their file"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +100,8 @@ def layout_of(names: Iterable[str]) -> str:
         return LLAMA
     if "tok_embeddings.weight" in names and any(name.endswith(".attention.in_proj.weight") for name in names):
         return OPENLM
-    if any(name.startswith(_CLIP) for name in names):
-        raise ValueError(
-            "these are a CLIP vision transformer's tensors. It has learned positions, a class token, LayerNorms and "
-            "linear "
-            "layers with biases, and GELU, where the encoder of late fusion has rotary positions, RMSNorm and SwiGLU: "
-            "no weights "
-            "make the one compute what the other does. Train late fusion and start from the file of that model"
-        )
+    if any(name.startswith(PREFIXES) for name in names):
+        raise ValueError(CLIP_ENCODER)
     raise ValueError(
         f"the tensors are of no known layout (own files, {LLAMA}, {OPENLM}); the first are "
         f"{', '.join(sorted(names)[:3])}"

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from nmm.training.objectives.answers import Answers
+from nmm.training.objectives.contrast import ImageText
 from nmm.training.objectives.mixed import MixedModal
 from nmm.training.objectives.objective import Objective
 from nmm.training.objectives.text import TextTargets
 
-OBJECTIVES: dict[str, Objective] = {goal.name: goal for goal in (TextTargets(), MixedModal())}
+OBJECTIVES: dict[str, Objective] = {goal.name: goal for goal in (TextTargets(), MixedModal(), Answers(), ImageText())}
 
 
 def objective(name: str, infilling: float = 0.0) -> Objective:

@@ -20,6 +20,7 @@ class Objective(Protocol):
     """
 
     name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...] | None]     # data types that it can be measured on; None: all
 
     def on(self, corpus: Corpus) -> "Objective":
         """The objective on a corpus.

@@ -1,7 +1,7 @@
 """The study's objective: the next text token, predicted wherever it is in the same document."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 from composer.metrics.nlp import LanguageCrossEntropy
 from torch import Tensor
@@ -19,6 +19,7 @@ class TextTargets:
     """Mean cross-entropy over text targets [nats]; images are read and not predicted (Sec. 2.1)."""
 
     name = "text"
+    kinds: ClassVar[tuple[str, ...] | None] = None
 
     def on(self, corpus: Corpus) -> Self:
         return self

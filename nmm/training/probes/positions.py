@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from nmm.data.batches.loader import IGNORE
 from nmm.data.corpus.store import Corpus
 from nmm.training.objectives.objective import Batch, targets
-from nmm.training.probes.probe import Probe
+from nmm.training.probes.probe import Probe, predicts_tokens
 
 LONG = 512          # contexts from which on it is measured [tokens]
 BINS = 16           # of equal length; the paper has as many, 2K each up to 32K
@@ -49,7 +49,7 @@ class PositionLosses(ByTarget):
 
     @classmethod
     def of(cls, module: nn.Module, corpus: Corpus) -> "PositionLosses | None":
-        return cls(corpus.context) if corpus.context >= LONG else None
+        return cls(corpus.context) if corpus.context >= LONG and predicts_tokens(module) else None
 
     def bins(self, batch: Batch) -> Tensor:
         return (places(batch["document_ids"]) + 1) // self.width      # the target stands one further on
@@ -70,7 +70,7 @@ class DistanceLosses(ByTarget):
 
     @classmethod
     def of(cls, module: nn.Module, corpus: Corpus) -> "DistanceLosses | None":
-        return cls(corpus.context, corpus.vocab_size) if corpus.context >= LONG else None
+        return cls(corpus.context, corpus.vocab_size) if corpus.context >= LONG and predicts_tokens(module) else None
 
     def bins(self, batch: Batch) -> Tensor:
         distance_BL = distances(batch, self.vocab_size)

@@ -37,14 +37,14 @@ class Probe(Callback):
         raise NotImplementedError
 
     def eval_start(self, state: State, logger: Logger) -> None:
-        self.sums.pop(_label(state), None)
+        self.sums.pop(label_of(state), None)
 
     def eval_after_forward(self, state: State, logger: Logger) -> None:
-        label, part = _label(state), self.measure(state.outputs, state.batch)
+        label, part = label_of(state), self.measure(state.outputs, state.batch)
         self.sums[label] = self.sums[label] + part if label in self.sums else part
 
     def eval_end(self, state: State, logger: Logger) -> None:
-        dist.all_reduce(self.sums[_label(state)], "SUM")
+        dist.all_reduce(self.sums[label_of(state)], "SUM")
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -57,6 +57,12 @@ class Probe(Callback):
         return {label: self.told(total) for label, total in self.sums.items()}
 
 
-def _label(state: State) -> str:
+def predicts_tokens(module: nn.Module) -> bool:
+    """Whether a model's logits are over its vocabulary, and not, say, over the pairs of a batch."""
+    return hasattr(module, "unembedding")
+
+
+def label_of(state: State) -> str:
+    """The data type that is being measured."""
     assert state.dataloader_label is not None
     return state.dataloader_label

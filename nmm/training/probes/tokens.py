@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from nmm.data.corpus.store import Corpus
 from nmm.training.objectives.objective import Batch, targets
-from nmm.training.probes.probe import Probe
+from nmm.training.probes.probe import Probe, predicts_tokens
 
 
 class TokenLosses(Probe):
@@ -26,7 +26,7 @@ class TokenLosses(Probe):
 
     @classmethod
     def of(cls, module: nn.Module, corpus: Corpus) -> "TokenLosses | None":
-        return cls(corpus.token_kinds) if corpus.token_kinds else None
+        return cls(corpus.token_kinds) if corpus.token_kinds and predicts_tokens(module) else None
 
     def measure(self, logits: Tensor, batch: Batch) -> Tensor:
         """Sum of losses and number of targets of each kind, (kinds, 2) float64."""
