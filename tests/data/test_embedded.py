@@ -125,7 +125,8 @@ def test_audio_and_video_are_drawn(everything):
 
 def test_data_types_and_weights_are_checked(tmp_path):
     for settings, message in (
-        ({"kinds": ("caption", "film")}, "has the data types caption, interleaved, text, audio, video, and conversation: asked for caption, film"),
+        ({"kinds": ("caption", "film")},
+         "has the data types caption, interleaved, text, audio, video, and conversation: asked for caption, film"),
         ({"kinds": ()}, "asked for none"), ({"kinds": GENERATED, "weights": MIXTURE}, "each of the data types .* needs one"),
         ({"weights": {"caption": 0, "interleaved": 0, "text": 0}}, "their sum must be positive"),
         ({"grids": (4, 6)}, r"grids \(4, 6\): one or more different resolutions of \(4, 8,"), ({"grids": ()}, "grids"),
