@@ -13,11 +13,11 @@ RIGHT = "answers that are right"
 
 
 def by_sort(table: pd.DataFrame, chance: Mapping[str, float]) -> alt.LayerChart:
-    """Share of right answers of each kind of question, a bar from low to high with its value, by what was shown; dashed, a guess.
+    """Share of right answers of each kind of question, a bar from low to high with its value, by what was shown; dashed, who does not look.
 
     Args:
         table: columns sort, pairs, value, low and high, shares.
-        chance: of each kind.
+        chance: of each kind, right without looking.
     """
     table = finite(table)
     order = list(dict.fromkeys(table["sort"]))
@@ -33,7 +33,7 @@ def by_sort(table: pd.DataFrame, chance: Mapping[str, float]) -> alt.LayerChart:
                                             tooltip=tips("sort", "pairs", value=".1%", low=".1%", high=".1%")),
         alt.Chart(guess, width=alt.Step(36)).mark_tick(thickness=2, width=60, color="currentColor", strokeDash=DASH).encode(
             x, alt.Y("chance:Q", **share), tooltip=tips("sort", chance=".1%")),
-        title="Right answers by kind of question; the tick is a guess",
+        title="Right answers by kind of question; the tick is the commonest answer",
     )
 
 

@@ -15,6 +15,7 @@ and no conversation, and `Questions.asked(.., unseen=True)` asks about images in
 What is asked is drawn alike for all; names of unseen objects nobody can know.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,3 +142,14 @@ def standard_questions(unseen: bool) -> list[Question]:
         unseen: about images of withheld pairs, or of shown ones.
     """
     return Questions(World(withheld=True)).asked(ASKED, ASKED_SEED, unseen=unseen)
+
+
+def commonest(unseen: bool) -> dict[str, float]:
+    """Share of the standard questions of each kind that whoever does not look has right by the answer that is right most often.
+
+    It is more than one over the number of answers: answers are not equally frequent, and two hundred questions have their luck.
+    """
+    answers: dict[str, Counter] = {sort: Counter() for sort in SORTS}
+    for question in standard_questions(unseen):
+        answers[question.sort][question.answer] += 1
+    return {sort: max(counts.values()) / counts.total() for sort, counts in answers.items()}
