@@ -66,13 +66,13 @@ def test_bins_hold_the_mean_loss_of_their_targets(long_corpus):
     logits = torch.randn(len(targets), long_corpus.vocab_size)
     loss = torch.full(batch["labels"].shape, math.nan)
     loss[batch["labels"] != IGNORE] = F.cross_entropy(logits, targets, reduction="none")
-    probe = PositionLosses.of(None, long_corpus)
+    probe = PositionLosses(long_corpus.context)
     found = probe.told(probe.measure(logits, batch) + probe.measure(logits, batch))
     assert list(found) == [f"{first}-{first + 32}" for first in range(0, 512, 32)] and len(found) == BINS
     for first in range(0, 512, 32):     # one document a row: the target at position p + 1 is predicted at p
         own = loss[:, max(first - 1, 0):first + 31]
         assert found[f"{first}-{first + 32}"] == pytest.approx(float(own[~own.isnan()].mean()), rel=1e-6)
-    probe = DistanceLosses.of(None, long_corpus)
+    probe = DistanceLosses(long_corpus.context, long_corpus.vocab_size)
     found, ago = probe.told(probe.measure(logits, batch)), distances(batch, long_corpus.vocab_size)
     assert found["never"] == pytest.approx(float(loss[(ago == 0) & ~loss.isnan()].mean()), rel=1e-6)
     assert found["32-64"] == pytest.approx(float(loss[(ago >= 32) & (ago < 64)].mean()), rel=1e-6)
