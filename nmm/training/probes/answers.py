@@ -4,24 +4,21 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-from composer import State
-from composer.loggers import Logger
 from composer.utils import dist
-from torch import Tensor, nn
+from torch import nn
 
 from nmm.data.corpus.store import Corpus
 from nmm.data.generated.questions import Question, Questions, standard_questions
 from nmm.data.generated.world import World
 from nmm.models.answering import Answering
-from nmm.training.objectives.objective import Batch
-from nmm.training.probes.probe import Probe, label_of, predicts_tokens
+from nmm.training.probes.probe import Asking, predicts_tokens
 
 QUOTED = 8          # of each, whose answers are kept in the record
 SEEN = {False: "shown", True: "withheld"}
 KIND = "conversation"
 
 
-class AnswersGiven(Probe):
+class AnswersGiven(Asking):
     """By kind of question, and whether pairs of colour and shape were shown or withheld, as `RunRecord.answered`:
 
     `exact`, the share of answers that are the likeliest of all words; `chosen`, the share that are the likeliest of the possible
@@ -37,7 +34,6 @@ class AnswersGiven(Probe):
     def __init__(self, model: nn.Module, corpus: Corpus) -> None:
         super().__init__()
         self.asked = Answering(model, corpus.tokenizer, corpus.geometry, corpus.context)
-        self.fields_found: dict[str, Any] = {}
 
     @classmethod
     def of(cls, module: nn.Module, corpus: Corpus) -> "AnswersGiven | None":
@@ -45,17 +41,9 @@ class AnswersGiven(Probe):
         known = corpus.of_kind(KIND) and all(ids(number) == word for number, word in enumerate(Questions(World()).vocabulary))
         return cls(module, corpus) if known and predicts_tokens(module) and dist.get_world_size() == 1 else None
 
-    def eval_after_forward(self, state: State, logger: Logger) -> None:
-        """Nothing: it asks the model itself, once."""
-
-    def measure(self, logits: Tensor, batch: Batch) -> Tensor:
-        raise NotImplementedError
-
-    def eval_end(self, state: State, logger: Logger) -> None:
-        if label_of(state) == KIND:
-            self.fields_found = self._ask()
-
-    def _ask(self) -> dict[str, Any]:
+    def ask(self, label: str) -> dict[str, Any] | None:
+        if label != KIND:
+            return None
         answered, quoted = defaultdict(dict), defaultdict(dict)
         for unseen, name in SEEN.items():
             by_sort = defaultdict(list)
@@ -78,7 +66,3 @@ class AnswersGiven(Probe):
             "nats_of_choices": float(-among[choices == true[:, None]].mean()),
         }
         return found, [self.asked.tokenizer.inner.id_to_token(int(number)) for number in own[:QUOTED]]
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        return self.fields_found

@@ -57,6 +57,28 @@ class Probe(Callback):
         return {label: self.told(total) for label, total in self.sums.items()}
 
 
+class Asking(Probe):
+    """A probe that asks the model itself, at the end of a data type's held-out data, and reads none of its outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[str, Any] = {}
+
+    def ask(self, label: str) -> dict[str, Any] | None:
+        """What the record gets, by field; None for a data type after which nothing is asked."""
+        raise NotImplementedError
+
+    def eval_after_forward(self, state: State, logger: Logger) -> None:
+        """Nothing."""
+
+    def eval_end(self, state: State, logger: Logger) -> None:
+        self.answers = self.ask(label_of(state)) or self.answers
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return self.answers
+
+
 def predicts_tokens(module: nn.Module) -> bool:
     """Whether a model's logits are over its vocabulary, and not, say, over the pairs of a batch."""
     return hasattr(module, "unembedding")

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from composer import State
-from composer.loggers import Logger
 from composer.utils import dist
 from torch import Tensor, nn
 
@@ -18,15 +16,14 @@ from nmm.data.corpus.sequence import Sequence
 from nmm.data.corpus.store import Corpus
 from nmm.data.generated.world import IDS, LENGTHS, PATCHES_PER_IMAGE, World, token_kinds
 from nmm.training.objectives.contrast import ImageText
-from nmm.training.objectives.objective import Batch
-from nmm.training.probes.probe import Probe, label_of
+from nmm.training.probes.probe import Asking
 
 SHOWN = 32          # held-out images, of each of which the first object is asked about
 TRAITS = ("colour", "shape", "pattern")     # in the order in which captions tell them
 AT_ONCE = 256       # captions computed together
 
 
-class ZeroShot(Probe):
+class ZeroShot(Asking):
     """Shares of held-out images whose caption is nearer than those that tell of any other colour (shape, pattern) of the first
     object, as `RunRecord.zero_shot`. One process alone measures it.
 
@@ -39,7 +36,6 @@ class ZeroShot(Probe):
     def __init__(self, model: nn.Module, corpus: Corpus) -> None:
         super().__init__()
         self.model, self.corpus, self.goal = model, corpus, ImageText().on(corpus)
-        self.right: dict[str, dict[str, float]] = {}
 
     @classmethod
     def of(cls, module: nn.Module, corpus: Corpus) -> "ZeroShot | None":
@@ -47,17 +43,11 @@ class ZeroShot(Probe):
         captions = corpus.token_kinds[:len(known)] == known and corpus.patches_per_image == PATCHES_PER_IMAGE and corpus.of_kind("caption")
         return cls(module, corpus) if captions and hasattr(module, "texts") and dist.get_world_size() == 1 else None
 
-    def eval_after_forward(self, state: State, logger: Logger) -> None:
-        """Nothing: it asks the model itself, once."""
-
-    def measure(self, logits: Tensor, batch: Batch) -> Tensor:
-        raise NotImplementedError
-
-    def eval_end(self, state: State, logger: Logger) -> None:
-        self.right = {label_of(state): self._ask()}
+    def ask(self, label: str) -> dict[str, Any]:
+        return {self.field: {label: self._right()}}
 
     @torch.inference_mode()
-    def _ask(self) -> dict[str, float]:
+    def _right(self) -> dict[str, float]:
         shown, found = list(self._captions()), {}
         seen = self._vectors(shown, "images")
         for place, trait in enumerate(TRAITS):
@@ -86,10 +76,6 @@ class ZeroShot(Probe):
         device = next(self.model.parameters()).device
         batches = (self.goal.prepare(collate(captions[first:first + AT_ONCE])) for first in range(0, len(captions), AT_ONCE))
         return torch.cat([getattr(self.model, of)({name: tensor.to(device) for name, tensor in batch.items()}) for batch in batches]).cpu()
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        return {self.field: self.right}
 
 
 def _with(caption: Sequence, at: int, word: int) -> Sequence:
