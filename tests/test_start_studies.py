@@ -1,8 +1,6 @@
 """The studies finetuning, starts and ablations in their smallest forms, through the pipeline, and their records as chapters read them."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,15 +10,7 @@ from nmm.runs import answers
 from nmm.runs.starts import started_from
 from nmm.studies import MIXTURE, STUDIES, ablations, find_study, finetuning, register, run_study, starts, write_study
 from nmm.studies.laptop import LAPTOP
-from nmm.sweep import Report, read_family, train_family
-
-
-class InProcess:
-    def train(self, families: Sequence[Path]) -> Iterator[Report]:
-        for path in families:
-            said: list[Report] = []
-            train_family(read_family(path), said.append)
-            yield from said
+from tests.house.test_toy_study import InProcess
 
 
 @pytest.fixture
