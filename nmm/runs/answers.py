@@ -24,24 +24,24 @@ def answered(folder: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    rows = [
-        {**row[[*SHARED, "L_caption"]], "sort": sort, "pairs": pairs, **found}
-        for row, record in with_records(folder) if record.config.objective == "answers"
-        for sort, by_pairs in (record.answered or {}).items() for pairs, found in by_pairs.items()
-    ]
-    table = pd.DataFrame(rows, columns=[*SHARED, "L_caption", "sort", "pairs", *MEASURES])
+    table = _asked(folder, [*SHARED, "L_caption"], finetuned=True)
     before = load(folder)[["run", *BEFORE]].rename(columns={"run": "start", **BEFORE})
     return table.merge(before, on="start", how="left")
 
 
 def before_finetuning(folder: str | Path) -> pd.DataFrame:
     """The same questions put to the models before they are finetuned: columns run, arm, sort, pairs and the measures."""
+    return _asked(folder, ["run", "arm"], finetuned=False)
+
+
+def _asked(folder: str | Path, own: list[str], finetuned: bool) -> pd.DataFrame:
+    """What models were asked at their end, finetuned ones or the others, beside columns of their own."""
     rows = [
-        {**row[["run", "arm"]], "sort": sort, "pairs": pairs, **found}
-        for row, record in with_records(folder) if record.config.objective != "answers"
+        {**row[own], "sort": sort, "pairs": pairs, **found}
+        for row, record in with_records(folder) if (record.config.objective == "answers") == finetuned
         for sort, by_pairs in (record.answered or {}).items() for pairs, found in by_pairs.items()
     ]
-    return pd.DataFrame(rows, columns=["run", "arm", "sort", "pairs", *MEASURES])
+    return pd.DataFrame(rows, columns=[*own, "sort", "pairs", *MEASURES])
 
 
 def quoted(folder: str | Path) -> pd.DataFrame:
