@@ -68,6 +68,14 @@ def test_floors_are_the_entropy_of_what_documents_hold(coders):
     surprise = -np.log(np.bincount(which.ravel(), weights=p))[which.ravel()]
     drawn = np.random.default_rng(0).choice(len(p), 40_000, p=p / p.sum())
     assert lowest["audio"]["audio"] == pytest.approx(surprise[drawn].mean() / four.audio.POSITIONS_PER_NOTE, rel=0.01)
+    melodies = four.Melodies(WORLD)
+    said = np.stack([*np.indices(four.audio.NOTES)[:2], melodies.kind_name], axis=-1).reshape(-1, 3)       # a touch is heard only
+    both = {}
+    for codes, words, share in zip(map(bytes, notes), map(bytes, said), p, strict=True):
+        both.setdefault(codes, {}).setdefault(words, []).append(share)
+    left = sum(-sum(shares) * np.log(sum(shares) / sum(map(sum, words.values()))) for words in both.values() for shares in words.values())
+    spoken = four.TARGETS["audio"]["text"]
+    assert lowest["audio"]["text"] == pytest.approx(four.GRID * left / spoken)
     assert lowest["text"]["text"] == WORLD.entropy()["text"]
     for kind, by in lowest.items():
         assert all(nats >= 0 for nats in by.values()), kind

@@ -7,6 +7,7 @@ import pytest
 from nmm.laws.forms.compression import compression_score, fit_slopes, fit_tokens
 from nmm.laws.use import compression
 from nmm.laws.use.compression import BITS, EACH, LITERAL, MODALITIES, SLOPES, TOTAL
+from nmm.laws.use.selection import aicc
 
 SHARES = {"alike": (0.25,) * 4, "text": (0.55, 0.15, 0.15, 0.15), "image": (0.15, 0.55, 0.15, 0.15), "audio": (0.15, 0.15, 0.55, 0.15),
           "video": (0.15, 0.15, 0.15, 0.55)}
@@ -53,7 +54,8 @@ def test_the_form_that_made_the_runs_wins(kind):
     table = runs(loss, noise=5e-4)
     observed = compression.performance(table)
     fits = compression.fit_forms(table, observed)
-    found = compression.compared(fits, {"sizes": table["N"], "mixtures": table["mixture"]})
+    trunks = table.groupby(["N", "seed", "mixture"]).ngroups
+    found = compression.compared(fits, {"sizes": table["N"], "mixtures": table["mixture"]}, trunks)
     assert list(found.index) == [LITERAL, SLOPES, TOTAL, EACH]
     best = LITERAL if kind == "hypothesis" else TOTAL
     assert found["AICc"].idxmin() == best, found
@@ -85,12 +87,24 @@ def test_a_modality_without_tokens_has_no_score():
         fit_slopes(np.ones(9), np.ones((9, 3)), MODALITIES, np.ones(9))
 
 
-def test_halving_counts_compute():
-    C = np.array([1e10, 4e10, 1.6e11, 6.4e11])
-    found = compression.halving(C, 0.2 + 50 * C**-0.25, 0.2)
-    assert found.factor == pytest.approx(16) and found.above == pytest.approx(50 * 6.4e11**-0.25 / 0.2)
+def test_halving_counts_compute_on_the_frontier():
+    """Each size levels off where the next takes over: pooled, the runs would tell of a slower fall than the frontier has."""
+    N, D = (values.ravel() for values in np.meshgrid(np.geomspace(1e4, 1e6, 9), np.geomspace(1e5, 1e7, 9)))
+    C = 6 * N * D
+    bits = 0.2 + 40 / N**0.5 + 40 / D**0.5
+    found = compression.halving(C, bits, 0.2, np.arange(len(C)) // 3, n=40)
+    assert found.factor == pytest.approx(16, rel=0.1) and found.low <= found.factor <= found.high
+    assert found.above == pytest.approx((bits.min() - 0.2) / 0.2)
+    assert set(np.log(C[found.fit.hull])) < set(np.log(C)) and len(found.fit.hull) < len(C) / 3
     with pytest.raises(ValueError, match="is not above its floor"):
-        compression.halving(C, np.full(4, 0.1), 0.2)
+        compression.halving(C, np.full(len(C), 0.1), 0.2, np.arange(len(C)))
+
+
+def test_runs_of_one_trunk_count_once():
+    table = runs(lambda N, D: 0.5 + 9.0 / N**0.4 + 60.0 / sum(D.values()) ** 0.4, noise=1e-3)
+    fit = compression.fit_forms(table, compression.performance(table))[TOTAL]
+    error = np.log(np.mean(fit.residuals**2))
+    assert aicc(fit) - aicc(fit, 40) == pytest.approx((fit.n_runs - 40) * error + 84 / (fit.n_runs - 7) - 84 / 33)
 
 
 @pytest.mark.parametrize("harm", [0.05, 0.0, -0.03])
@@ -103,6 +117,26 @@ def test_what_others_do_at_equal_own_tokens(harm):
     assert set(found["mixture"]) <= set(SHARES) and len(found) > 40
     for name, change in compression.by_mixture(found).items():
         assert change.value == pytest.approx(harm, abs=0.004), name
+
+
+def test_sizes_of_one_seed_are_not_seeds():
+    """Two seeds of eight sizes each resolve nothing; with four, means are over the sizes that all of them have."""
+    def changes(seeds, sizes):
+        return pd.DataFrame([{"mixture": "alike", "N": N, "seed": seed, "own": 1e5, "change": 0.1 + 0.001 * seed + (N == 9e4)}
+                             for seed in seeds for N in sizes])
+
+    two = compression.by_mixture(changes((0, 1), np.arange(1, 9) * 1e4))["alike"]
+    assert two.seeds == 2 and not two.resolved
+    more = pd.concat([changes((0, 1), (1e4, 2e4, 9e4)), changes((2, 3), (1e4, 2e4))])
+    four = compression.by_mixture(more)["alike"]
+    assert four.seeds == 4 and four.resolved and four.value == pytest.approx(0.1015)
+
+
+def test_own_tokens_that_nearly_agree_are_compared():
+    alone = pd.DataFrame({"mixture": "text alone", "N": 1e4, "seed": 0, "own": [1e5, 2e5], "bits": [0.5, 0.4]})
+    other = pd.DataFrame({"mixture": "both", "N": 1e4, "seed": 0, "own": [0.99e5, 0.9e5], "bits": [0.5, 0.5]})
+    found = compression.at_own_tokens(pd.concat([alone, other]), "text alone", "own", "bits", 0.1)
+    assert found["own"].tolist() == [0.99e5] and abs(found["change"].iloc[0]) < 0.01
 
 
 def test_isoloss_lies_on_the_law():

@@ -169,16 +169,16 @@ def floors(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, dict
     image, of_image = _told(image_codes(world, coders["image"]), kinds)
     moving = np.repeat(kinds / len(MOTIONS), len(MOTIONS))
     film, of_film = _told(film_codes(world, coders["video"]), moving)
-    notes = coders["audio"].encode(templates()).reshape(-1, audio.POSITIONS_PER_NOTE)
-    p = Melodies(world).kind_probability.reshape(-1)
-    note = _entropy_of(notes, p)
+    notes, melodies = coders["audio"].encode(templates()).reshape(-1, audio.POSITIONS_PER_NOTE), Melodies(world)
+    p, note = melodies.kind_probability.reshape(-1), _entropy_of(notes, melodies.kind_probability.reshape(-1))
+    said = np.stack([*np.indices(audio.NOTES)[:2], melodies.kind_name], axis=-1).reshape(-1, 3)     # of a note; its touch is only heard
     clip = GRID * audio.POSITIONS_PER_NOTE
     return {
         "caption": {
             "text": (of_image + WORDS_PER_CAPTION * word) / (SAID * GRID + WORDS_PER_CAPTION + 1), "image": image / PATCHES_PER_IMAGE,
         },
         "text": {"text": world.entropy()["text"]},
-        "audio": {"text": GRID * (_entropy(p) - note) / (audio.LENGTH - 1 - clip), "audio": GRID * note / clip},
+        "audio": {"text": GRID * (_entropy_of(np.hstack([notes, said]), p) - note) / (audio.LENGTH - 1 - clip), "audio": GRID * note / clip},
         "video": {"text": of_film / (FILM_SAID + 1), "video": film / video.POSITIONS},
     }
 

@@ -1,7 +1,8 @@
 """The compression hypothesis put to the test: its form against others on the same runs, what it says of runs held out, and what modalities
 do to one another.
 
-`performance` is of several modalities together the geometric mean of their bits per byte: it is the same whatever bytes a modality counts.
+`performance` is of several modalities together the geometric mean of their bits per byte: counting other bytes in one modality multiplies it
+by a constant, and changes no relative error of a fit.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmm.laws.core.fitting import Fit
-from nmm.laws.core.uncertainty import Bootstrap
 from nmm.laws.forms.compression import fit_compression, fit_slopes, fit_tokens
+from nmm.laws.forms.frontier import FrontierFit, fit_frontier
 from nmm.laws.forms.parametric import fit_parametric
-from nmm.laws.forms.power import fit_power
 from nmm.laws.use.mixing import above_floor
 from nmm.laws.use.paired import Interval, interval
+from nmm.laws.use.resample import resample
 from nmm.laws.use.selection import aicc, held_out_errors, predicted_from_the_rest
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MODALITIES = ("text", "image", "audio", "video")
 BITS = {"text": "bits_per_byte", **{name: f"bits_per_byte_{name}" for name in MODALITIES[1:]}}      # column of runs by modality
+SAME_TOKENS = 0.02      # own tokens are counted in what was read, which hits a share by less than this
 LITERAL, SLOPES, TOTAL, EACH = "one slope", "a slope for each", "Eq. 1, total tokens", "Eq. 1, tokens of each"
 
 
@@ -61,19 +63,20 @@ def fit_forms(table: pd.DataFrame, observed: np.ndarray, modalities: Sequence[st
     }
 
 
-def compared(fits: Mapping[str, Fit], groups: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def compared(fits: Mapping[str, Fit], groups: Mapping[str, np.ndarray], trunks: int) -> pd.DataFrame:
     """Forms side by side: unknowns p, R2, mean absolute error [%] of the fit and with each group of runs held out in turn, AICc.
 
     Args:
         fits: to the same observed values.
         groups: what is held out in turn -> label of each run, as sizes and mixtures.
+        trunks: of the runs. Those of one trunk share their luck, so AICc counts no more runs than trunks.
     """
     import pandas as pd
 
     rows = {}
     for name, fit in fits.items():
         held = {f"{what} held out [%]": _size(held_out_errors(fit, np.asarray(labels))) for what, labels in groups.items()}
-        rows[name] = {"p": len(fit.phi), "R2": fit.r2, "error [%]": _size(fit.residuals), **held, "AICc": aicc(fit), "status": fit.status}
+        rows[name] = {"p": len(fit.phi), "R2": fit.r2, "error [%]": _size(fit.residuals), **held, "AICc": aicc(fit, trunks), "status": fit.status}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("form")
     return table.assign(**{"AICc difference": table["AICc"] - table["AICc"].min()})
 
@@ -118,42 +121,51 @@ def corners(fit: Fit, N, D) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Halving:
-    """The compute that halves what a modality's loss has above its floor.
+    """The compute that halves what a modality's loss has above its floor, at the size that is best for the compute.
 
     Attributes:
         factor: by which compute must grow; low, high: its interval, infinite where the loss may not fall at all.
-        above: loss above the floor at the largest compute, as a share of the floor.
-        fit: the power law of that excess in C.
+        above: lowest loss above the floor, as a share of the floor.
+        fit: the power law of that excess along the frontier.
     """
 
     factor: float
     low: float
     high: float
     above: float
-    fit: Fit
+    fit: FrontierFit
 
 
-def halving(C, bits, floor: float, cluster: np.ndarray | None = None, level: float = 0.95, n: int = 200) -> Halving:
-    """How much more compute halves the excess of a modality's loss, by L - E = K C^c over all runs given, with E known.
+def halving(C, bits, floor: float, cluster: np.ndarray, level: float = 0.95, n: int = 200) -> Halving:
+    """How much more compute halves the excess of a modality's loss, by L - E = K C^c on the frontier of the runs, with E known.
 
+    Args:
+        C: compute [FLOPs], bits: loss, each (n,); floor: E, in the unit of the loss.
+        cluster: what each run shares its luck with, which is resampled.
     Raises:
-        ValueError: a loss is not above its floor.
+        ValueError: a loss is not above its floor, or fewer than three runs are on the frontier.
     """
-    C, excess = np.asarray(C, dtype=float), np.asarray(bits, dtype=float) - floor
-    if not np.all(excess > 0):
+    import pandas as pd
+
+    table = pd.DataFrame({"C": np.asarray(C, dtype=float), "excess": np.asarray(bits, dtype=float) - floor})
+    if not np.all(table["excess"] > 0):
         raise ValueError(f"a loss of {np.min(bits):.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
-    fit = fit_power(C, excess, loss="log-mse")
-    found: Bootstrap = fit.bootstrap(n, starts=1, cluster=cluster)
-    low, high = found.interval("c", level)
-    factors = [2 ** (-1 / c) if c < 0 else np.inf for c in (fit.values["c"], low, high)]
-    return Halving(*factors, float(excess[np.argmax(C)] / floor), fit)
+
+    def exponent(runs: pd.DataFrame) -> list[float]:
+        return [fit_frontier(runs["C"], runs["excess"]).c]
+
+    _, draws = resample(exponent, table, cluster, n)
+    fit = fit_frontier(table["C"], table["excess"])
+    factors = [2 ** (-1 / c) if c < 0 else np.inf for c in (fit.c, *np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]))]
+    return Halving(*factors, float(table["excess"].min() / floor), fit)
 
 
 def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: float) -> pd.DataFrame:
     """What other modalities do to the loss of one at equal own tokens: ln of its loss with them less ln of its loss without.
 
     Its loss without them is that of the runs of the same size and seed in mixture `alone`, between their budgets, above its floor.
-    Mixtures with fewer own tokens than the smallest budget, or more than the largest, are left out.
+    Mixtures with fewer own tokens than the smallest budget, or more than the largest, are left out; tokens that differ by less than
+    `SAME_TOKENS` are as many.
 
     Args:
         table: runs of one study: N, seed, mixture, and the columns named.
@@ -168,7 +180,8 @@ def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: f
         base = runs[runs["mixture"] == alone].sort_values(own)
         if len(base) < 2:
             continue
-        others = runs[(runs["mixture"] != alone) & runs[own].between(base[own].min(), base[own].max())]
+        within = runs[own].between(base[own].min() * (1 - SAME_TOKENS), base[own].max() * (1 + SAME_TOKENS))
+        others = runs[(runs["mixture"] != alone) & within]
         expected = above_floor(base[own].to_numpy(), base[bits].to_numpy(), floor, others[own].to_numpy())
         rows.append(pd.DataFrame({"mixture": others["mixture"], "N": N, "seed": seed, "own": others[own],
                                   "change": np.log(others[bits]) - np.log(expected)}))
@@ -176,9 +189,19 @@ def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: f
 
 
 def by_mixture(changes: pd.DataFrame) -> dict[str, Interval]:
-    """The mean change of each mixture and its interval over sizes and seeds."""
-    means = changes.groupby(["mixture", "N", "seed"], sort=False)["change"].mean()
-    return {name: interval(rows.to_numpy()) for name, rows in means.groupby("mixture", sort=False)}
+    """The mean change of each mixture over budgets and sizes, and its interval over seeds.
+
+    Sizes of one seed read the same documents, so that they are not as many seeds; means are over the sizes that the most seeds have.
+
+    Args:
+        changes: of `at_own_tokens`.
+    """
+    found = {}
+    for name, rows in changes.groupby("mixture", sort=False):
+        by_seed = rows.pivot_table(index="seed", columns="N", values="change")
+        seeds = by_seed.notna().sum()
+        found[name] = interval(by_seed.loc[:, seeds == seeds.max()].dropna().mean(axis=1).to_numpy())
+    return found
 
 
 def isoloss(fit: Fit, levels: Sequence[float], N: np.ndarray) -> pd.DataFrame:

@@ -123,12 +123,14 @@ def predicted_from_the_rest(fit: Fit, out: np.ndarray) -> np.ndarray:
     return np.log(fit.law.predict(fit.law.natural(theta[0]), held)) - np.log(fit.observed[out])
 
 
-def aicc(fit: Fit) -> float:
+def aicc(fit: Fit, independent: int | None = None) -> float:
     """Akaike's criterion with its correction for few runs; n ln(mean squared log error) stands for -2 ln likelihood.
 
+    Args:
+        independent: how many runs the fit's are worth where they share their luck, as the number of their trunks; None: all.
     Source: Hurvich & Tsai 1989.
     """
-    n, p = fit.n_runs, len(fit.phi) + 1  # the scale of the noise is estimated too
+    n, p = independent or fit.n_runs, len(fit.phi) + 1  # the scale of the noise is estimated too
     return float(n * np.log(np.mean(fit.residuals**2)) + 2 * p + 2 * p * (p + 1) / max(n - p - 1, 1))
 
 
