@@ -25,7 +25,9 @@ FOUR = {
 MIXTURES = {"text alone": TEXT_ALONE, **PAIRS, **FOUR}
 
 NEXT = Arm(name="next token", objective="cm3")
-MORE_SEEDS = replace(NEXT, name="next token, more seeds", widths=(24,), seeds=(2, 3))     # what modalities do to one another needs four
+MORE_SEEDS = replace(       # what modalities do to one another needs four seeds
+    NEXT, name="next token, more seeds", widths=(24,), seeds=(2, 3), mixtures=("text alone", *PAIRS, "four alike"),
+)
 
 COMPRESSION = register(Study(
     name="compression", widths=(16, 24, 40, 64), budgets=(400_000, 800_000, 1_600_000), seeds=(0, 1), four=True,

@@ -89,7 +89,7 @@ def test_a_modality_without_tokens_has_no_score():
 
 def test_halving_counts_compute_on_the_frontier():
     """Each size levels off where the next takes over: pooled, the runs would tell of a slower fall than the frontier has."""
-    N, D = (values.ravel() for values in np.meshgrid(np.geomspace(1e4, 1e6, 9), np.geomspace(1e5, 1e7, 9)))
+    N, D = (values.ravel() for values in np.meshgrid(np.geomspace(1e4, 1e6, 9), np.geomspace(1e4, 1e6, 9)))
     C = 6 * N * D
     bits = 0.2 + 40 / N**0.5 + 40 / D**0.5
     found = compression.halving(C, bits, 0.2, np.arange(len(C)) // 3, n=40)
