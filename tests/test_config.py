@@ -70,7 +70,7 @@ def test_every_setting_names_a_run(config):
     changed = {config.id, replace(config, tokens=config.tokens + 1).id, replace(config, seed=1).id}
     other = {"d_model": 160, "n_layers": 4, "n_heads": 4, "vocab_size": 513, "patch_dim": 0, "ffn_multiple": 16,
              "rope_base": 10.0, "corpus_id": "f" * 16, "mixture": "other", "weights": {"text": 1.0}, "context": 131,
-             "batch_sequences": 5, "validation_sequences": 7, "max_epochs": 2, "lr": 1.0, "warmup_tokens": 1,
+             "batch_sequences": 5, "validation_sequences": 7, "max_epochs": 2, "backwards": True, "lr": 1.0, "warmup_tokens": 1,
              "cooldown": 0.1, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.5, "clip": 2.0, "encoder_lr_scale": 0.5, "qk_norm": "width",
              "expert_lr_scale": 0.5, "audio_dim": 64, "video_dim": 384, "decoder": "0" * 16}
     for part in ("model", "data", "optim"):

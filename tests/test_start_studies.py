@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nmm import runs
+from nmm.book import chapter
 from nmm.data.generated.world import GRID, IMAGES, World
 from nmm.runs import answers
 from nmm.runs.starts import started_from
@@ -84,6 +85,36 @@ def test_finer_images_come_with_as_much_text():
 
     for coarse, fine in zip(ablations.BUDGETS, ablations.RESOLUTION.budgets, strict=True):
         assert text(ablations.FINER, fine) == pytest.approx(text(GRID, coarse), rel=2e-3)
+
+
+def test_tokens_of_the_main_mixture_are_as_a_record_counts_them(shape):
+    """FLOPs a token of the generated world are those of a run on the corpus made of it."""
+    table = runs.load(chapter.find("runs/architectures"))
+    for arm in (ablations.EARLY, ablations.LATE):
+        own = table[(table["arm"] == arm.name) & (table["d_model"] == ablations.MIDDLE)]
+        model = LAPTOP.model(ablations.MIDDLE, vocab_size=756, patch_dim=192, arm=arm)
+        assert ablations.flops_per_token(model) == pytest.approx((own["C_exact"] / own["D"]).mean(), rel=2e-3)
+
+
+@pytest.mark.parametrize("arm", [starts.STARTED_EARLY, *starts.STARTED_LATE], ids=lambda arm: arm.name)
+def test_models_from_scratch_are_trained_with_more_flops_than_any_started_one_and_its_start(arm):
+    study = find_study("starts")
+
+    def flops(one, weights, frozen=False):
+        return one.budgets[-1] * ablations.flops_per_token(study.model(44, vocab_size=756, patch_dim=192, arm=one), weights, frozen)
+
+    own = {part: study.mixtures[name] for part, name in (("decoder", "text"), ("encoder", "captions"))}
+    start = sum(flops(one, own[part]) for part, one in (("decoder", starts.DECODER), ("encoder", starts.ENCODER)) if part in arm.start)
+    native = starts.NATIVE_EARLY if arm is starts.STARTED_EARLY else starts.NATIVE_LATE
+    assert flops(native, MIXTURE) > 1.03 * (start + flops(arm, MIXTURE, arm.encoder_lr_scale == 0))
+
+
+def test_started_runs_read_other_documents_than_their_start():
+    """What a start reads and what the run from it reads are less than a source, from its two ends."""
+    study = find_study("starts")
+    for kind, before in (("text", starts.DECODER), ("caption", starts.ENCODER)):
+        assert before.budgets[-1] + starts.MULTIMODAL[-1] * MIXTURE[kind] < study.max_tokens
+    assert [arm.name for arm in study.arms if not arm.backwards] == [starts.DECODER.name, starts.ENCODER.name]
 
 
 @pytest.mark.parametrize("name", ["finetuning", "starts", "ablations"])

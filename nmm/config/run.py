@@ -43,6 +43,7 @@ class DataConfig:
     batch_sequences: int                    # sequences in a step
     validation_sequences: int               # held-out sequences read per data type
     max_epochs: int = 1                     # how often a source may be repeated before a run is refused
+    backwards: bool = False                 # each source's order from its end: not the documents that runs of the seed began with
 
     def __post_init__(self) -> None:
         positive(self, "context", "batch_sequences", "validation_sequences", "max_epochs")

@@ -1,20 +1,21 @@
 """What else could explain it: early beside late fusion under other rates, shapes, mixtures, contexts and resolutions (App. B).
 
-Late fusion's one budget lies, in FLOPs, between the two of early fusion, so that the two can be compared at equal compute. Other
+Late fusion's one budget lies, in FLOPs, between those of early fusion, so that the two can be compared at equal compute. Other
 contexts and resolutions need corpora of their own, and are studies that `ablations` trains too. On two cores it takes most of an hour.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from nmm.architectures import ModelConfig
-from nmm.data.generated.world import GRID, IMAGES, PATCH_DIM, World
+from nmm.config.flops import exact_train_flops
+from nmm.data.generated.world import GRID, IMAGES, PATCH_DIM, PATCHES_PER_IMAGE, World
 from nmm.studies.architectures import EARLY, LATE
 from nmm.studies.laptop import LAPTOP
 from nmm.studies.study import MAIN_MIXTURE, MIXTURE, Study, register
 
 MIDDLE = 44
-BUDGETS, OF_LATE = (400_000, 800_000), (500_000,)
+BUDGETS, OF_LATE = (400_000, 600_000, 800_000), (500_000,)     # three: a loss bends in ln C
 MOST = BUDGETS[-1:]
 SHARES = {                  # captions, interleaved documents, text: Figs 15 and 16
     "80-10-10": {"caption": 0.8, "interleaved": 0.1, "text": 0.1},
@@ -34,9 +35,21 @@ def matched(of: Callable[[ModelConfig], float]) -> int:
     return min(range(MIDDLE - 16, 2 * MIDDLE, 4), key=lambda width: abs(of(LAPTOP.model(width, **shape)) - late))
 
 
-def flops_per_token(model: ModelConfig) -> float:
-    """Training FLOPs of a token of the main mixture, half of them of images and two fifths of them targets, about."""
-    return sum(model.flops(context=44.0, tokens={"text": 0.5, "image": 0.5}, targets=0.4, patches_per_image=float(GRID * GRID)).values())
+def flops_per_token(model: ModelConfig, weights: Mapping[str, float] = MIXTURE, frozen: bool = False) -> float:
+    """Training FLOPs of a token of a mixture [FLOPs]; of each document all text but the first token is a target.
+
+    Args:
+        model: two towers, which are trained by contrast, have no targets.
+        weights: shares of tokens by data type.
+        frozen: whether the encoder learns nothing.
+    """
+    world = World()
+    image = sum(share * IMAGES[kind] * PATCHES_PER_IMAGE / world.length(kind) for kind, share in weights.items())
+    firsts = sum(share / world.length(kind) for kind, share in weights.items())
+    return exact_train_flops(
+        model, context=float(world.context), tokens={"text": 1 - image, "image": image}, targets=1 - image - firsts,
+        patches_per_image=float(PATCHES_PER_IMAGE), frozen_encoder=frozen,
+    )
 
 
 def same_text(grid: int, tokens: int) -> int:

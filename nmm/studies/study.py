@@ -49,6 +49,7 @@ class Arm:
     start: Mapping[str, str] = field(default_factory=dict)
     cooldown: float = OptimConfig.cooldown
     warmup_tokens: int = 0                  # 0: the study's
+    backwards: bool = False                 # other documents than those that a start of the same seed has read, see `DataConfig`
 
     def rate(self, width: int) -> float:
         """Peak learning rate of a model `width` features wide."""
@@ -138,6 +139,7 @@ class Study:
                     data=DataConfig(
                         corpus_id=corpus.hash, mixture=mixture, weights=dict(own.mixtures[mixture]), context=corpus.context,
                         batch_sequences=self.batch_sequences, validation_sequences=self.validation_sequences, max_epochs=self.max_epochs,
+                        backwards=arm.backwards,
                     ),
                     optim=OptimConfig(
                         lr=arm.rate(width), warmup_tokens=arm.warmup_tokens or self.warmup_tokens, cooldown=arm.cooldown,

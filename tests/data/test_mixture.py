@@ -127,3 +127,15 @@ def test_large_orders_are_made_in_time():
     mixture = Mixture(TableFive(scale=2000), TABLE_5, seed=0)
     source, _, _ = mixture.order(1_000_000)
     assert len(source) == 1_000_000
+
+
+def test_read_backwards_it_begins_with_what_comes_last():
+    """A run and one that starts from it have no sequence in common while both read less of a source than there is."""
+    corpus = TableFive()
+    alone, both = Mixture(corpus, {"dclm": 1}, seed=5), Mixture(corpus, {"dclm": 1, "obelics": 2}, seed=5, backwards=True)
+    first = set(alone.order(200)[1])
+    source, index, _ = both.order(450)
+    later = set(index[source == both.names.index("dclm")])
+    assert len(first) == 200 and len(later) > 100 and not first & later
+    forwards = Mixture(corpus, {"dclm": 1, "obelics": 2}, seed=5).order(450)
+    assert first & set(forwards[1][forwards[0] == 0])

@@ -23,27 +23,56 @@ def duel(crossing: float, seeds: int = 4, noise: float = 0.0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def told(table: pd.DataFrame) -> catching_up.CatchingUp:
+    return catching_up.catching_up(catching_up.gaps(table, "native", "started", "L"))
+
+
 def test_the_tokens_at_which_losses_meet_are_found():
-    apart = catching_up.gaps(duel(3e5), "native", "started", "L")
-    found = catching_up.catching_up(apart)
-    assert found.tokens.value == pytest.approx(3e5, rel=1e-9) and found.tokens.seeds == 4
-    assert (found.ahead, found.behind) == (0, 0)
-    noisy = catching_up.catching_up(catching_up.gaps(duel(3e5, noise=0.003), "native", "started", "L"))
+    found = told(duel(3e5))
+    assert found.status == "met" and found.tokens.value == pytest.approx(3e5, rel=1e-9) and found.tokens.seeds == 4
+    noisy = told(duel(3e5, noise=0.003))
     assert noisy.tokens.low < 3e5 < noisy.tokens.high
     assert noisy.words("{:.0f}".format).startswith(f"{noisy.tokens.value:.0f} tokens [")
 
 
-@pytest.mark.parametrize(("crossing", "words"), [(9e6, "not by 8e+05 tokens"), (1e4, "ahead from 1e+05 tokens on")])
-def test_what_lies_beyond_the_runs_is_not_extrapolated(crossing, words):
-    found = catching_up.catching_up(catching_up.gaps(duel(crossing), "native", "started", "L"))
-    assert found.tokens is None and found.words("{:.0g}".format) == words
+def test_the_interval_of_the_tokens_is_where_the_gap_is_not_told_from_zero():
+    """At its ends, as at a budget there, the interval of the gap just leaves out zero."""
+    table = duel(3e5, noise=0.003)
+    found, apart = told(table), catching_up.gaps(table, "native", "started", "L")
+    for at, sign in ((found.tokens.low, 1), (found.tokens.high, -1)):
+        between = [cells.interval([np.interp(np.log(at * step), np.log(BUDGETS), rows.sort_values("budget")["difference"])
+                                   for _, rows in apart.groupby("seed")]) for step in (1.0, 1.02**sign)]
+        assert [one.resolved and sign * one.value > 0 for one in between] == [True, False]
 
 
-def test_seeds_that_disagree_have_no_interval():
-    both = pd.concat([duel(3e5, seeds=1), duel(9e6, seeds=1).assign(seed=1)])
-    found = catching_up.catching_up(catching_up.gaps(both, "native", "started", "L"))
-    assert found.tokens is None and (found.ahead, found.behind, found.seeds) == (0, 1, 2)
-    assert found.words("{:.0g}".format) == "1 of 2 seeds between 1e+05 and 8e+05 tokens, 0 before, 1 not by then"
+@pytest.mark.parametrize(("crossing", "status", "words"), [
+    (9e6, "behind", "not by 8e+05 tokens"), (1e4, "ahead", "ahead from 1e+05 tokens on")])
+def test_what_lies_beyond_the_runs_is_not_extrapolated(crossing, status, words):
+    found = told(duel(crossing))
+    assert found.tokens is None and (found.status, found.words("{:.0g}".format)) == (status, words)
+
+
+def test_what_the_seeds_do_not_tell_is_open():
+    """The sign of the last gap decides nothing where its interval holds zero, nor do few seeds."""
+    noisy = told(duel(8e5, noise=0.02))
+    assert noisy.status == "open" and noisy.tokens is None
+    assert noisy.words("{:.0g}".format) == f"behind up to {noisy.until:.0g} tokens, and not told apart at 8e+05 tokens"
+    assert told(duel(4e5, noise=1.0)).words("{:.0g}".format) == "not told apart at 8e+05 tokens"
+    few = told(duel(3e5, seeds=3))
+    assert (few.status, few.words()) == ("open", "not told by 3 seeds")
+
+
+def test_seeds_without_some_budget_are_left_out():
+    table = duel(3e5, seeds=5)
+    assert told(table[~((table["seed"] == 4) & (table["budget"] == BUDGETS[-1]))]).seeds == 4
+
+
+def test_tokens_to_what_a_started_model_reached():
+    """The native arm alone is followed: its loss meets the started one's at that one's largest budget."""
+    table = duel(3e5)
+    table = table[(table["arm"] == "native") | (table["budget"] <= 2e5)]
+    found = catching_up.catching_up(catching_up.gaps_to_the_most(table, "native", "started", "L"))
+    assert found.tokens.value == pytest.approx(3e5 * (2e5 / 3e5) ** 0.5, rel=1e-9) and found.last == pytest.approx(8e5)
 
 
 def test_gaps_are_told_by_budget_in_per_cent():
@@ -57,8 +86,11 @@ def test_the_compute_of_the_start_counts():
     table = duel(3e5)
     found = catching_up.with_all_compute(table, "native", "started", "L")
     without = catching_up.with_all_compute(table.assign(C_exact_start=np.nan), "native", "started", "L")
-    assert found.value > without.value, "counted, the start is dearer"
-    assert catching_up.with_all_compute(table.assign(C_exact_start=table["C_exact_start"] * 1e4), "native", "started", "L") is None
+    assert list(without) == [*reversed(BUDGETS)] and list(found) == [4e5, 2e5, 1e5], "the largest first, within the native arm's runs"
+    native = -0.2 * np.log(7e5 / 3e5)
+    assert found[4e5].value == pytest.approx(-0.1 * np.log(4e5 / 3e5) - native, abs=1e-6)
+    assert found[4e5].value > without[4e5].value, "counted, the start is dearer"
+    assert catching_up.with_all_compute(table.assign(C_exact_start=table["C_exact_start"] * 1e4), "native", "started", "L") == {}
 
 
 def test_cells_are_paired_by_all_that_is_named():
@@ -100,6 +132,18 @@ def test_a_ranking_that_holds_and_one_that_does_not():
         rank_correlation(table.iloc[[0, 9, 30]], "lower", "accuracy", np.arange(3), n=10)
     few = rank_correlation(table[:6].assign(lower=range(6)), "lower", "accuracy", np.zeros(6), n=10)
     assert (few.low, few.high) == (-np.inf, np.inf), "one trunk tells nothing of the scatter"
+
+
+def test_a_ranking_within_sizes_is_not_that_of_compute():
+    """More of everything answers better; among equals nothing is told, until it is."""
+    rng = np.random.default_rng(2)
+    cell = np.repeat(np.arange(4), 9)
+    table = pd.DataFrame({"size": cell, "lower": cell + 0.1 * rng.standard_normal(36), "accuracy": cell + 0.1 * rng.standard_normal(36)})
+    trunks = np.arange(36)
+    assert rank_correlation(table, "lower", "accuracy", trunks, n=200).low > 0.8
+    assert not rank_correlation(table, "lower", "accuracy", trunks, n=200, within=["size"]).resolved
+    table["accuracy"] = -cell + table["lower"]
+    assert rank_correlation(table, "lower", "accuracy", trunks, n=200, within=["size"]).value > 0.99
 
 
 def test_the_law_from_loss_to_accuracy_is_recovered():

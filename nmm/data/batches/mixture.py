@@ -118,14 +118,16 @@ class Mixture:
         weights: see `resolve`.
         seed: of the permutations.
         max_epochs: how often a source may be repeated at most.
+        backwards: each permutation is read from its end, so that two runs, one in each direction, have no sequence of a source in common
+            while they read no more of it than there is.
     Raises:
         ValueError: bad weights, a source without training sequences, or `max_epochs` below 1.
     """
 
-    def __init__(self, corpus: Corpus, weights: Weights | str, seed: int, max_epochs: int = 1) -> None:
+    def __init__(self, corpus: Corpus, weights: Weights | str, seed: int, max_epochs: int = 1, *, backwards: bool = False) -> None:
         if max_epochs < 1:
             raise ValueError(f"max_epochs is {max_epochs}: at least 1")
-        self.corpus, self.seed, self.max_epochs = corpus, seed, max_epochs
+        self.corpus, self.seed, self.max_epochs, self.backwards = corpus, seed, max_epochs, backwards
         self.weights = resolve(weights, corpus)
         self.names = sorted(self.weights)  # the order does not depend on how the weights were written down
         self.splits = [corpus.sources[name].train for name in self.names]
@@ -139,7 +141,8 @@ class Mixture:
 
     def _permutation(self, source: int, epoch: int) -> np.ndarray:
         name = zlib.crc32(self.names[source].encode())
-        return shuffled(len(self.splits[source]), np.random.default_rng([self.seed, name, epoch]))
+        order = shuffled(len(self.splits[source]), np.random.default_rng([self.seed, name, epoch]))
+        return order[::-1] if self.backwards else order
 
     def order(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first `n` sequences (None: all) as arrays: number of the source in `names`, index, epoch.

@@ -24,7 +24,7 @@ def reading(config: RunConfig, corpus: Corpus) -> tuple[Mixture, np.ndarray]:
         raise ValueError(
             f"the run was configured for corpus {config.data.corpus_id}, but {corpus.folder} is {corpus.hash}"
         )
-    mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs)
+    mixture = Mixture(corpus, config.data.weights, config.seed, config.data.max_epochs, backwards=config.data.backwards)
     if config.model.vocab_size != corpus.vocab_size:
         raise ValueError(
             f"the model has vocab_size = {config.model.vocab_size}, and the corpus {corpus.folder} {corpus.vocab_size}"

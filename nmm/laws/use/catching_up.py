@@ -9,38 +9,44 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmm.laws.use import cells, paired
-from nmm.laws.use.paired import Interval, interval
+from nmm.laws.use.paired import MIN_SEEDS, Interval, interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+FINE = 100          # places between two budgets at which the interval is looked at
+
+
 @dataclass(frozen=True, kw_only=True)
 class CatchingUp:
-    """The tokens at which one arm's loss meets another's, seed by seed.
+    """Where one arm's loss meets another's, as the interval over seeds tells.
 
-    `tokens` is the geometric mean with its interval where every seed has its losses meet within the runs, else None;
-    `ahead` and `behind` count seeds that are ahead at the fewest tokens already, or still behind at the most.
+    `status` is "met" where the arm is told to be behind first and ahead at last, "behind" where it still is at the most tokens, "ahead"
+    where it never is and is ahead at the most, else "open": few seeds, or too noisy ones. `tokens` is where the mean gap vanishes, its
+    interval all places from the last at which the arm is told to be behind to the first from which on it is ahead; None unless met.
     """
 
+    status: str
     tokens: Interval | None
-    ahead: int
-    behind: int
+    until: float | None     # most tokens at which the arm is told to be behind
+    since: float | None     # fewest tokens from which on it is told to be ahead
     seeds: int
-    first: float    # fewest tokens compared [tokens]
-    last: float     # most
+    first: float            # fewest tokens compared [tokens]
+    last: float             # most
 
     def words(self, short: Callable[[float], str] = "{:.3g}".format) -> str:
         """As a clause."""
         if self.tokens is not None:
             return f"{short(self.tokens.value)} tokens [{short(self.tokens.low)}, {short(self.tokens.high)}]"
-        if self.ahead == self.seeds:
-            return f"ahead from {short(self.first)} tokens on"
-        if self.behind == self.seeds:
+        if self.status == "behind":
             return f"not by {short(self.last)} tokens"
-        met = self.seeds - self.ahead - self.behind
-        return (f"{met} of {self.seeds} seeds between {short(self.first)} and {short(self.last)} tokens, {self.ahead} before, "
-                f"{self.behind} not by then")
+        if self.status == "ahead":
+            return f"ahead from {short(self.since)} tokens on"
+        if self.seeds < MIN_SEEDS:
+            return f"not told by {self.seeds} seed{'s' * (self.seeds > 1)}"
+        before = f"behind up to {short(self.until)} tokens, and " if self.until is not None else ""
+        return f"{before}not told apart at {short(self.last)} tokens"
 
 
 def gaps(table: pd.DataFrame, native: str, started: str, column: str) -> pd.DataFrame:
@@ -66,41 +72,58 @@ def by_budget(apart: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["budget", "value", "low", "high", "seeds", "resolved"])
 
 
+def gaps_to_the_most(table: pd.DataFrame, native: str, started: str, column: str) -> pd.DataFrame:
+    """As `gaps`, but beside what the started arm reached at its largest budget, whatever the native one's: where this gap vanishes, the
+    native arm has reached that loss.
+
+    Args, raises: as for `gaps`.
+    """
+    import pandas as pd
+
+    most = table.loc[table["arm"] == started, "budget"].max()
+    reached = table[(table["arm"] == started) & (table["budget"] == most)]
+    each = [reached.assign(budget=budget) for budget in sorted(table.loc[table["arm"] == native, "budget"].unique())]
+    return gaps(pd.concat([table[table["arm"] == native], *each]), native, started, column)
+
+
 def catching_up(apart: pd.DataFrame) -> CatchingUp:
-    """Where the gaps of `gaps` vanish, along straight lines in ln tokens between budgets; the last time, if several.
+    """Where the gaps of `gaps` vanish, along straight lines in ln tokens between budgets, by seeds that have every budget.
 
     Raises:
-        ValueError: no budget has runs of both arms.
+        ValueError: no budget has runs of both arms, or no seed has all budgets.
     """
-    if not len(apart):
-        raise ValueError("nothing to compare: no budget has runs of both arms")
-    met, ahead, behind = [], 0, 0
-    for _, rows in apart.groupby("seed"):
-        rows = rows.sort_values("budget")
-        x, gap = np.log(rows["budget"].to_numpy(float)), rows["difference"].to_numpy()
-        if gap[-1] > 0:
-            behind += 1
-        elif (gap <= 0).all():
-            ahead += 1
-        else:
-            last = int(np.flatnonzero(gap > 0)[-1])
-            met.append(x[last] + (x[last + 1] - x[last]) * gap[last] / (gap[last] - gap[last + 1]))
-    found = None
-    if met and not ahead and not behind:
-        one = interval(np.array(met))
-        found = Interval(value=float(np.exp(one.value)), low=float(np.exp(one.low)), high=float(np.exp(one.high)), seeds=one.seeds)
-    budgets = apart["budget"]
-    return CatchingUp(tokens=found, ahead=ahead, behind=behind, seeds=apart["seed"].nunique(), first=float(budgets.min()),
-                      last=float(budgets.max()))
+    wide = apart.pivot(index="seed", columns="budget", values="difference").sort_index(axis=1).dropna()
+    if not wide.size:
+        raise ValueError("nothing to compare: no budget has runs of both arms for the same seeds")
+    known = np.log(wide.columns.to_numpy(float))
+    x = np.concatenate([*(np.linspace(a, b, FINE, endpoint=False) for a, b in zip(known[:-1], known[1:])), known[-1:]])
+    lines = np.array([np.interp(x, known, gap) for gap in wide.to_numpy()])
+    told = [interval(gap) for gap in lines.T]
+    behind, ahead = (np.array([one.resolved and sign * one.value > 0 for one in told]) for sign in (1, -1))
+    until = int(np.flatnonzero(behind)[-1]) if behind.any() else None
+    since = int(np.flatnonzero(~ahead)[-1]) + 1 if not ahead.all() else 0
+    status = "behind" if behind[-1] else "open" if not ahead[-1] else "met" if until is not None else "ahead"
+    tokens = None
+    if status == "met":
+        mean = lines.mean(axis=0)
+        last = int(np.flatnonzero(mean > 0)[-1])
+        at = x[last] + (x[last + 1] - x[last]) * mean[last] / (mean[last] - mean[last + 1])
+        tokens = Interval(value=float(np.exp(at)), low=float(np.exp(x[until])), high=float(np.exp(x[since])), seeds=len(wide))
+    return CatchingUp(
+        status=status, tokens=tokens, until=None if until is None else float(np.exp(x[until])),
+        since=float(np.exp(x[since])) if ahead[-1] else None, seeds=len(wide), first=float(np.exp(x[0])), last=float(np.exp(x[-1])),
+    )
 
 
-def with_all_compute(table: pd.DataFrame, native: str, started: str, column: str) -> Interval | None:
-    """ln of the started arm's loss over the native one's at equal compute, that of the start counted; None where no compute is in both's
-    runs.
+def with_all_compute(table: pd.DataFrame, native: str, started: str, column: str) -> dict[float, Interval]:
+    """ln of the started arm's loss over the native one's at equal compute, that of the start counted, by the started arm's budget
+    [tokens], the largest first; only budgets whose compute is within the native arm's runs.
 
     Args:
-        table: a row a run: arm, size, seed, C_exact and C_exact_start [FLOPs], missing without a start, and `column`.
+        table: a row a run: arm, size, seed, budget, C_exact and C_exact_start [FLOPs], missing without a start, and `column`.
     """
     whole = table.assign(C=table["C_exact"] + table["C_exact_start"].fillna(0.0))
     found = paired.at_equal_compute(whole, started, native, column=column)
-    return paired.overall(found) if len(found) else None
+    spent = whole[whole["arm"] == started].groupby("budget")["C"].mean().sort_index(ascending=False)
+    cells_of = {budget: found[np.abs(np.log(found["C"] / C)) <= paired.SAME_C] for budget, C in spent.items()}
+    return {float(budget): paired.overall(rows) for budget, rows in cells_of.items() if len(rows)}

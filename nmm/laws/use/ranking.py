@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ class Measured:
         return not self.low <= 0 <= self.high
 
 
-def rank_correlation(table: pd.DataFrame, before: str, after: str, cluster: np.ndarray, n: int = 500) -> Measured:
+def rank_correlation(
+    table: pd.DataFrame, before: str, after: str, cluster: np.ndarray, n: int = 500, within: Sequence[str] = ()
+) -> Measured:
     """Spearman's rank correlation of two columns, with an interval over trunks drawn with replacement.
 
     Args:
@@ -40,11 +43,17 @@ def rank_correlation(table: pd.DataFrame, before: str, after: str, cluster: np.n
         before, after: its columns.
         cluster: what each run shares its luck with (n_runs,).
         n: resamples.
+        within: columns that runs must have in common to be ranked among each other, size and budget for instance, each rank as a share
+            of its group; ranks of all groups are then correlated together.
     Raises:
         ValueError: fewer than `FEWEST` runs, or a column that never changes.
     """
     def one(rows: pd.DataFrame) -> list[float]:
         ranks = rows[[before, after]].rank()
+        if within:
+            groups = [rows[name] for name in within]
+            ranks = rows.groupby(groups)[[before, after]].rank(pct=True)
+            ranks = (ranks - ranks.groupby(groups).transform("mean")).round(9)
         if len(rows) < FEWEST or (ranks.nunique() < 3).any():
             raise ValueError(f"{len(rows)} runs with {int(ranks.nunique().min())} values: at least {FEWEST} that differ are ranked")
         return [float(np.corrcoef(ranks[before], ranks[after])[0, 1])]
