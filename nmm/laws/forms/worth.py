@@ -96,13 +96,14 @@ def fit_worth(N, D, h, L, own: str, domains, delta: float = 1e-3, loss: str = "l
     """
     checked = checked_columns(N=N, D=D, L=L)
     h, domains = np.asarray(h, dtype=float), tuple(domains)
-    if h.shape != (len(checked["N"]), len(domains)) or not np.all(np.isfinite(h) & (h >= 0)) or not np.allclose(h.sum(axis=1), 1, atol=1e-6):
+    fits = h.shape == (len(checked["N"]), len(domains))
+    if not fits or not np.all(np.isfinite(h) & (h >= 0)) or not np.allclose(h.sum(axis=1), 1, atol=1e-6):
         raise ValueError(f"h must be shares that sum to 1, a row a run and a column for each of {', '.join(domains)}: got shape {h.shape}")
     law = WorthLaw(own, domains)
     if not spanned(h):
         mixtures = len(np.unique(h.round(9), axis=0))
-        raise ValueError(f"{mixtures} mixtures of {len(domains)} data types in which some shares always move together do not tell what each "
-                         "is worth: train one that breaks the line")
+        raise ValueError(f"{mixtures} mixtures of {len(domains)} data types in which some shares always move together do not tell what "
+                         "each is worth: train one that breaks the line")
     columns = {"N": checked["N"], "D": checked["D"], "h": h}
     place = domains.index(own)
     starts = []
