@@ -151,14 +151,24 @@ class Swap:
 
     @property
     def words(self) -> str:
-        """The change as a clause, and what it leaves alone."""
+        """The change in points of all tokens as a clause, and what it leaves alone."""
         def told(sign: int) -> str:
             parts = [f"{sign * 100 * by:.0f} of {WORDS.get(kind, kind)}" for kind, by in self.moved.items() if sign * by > 1e-9]
             return " and ".join(parts)
 
         alone = "share stays the same" if self.fixed else "share hardly moves" if self.nearly else ""
         kept = WORDS.get(kind := (self.fixed or self.nearly or [""])[0], kind)
-        return f"in points, {told(-1)} become {told(1)}; " + (f"of {kept} the {alone}" if alone else "all shares move")
+        return f"{told(-1)} become {told(1)}; " + (f"of {kept} the {alone}" if alone else "all shares move")
+
+
+    @property
+    def isolates(self) -> str:
+        """What the pair holds apart, as a clause."""
+        if kept := self.fixed or self.nearly:
+            others = " and ".join(WORDS.get(kind, kind) for kind in self.moved if kind != kept[0])
+            about = "" if self.fixed else f", but for {abs(100 * self.moved[kept[0]]):.0f} points of its own"
+            return f"{others}, one for the other, to {WORDS.get(kept[0], kept[0])}{about}"
+        return "nothing"
 
 
 def swaps(mixtures: Sequence[str], shares: Shares) -> list[Swap]:
