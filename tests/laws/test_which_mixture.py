@@ -15,7 +15,6 @@ from nmm.laws.use.which_mixture import ADDITIVE, BEYOND, INSIDE, JOINT, POOLED, 
 KINDS = ("caption", "interleaved", "text")
 COLUMNS = {"mean": "L", **{kind: f"L_{kind}" for kind in KINDS}}
 TYPES = {kind: f"L_{kind}" for kind in KINDS}
-FLOORS = {name: column.replace("L", "E", 1) for name, column in COLUMNS.items()}
 # tokens of the row's type that a token of the column's is worth to it
 WORTHS = {"caption": (1, -0.15, 0.05), "interleaved": (-0.1, 1, 0.4), "text": (0.05, 0.5, 1)}
 
@@ -33,7 +32,7 @@ def runs(noise: float = 0.0, mixtures=tuple(MIXTURES), seeds=(0, 1), seed: int =
             }
             rows.append({"mixture": mixture, "seed": number, "d_model": width, "size": f"d{width}", "budget": int(budget), "N": N,
                          "D": budget, "C": 6 * N * budget, "cluster": f"d{width} seed {number} of {mixture}", **losses,
-                         "L": np.mean(list(losses.values())), "E_caption": 0.5, "E_interleaved": 0.6, "E_text": 1.2, "E": 2.3 / 3})
+                         "L": np.mean(list(losses.values()))})
     return pd.DataFrame(rows)
 
 
@@ -49,7 +48,8 @@ def test_worth_comes_back_and_intervals_hold_it(exact):
             if other != kind:
                 assert fit.values[f"w[{other}]"] == pytest.approx(worth, abs=1e-4), (kind, other)
     table = runs(noise=0.003)
-    fits = which_mixture.fit_all(table, MIXTURES, COLUMNS, joint_of=()).fits[WORTH]
+    h = mixture_runs.weights(table, MIXTURES, KINDS)
+    fits = {kind: fit_worth(table["N"], table["D"], h, table[column], kind, KINDS) for kind, column in TYPES.items()}
     held = []
     for kind, fit in fits.items():
         ends = fit.bootstrap(60, starts=1, cluster=table["cluster"].to_numpy()).samples.quantile([0.025, 0.975])
@@ -131,7 +131,7 @@ def test_pairs_name_what_stays_and_compare_at_equal_total_and_equal_own_tokens(e
     assert [swap.fixed for swap in pairs] == [["text"]] * 3 + [[]] * 3
     assert {(swap.first, swap.second): swap.nearly for swap in pairs[3:]} == {
         ("45-45-10", "40-20-40"): ["caption"], ("45-45-10", "20-40-40"): ["interleaved"], ("45-45-10", "30-30-40"): []}
-    found = mixture_runs.changes(table, MIXTURES, TYPES).set_index(["first", "second", "kind", "equal"])
+    found = mixture_runs.changes(table, MIXTURES, TYPES).set_index(["first", "second", "kind", "equal"]).sort_index()
     swapped = found.loc[("40-20-40", "20-40-40", "text", "total")]
     assert swapped["value"] < 0 and swapped["fixed"], "interleaved documents are worth more to text than captions are"
     assert ("40-20-40", "20-40-40", "text", "own") not in found.index, "equal total tokens are equal text tokens there"
@@ -152,9 +152,8 @@ def test_only_whole_mixtures_count(exact):
 
 def test_claims_wait_for_seeds_and_mixtures_and_are_then_decided():
     def judged(table):
-        laws = mixture_runs.laws(table, COLUMNS, FLOORS, n=20)
-        worth = which_mixture.fit_all(table, MIXTURES, COLUMNS, joint_of=()).fits.get(WORTH, {})
-        found = mixture_claims.findings(table, laws, MIXTURES, TYPES, worth, n=40)
+        grid = list(product((24, 34, 48, 68, 96), (600_000, 1_200_000, 2_400_000, 4_800_000)))
+        found = mixture_claims.of_study(table, MIXTURES, grid, COLUMNS, n=30)
         return {number: [each for each in found if each.claim == number] for number in (10, 11, 12, 13)}
 
     few = judged(runs(noise=0.001, mixtures=("30-30-40", "20-40-40"), seeds=(0,)))
@@ -165,4 +164,4 @@ def test_claims_wait_for_seeds_and_mixtures_and_are_then_decided():
     assert all(many.values())
     assert verdict(many[13]) == CONFIRMED, many[13]
     assert verdict(many[12]) in (REFUTED, UNRESOLVED, CONFIRMED)
-    assert mixture_claims.findings(runs().iloc[:0], None, MIXTURES, TYPES, {}) == []
+    assert mixture_claims.of_study(runs().iloc[:0], MIXTURES, [(24, 600_000)], COLUMNS) == []

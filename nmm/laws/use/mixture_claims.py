@@ -5,13 +5,14 @@ Fewer than `paired.MIN_SEEDS` seeds decide nothing, nor do fewer than all mixtur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nmm.claims import Finding
 from nmm.laws.core.fitting import Fit
+from nmm.laws.forms.worth import fit_worth, spanned
 from nmm.laws.use import mixture_runs
 from nmm.laws.use.mixture_runs import MEAN, WORDS, Laws, Shares, Swap, middle
 from nmm.laws.use.paired import MIN_SEEDS, percent
@@ -23,6 +24,26 @@ ABOUT = 10.0            # per cent by which exponents may differ and still be "s
 # of the claim in App. B.2: whose loss, tokens of what, and the sign of their worth
 HELP = (("text", "interleaved", 1), ("interleaved", "text", 1), ("caption", "interleaved", -1), ("interleaved", "caption", -1))
 POINTS = 10             # of a share, per which slopes are told
+
+
+def of_study(
+    table: pd.DataFrame, shares: Shares, grid: Sequence[tuple[int, int]], columns: Mapping[str, str], n: int = 200, seed: int = 0,
+) -> list[Finding]:
+    """`findings` of a study's finished runs of one arm, from those mixtures that are whole.
+
+    Args:
+        table: runs of mixtures that `shares` knows; grid: widths and budgets that the study asks for.
+        columns: loss -> its column: the data types, and `MEAN`.
+    """
+    done = mixture_runs.of_whole(table, grid)
+    if not len(done):
+        return []
+    types = {kind: column for kind, column in columns.items() if kind != MEAN}
+    h = mixture_runs.weights(done, shares, list(types))
+    worth = {}
+    if spanned(h):
+        worth = {kind: fit_worth(done["N"], done["D"], h, done[column], kind, list(types)) for kind, column in types.items()}
+    return findings(done, mixture_runs.laws(done, columns, {}, n, seed), shares, types, worth, n, seed)
 
 
 def findings(

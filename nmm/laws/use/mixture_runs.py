@@ -96,7 +96,8 @@ def laws(table: pd.DataFrame, columns: Mapping[str, str], floors: Mapping[str, s
 
     Args:
         table: runs of whole mixtures: mixture, N, D, C, cluster, and the columns below.
-        columns: loss -> its column; floors: loss -> the column with the lowest possible loss, NaN where it is not known.
+        columns: loss -> its column; floors: loss -> the column with the lowest possible loss, NaN where it is not known; of a loss
+            that it leaves out, no exponent above a floor is told.
         n: resamples of whole trunks, the same for all losses of a mixture.
     """
     found = Laws({}, {}, {}, {})
@@ -115,7 +116,9 @@ def laws(table: pd.DataFrame, columns: Mapping[str, str], floors: Mapping[str, s
                 found.values[name, mixture, kind] = float(getattr(fit, name))
                 found.draws[name, mixture, kind] = samples[name].to_numpy()
         for name, floor in (("c", dict.fromkeys(columns, None)), ("c above", floors)):
-            kinds = [kind for kind in columns if name == "c" or (rows[columns[kind]] > rows[floors[kind]]).all()]
+            kinds = [kind for kind in columns if name == "c" or (kind in floors and (rows[columns[kind]] > rows[floors[kind]]).all())]
+            if not kinds:
+                continue
 
             def exponents(part, kinds=kinds, floor=floor):
                 heights = (part[columns[kind]] - (part[floor[kind]] if floor[kind] else 0.0) for kind in kinds)
