@@ -20,6 +20,7 @@ from nmm.charts import (
     corpus,
     fits,
     mixing,
+    mixtures,
     models,
     planning,
     positions,
@@ -34,6 +35,7 @@ from nmm.claims import CLAIMS, CONFIRMED, REFUTED, UNRESOLVED, UNTESTED
 from nmm.laws.use import paired, ranking
 from nmm.laws.use.procedure import LEVEL_AT
 from nmm.laws.use.published import published_law
+from nmm.laws.use.which_mixture import simplex
 from nmm.runs import collapse
 from nmm.studies.presets import PAPER_EARLY
 
@@ -56,7 +58,8 @@ def functions() -> dict[str, object]:
 @functools.cache
 def samples() -> dict[str, alt.TopLevelMixin]:
     """Name -> chart, of every function of `functions`."""
-    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares(), **_of_compression(), **_of_starts()}
+    return {**_of_runs(), **_of_laws(), **_of_arms(), **_of_data(), **_of_positions(), **_of_shares(), **_of_compression(), **_of_starts(),
+            **_of_mixtures()}
 
 
 @functools.cache
@@ -273,4 +276,22 @@ def _of_starts() -> dict[str, alt.TopLevelMixin]:
         "ablations.forest": ablations.forest(apart.assign(variation="twice the context"), "Late beside early fusion"),
         "answers.by_sort": answers.by_sort(right, {"colour": 0.06, "where": 0.25}),
         "answers.against_loss": answers.against_loss(finetuned, law),
+    }
+
+
+def _of_mixtures() -> dict[str, alt.TopLevelMixin]:
+    shares = {"45-45-10": (0.45, 0.45, 0.1), "20-40-40": (0.2, 0.4, 0.4), "40-20-40": (0.4, 0.2, 0.4)}
+    made = pd.DataFrame([
+        {"mixture": name, "kind": kind, "share": h[place], "N": N, "budget": 600_000, "seed": 0, "percent": 10 * (0.3 - h[place]) + N / 1e5}
+        for name, h in shares.items() for place, kind in enumerate(("captions", "text")) for N in (30_000, 60_000)])
+    lost = pd.DataFrame([{"mixture": name, "loss": kind, "C": C, "L": (2 + number / 10) * (C / 1e11) ** -0.1}
+                         for number, name in enumerate(shares) for kind in ("mean", "text") for C in (1e11, 1e12, 1e13)])
+    points = simplex(0.1)
+    trained = pd.DataFrame([{"mixture": name, "caption": h[0], "interleaved": h[1], "text": h[2]} for name, h in shares.items()])
+    return {
+        "mixtures.against_share": mixtures.against_share(made),
+        "mixtures.frontiers": mixtures.frontiers(lost, lost),
+        "mixtures.triangle": mixtures.triangle(
+            points, 10 * points[:, 0] ** 2, points[:, 0] < 0.5, trained, np.array([0.4, 0.3, 0.3]),
+            np.array([[0.3, 0.4, 0.3], [0.4, 0.2, 0.4]])),
     }
