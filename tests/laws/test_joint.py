@@ -21,8 +21,8 @@ def studied(worth=(1.0, 0.8, 1.4), alphas=(0.6, 0.6, 0.6), noise=0.0, trunk=0.0,
                 luck = trunk * rng.standard_normal() if trunk else 0.0
                 for D in 6e5 * 2.0 ** np.arange(budgets):
                     L = floor + 300 / (s * N) ** alpha + 310 / D**0.48
-                    rows.append({"arm": arm, "d_model": round(N), "seed": seed, "budget": D, "cluster": f"{arm} {N:.0f} {seed}", "N": N, "D": D,
-                                 "C": 6 * N * D, "L": L * np.exp(luck + (noise * rng.standard_normal() if noise else 0.0))})
+                    rows.append({"arm": arm, "d_model": round(N), "seed": seed, "budget": D, "cluster": f"{arm} {N:.0f} {seed}", "N": N,
+                                 "D": D, "C": 6 * N * D, "L": L * np.exp(luck + (noise * rng.standard_normal() if noise else 0.0))})
     return pd.DataFrame(rows)
 
 

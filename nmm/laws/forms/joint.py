@@ -113,7 +113,8 @@ class OneMultiplier(GroupLaw):
         self.floors = int(floor is None)
         self.parameters: tuple[Parameter, ...] = (
             *[coefficient("E", "nats/token")] * self.floors,
-            coefficient("A", "nats/token * parameters^alpha"), coefficient("B", "nats/token * tokens^beta"), exponent("alpha"), exponent("beta"),
+            coefficient("A", "nats/token * parameters^alpha"), coefficient("B", "nats/token * tokens^beta"),
+            exponent("alpha"), exponent("beta"),
             *(exponent(f"ln multiplier[{g}]", -20.0, 20.0, positive=False) for g in groups[1:]),
         )
 

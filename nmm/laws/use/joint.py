@@ -17,12 +17,13 @@ import numpy as np
 
 from nmm.laws.core import solver
 from nmm.laws.core.checks import columns as checked_columns
-from nmm.laws.core.fitting import Fit, fit_law
+from nmm.laws.core.fitting import STEEP, Fit, fit_law
 from nmm.laws.core.law import Law
 from nmm.laws.core.losses import Loss
 from nmm.laws.core.noise import checked_labels
-from nmm.laws.forms.optimum import budgets_within
 from nmm.laws.forms.joint import GroupLaw, OneMultiplier, SharedExponents
+from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN, budgets_within
+from nmm.laws.use import paired
 from nmm.laws.use.compare import equal_loss
 from nmm.laws.use.paired import MIN_SEEDS
 
@@ -35,6 +36,9 @@ LEVEL = 0.05            # p-value below which a sharing is rejected
 MISSING = 0.05          # share of draws without a value from which on there is no interval
 LOSS = Loss("log-mse", scale=1e-2)
 FINE = ("ok", "weak")   # statuses of a fit whose values may be used, "weak" with its intervals
+OBSERVED, OWN, WORTH, SCALED = (       # ways to ask what an arm's compute is worth
+    "observed, best size at each C", "own laws, each at its optimum", "one law but for a parameter's worth",
+    "one law but for a compute multiplier")
 KNOWN, FREE, LINEAR = "Eq. 1 above the known floor", "Eq. 1 with a floor of its own", "a line in ln N and ln D"
 
 
@@ -97,8 +101,17 @@ class PowerFamily:
 
     @property
     def status(self) -> dict[str, str]:
-        """Status of each arm's own law."""
+        """Status of each arm's own law; where two sizes or two budgets cannot hold it, without a fit."""
+        if self._too_few:
+            return dict.fromkeys(self.arms, "unidentified")
         return {name: fit.status for name, fit in self.own.items()}
+
+    @cached_property
+    def _too_few(self) -> bool:
+        """Whether an arm has fewer sizes or budgets than its term and a floor have numbers, two and one."""
+        needed = 3 if self.floor is None else 2
+        arms = [self.columns["group"] == g for g in range(len(self.arms))]
+        return any(_levels(self.columns[name][rows]) < needed for rows in arms for name in "ND")
 
     @property
     def identified(self) -> bool:
@@ -149,7 +162,8 @@ class PowerFamily:
 
         values, rows = derived(drawn)[quantity], {}
         for g, name in enumerate(self.arms):
-            gaps = values[:, g] - values[:, 0]
+            with np.errstate(invalid="ignore"):
+                gaps = values[:, g] - values[:, 0]
             rows[name] = {"status": self.own[name].status, **_ends("", values[:, g], level)}
             rows[name] |= _ends("gap", gaps, level) if g else {}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
@@ -165,8 +179,11 @@ class PowerFamily:
         """
         import pandas as pd
 
-        found = [equal_loss(_natural(drawn[:, 0]), _natural(drawn[:, g]), np.asarray(float(C))) for g in range(1, len(self.arms))]
-        return pd.DataFrame([_ends("", np.where(np.isnan(each), np.inf, each), level) for each in found], pd.Index(self.arms[1:], name="arm"))
+        rows = []
+        for g in range(1, len(self.arms)):
+            found = equal_loss(_natural(drawn[:, 0]), _natural(drawn[:, g]), np.asarray(float(C)))
+            rows.append(_ends("", np.where(np.isnan(found), np.inf, found), level))
+        return pd.DataFrame(rows, pd.Index(self.arms[1:], name="arm"))
 
     def optima_within(self, name: str) -> tuple[float, float]:
         """The budgets [FLOPs] at which an arm's own optimum lies among its runs; the first is above the second where there are none."""
@@ -237,9 +254,9 @@ class LinearFamily:
         one = (index[:, None] == np.arange(len(self.arms))).astype(float)
         x, y = (np.log(checked[name]) - np.log(checked[name]).mean() for name in "ND")
         bend = [x**2] if len(np.unique(checked["N"][index == 0])) > 2 else []
-        designs = {
-            NOTHING: [one, one * x[:, None], one * y[:, None], *bend], EXPONENTS: [one, x, y, *bend], EVERYTHING: [np.ones(self.n), x, y, *bend],
-        }
+        common = [x, y, *bend]
+        own = [one, one * x[:, None], one * y[:, None], *bend]
+        designs = {NOTHING: own, EXPONENTS: [one, *common], EVERYTHING: [np.ones(self.n), *common]}
         self._bases = {name: np.linalg.qr(np.column_stack(design))[0] for name, design in designs.items()}
         ranks = {name: np.linalg.matrix_rank(np.column_stack(design)) for name, design in designs.items()}
         self.identified = ranks[NOTHING] == self._bases[NOTHING].shape[1] < self.n
@@ -321,6 +338,77 @@ def tests(family: Family, cluster, seeds: int, n: int = 399, seed: int = 0) -> l
     return found
 
 
+def as_table(found: Sequence[Tested]) -> pd.DataFrame:
+    """Tests as a table, a row a pair: shared (by the narrower law), beside, freed, F, p plain, p trunks, verdict."""
+    import pandas as pd
+
+    return pd.DataFrame([{"shared": one.narrow, "against": one.wide, "freed": one.freed, "F": one.F, "p, runs alone": one.p_plain,
+                          "p, trunks": one.p_trunks, "verdict": one.verdict} for one in found])
+
+
+def standing(found: Sequence[Tested]) -> list[str]:
+    """What may be shared, from the widest law on: each sharing that was not rejected against one that stands itself."""
+    stands = [NOTHING]
+    for one in found:
+        if one.wide in stands and one.verdict != "rejected" and one.narrow not in stands:
+            stands.append(one.narrow)
+    return stands
+
+
+def families(rows: pd.DataFrame, reference: str) -> dict[str, PowerFamily | LinearFamily]:
+    """The forms that a joint law may have, by name; above a known floor only where all runs have the same.
+
+    Args:
+        rows: runs with arm, N (that C = 6 N D holds for), D, L and E_true, missing where no floor is known.
+    """
+    data, floors = (rows["N"], rows["D"], rows["L"], rows["arm"], reference), rows["E_true"].unique()
+    known = {KNOWN: PowerFamily(*data, floor=float(floors[0]))} if len(floors) == 1 and np.isfinite(floors[0]) else {}
+    return {**known, FREE: PowerFamily(*data), LINEAR: LinearFamily(*data)}
+
+
+def ways_of_worth(family: PowerFamily, rows: pd.DataFrame, C: float, draws: int, level: float = 0.95) -> pd.DataFrame:
+    """The compute that the reference needs over that of an arm for the same loss, asked in several ways.
+
+    Args:
+        rows: the runs of the family, with size, seed, C, L and cluster.
+        C: budget [FLOPs] at which each arm's own law is asked at its optimum.
+    Returns:
+        Columns arm, way, value, low, high, seeds (behind an observed one; of the runs otherwise), resolved.
+    """
+    import pandas as pd
+
+    seeds, cluster, found = int(rows.groupby("arm")["seed"].nunique().min()), rows["cluster"].to_numpy(), []
+    for name in family.arms[1:]:
+        cells = paired.at_equal_loss(rows, name, family.arms[0])
+        if len(cells):
+            mean = paired.overall(cells, level)
+            found.append({"arm": name, "way": OBSERVED, **{end: float(np.exp(getattr(mean, end))) for end in ("value", "low", "high")},
+                          "seeds": mean.seeds})
+    for way, sharing in ((OWN, NOTHING), (WORTH, PARAMETERS), (SCALED, MULTIPLIER)):
+        for name, row in family.at_optimum(C, family.drawn(sharing, cluster, draws), level).iterrows():
+            found.append({"arm": name, "way": way, **row.to_dict(), "seeds": seeds})
+    table = pd.DataFrame(found)
+    inside = (table["low"] <= 1) & (table["high"] >= 1) | table[["low", "high"]].isna().any(axis=1)
+    return table.assign(resolved=~inside & (table["seeds"] >= MIN_SEEDS))
+
+
+def comparable(table: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
+    """Runs of several arms on the same cells, by study and mixture: those with the reference, N counted so that C = 6 N D.
+
+    Args:
+        table: finished runs with study, mixture, arm, d_model, budget, seed, C and D.
+    """
+    found = {}
+    for (study, mixture), rows in table.groupby(["study", "mixture"], sort=False):
+        if reference in set(rows["arm"]) and rows["arm"].nunique() > 1:
+            try:
+                kept = same_cells(rows)
+            except ValueError:      # arms that have no cell in common yet
+                continue
+            found[f"{study}, {mixture}"] = kept.assign(N=kept["C"] / (FLOPS_PER_PARAMETER_TOKEN * kept["D"]))
+    return found
+
+
 def same_cells(table: pd.DataFrame, cell: Sequence[str] = ("d_model", "budget", "seed")) -> pd.DataFrame:
     """The runs in cells that every arm of the table has.
 
@@ -336,6 +424,11 @@ def same_cells(table: pd.DataFrame, cell: Sequence[str] = ("d_model", "budget", 
     if not len(kept):
         raise ValueError(f"no {', '.join(keys)} is in the runs of all {arms} arms")
     return kept.reset_index(drop=True)
+
+
+def _levels(values: np.ndarray) -> int:
+    """Different values; those closer than `paired.SAME_C` are one, for seeds read a few tokens more or less."""
+    return 1 + int(np.sum(np.diff(np.sort(np.log(values))) > paired.SAME_C))
 
 
 def _groups(arm: np.ndarray, L: np.ndarray, reference: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -367,11 +460,12 @@ def _natural(full: np.ndarray) -> np.ndarray:
 
 def derived(full: np.ndarray) -> dict[str, np.ndarray]:
     """What follows from ln E, ln A, ln B, alpha, beta (.., 5): alpha, beta; a = beta/(alpha+beta), with N* ~ C^a; r =
-    alpha beta/(alpha+beta), with L* - E ~ C^-r; each (..). Missing where an exponent is not positive."""
+    alpha beta/(alpha+beta), with L* - E ~ C^-r; each (..). Missing where an exponent is not positive, infinite where it is a step."""
     alpha, beta = full[..., 3], full[..., 4]
     fine = (alpha > 0) & (beta > 0)
     total = np.where(fine, alpha + beta, np.nan)
-    return {"alpha": alpha, "beta": beta, "a": beta / total, "r": alpha * beta / total}
+    alone = (np.where(each > STEEP, np.inf, each) for each in (alpha, beta))     # a step at the smallest run: nothing limits it
+    return {**dict(zip(("alpha", "beta"), alone)), "a": beta / total, "r": alpha * beta / total}
 
 
 def _ends(name: str, draws: np.ndarray, level: float) -> dict[str, float]:

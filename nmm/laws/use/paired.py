@@ -143,8 +143,8 @@ def at_equal_loss(table: pd.DataFrame, arm: str, reference: str, *, column: str 
     curves = {}
     for seed in sorted(set(ours["seed"]) & set(theirs["seed"])):
         rows = theirs[theirs["seed"] == seed]
-        x = np.linspace(rows["x"].min(), rows["x"].max(), 400)
-        known = np.array([_envelope(rows)(at) for at in x])
+        x, lowest = np.linspace(rows["x"].min(), rows["x"].max(), 200), _envelope(rows)
+        known = np.array([lowest(at) for at in x])
         # the lowest loss reached by then, so that a loss has one compute
         x, known = x[np.isfinite(known)], np.minimum.accumulate(known[np.isfinite(known)])
         curves[seed] = _envelope(ours[ours["seed"] == seed]), x, known
