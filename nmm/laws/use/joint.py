@@ -409,6 +409,11 @@ def comparable(table: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
     return found
 
 
+def widest(sets: dict[str, pd.DataFrame]) -> str:
+    """Of the sets of `comparable` the one with seeds enough and the most runs."""
+    return max(sets, key=lambda name: (sets[name]["seed"].nunique() >= MIN_SEEDS, len(sets[name])))
+
+
 def same_cells(table: pd.DataFrame, cell: Sequence[str] = ("d_model", "budget", "seed")) -> pd.DataFrame:
     """The runs in cells that every arm of the table has.
 

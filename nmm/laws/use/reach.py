@@ -94,21 +94,39 @@ def by_reach(found: pd.DataFrame, edges: Sequence[float] = EDGES, n: int = 400, 
     return pd.DataFrame(rows)
 
 
-def trusted(table: pd.DataFrame, noise: float, factor: float = 2.0) -> tuple[float, bool]:
+def trusted(table: pd.DataFrame, noise: float, factor: float = 2.0) -> tuple[float, float]:
     """How far predictions may be trusted: up to where the error's interval stays below `factor` times the noise between seeds.
 
     Args:
         table: of `by_reach`; noise: [%].
     Returns:
-        The end of the last bin of a row of bins from the nearest on (1 where there is none), and whether the next bin is known to fail:
-        its interval lies above. False where it is open or nothing was tried.
+        The end of the last bin of a row of good bins from the nearest on (1 where there is none), and the beginning of the first bin whose
+        whole interval lies above (infinite where there is none): between the two the runs leave it open.
     """
-    reach = 1.0
-    for _, row in table[table["status"] == "fine"].sort_values("from").iterrows():
+    good, bad = 1.0, np.inf
+    fine = table[table["status"] == "fine"].sort_values("from")
+    for _, row in fine.iterrows():
         if not row["high"] <= factor * noise:
-            return reach, bool(row["low"] > factor * noise)
-        reach = float(row["to"])
-    return reach, False
+            break
+        good = float(row["to"])
+    above = fine.loc[fine["low"] > factor * noise, "from"]
+    return good, float(above.min()) if len(above) else bad
+
+
+def side(found: pd.DataFrame, n: int = 400, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean error of the fits that are fine [%], above zero where they promise too high a loss, with percentiles over the trunks predicted;
+    without ends where trunks are fewer than `TRUNKS`.
+
+    Args:
+        found: of `beyond`.
+    """
+    fine = found[found["status"].isin(FINE)]
+    sums = fine.groupby("trunk")["error"].agg(["sum", "size"]).to_numpy()
+    if len(sums) < TRUNKS:
+        return 100 * float(fine["error"].mean()), np.nan, np.nan
+    picked = np.random.default_rng(seed).integers(0, len(sums), (n, len(sums)))
+    low, high = np.quantile(sums[picked, 0].sum(axis=1) / sums[picked, 1].sum(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return 100 * float(fine["error"].mean()), 100 * float(low), 100 * float(high)
 
 
 def errors(fit: ParametricFit, observed: np.ndarray, logs: np.ndarray) -> dict[str, float]:
