@@ -100,6 +100,11 @@ class PowerFamily:
         return found
 
     @property
+    def numbers(self) -> int:
+        """Numbers that an arm's own law has."""
+        return 4 + (self.floor is None)
+
+    @property
     def status(self) -> dict[str, str]:
         """Status of each arm's own law; where two sizes or two budgets cannot hold it, without a fit."""
         if self._too_few:
@@ -246,6 +251,7 @@ class LinearFamily:
     """
 
     pairs = ((NOTHING, EXPONENTS), (EXPONENTS, EVERYTHING))
+    numbers = 3
 
     def __init__(self, N, D, L, arm, reference: str):
         checked = checked_columns(N=N, D=D, L=L)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FEWEST = 10                 # runs of three sizes and three budgets, below which nothing is fitted
 TRUNKS = 8                  # fewer are not resampled: too many resamples would lack the sizes that hold an exponent
 EDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)    # of how far predictions reach, C predicted over the largest C fitted
+FEW = 5                     # runs below which R2 says how they scatter and nothing of the law
 FINE = ("ok", "weak")
 
 
@@ -130,11 +131,11 @@ def side(found: pd.DataFrame, n: int = 400, seed: int = 0, level: float = 0.95) 
 
 
 def errors(fit: ParametricFit, observed: np.ndarray, logs: np.ndarray) -> dict[str, float]:
-    """MSE [nats^2], R2 and MAE [%] as in Table 10, from errors ln predicted - ln observed (n,) of runs; R2 is missing for one run."""
+    """MSE [nats^2], R2 and MAE [%] as in Table 10, from errors ln predicted - ln observed (n,) of runs; fewer than `FEW` have no R2."""
     predicted = observed * np.exp(logs)
     around = np.sum((observed - observed.mean()) ** 2)
     return {"runs": len(observed), "MSE": float(np.mean((predicted - observed) ** 2)),
-            "R2": float(1 - np.sum((predicted - observed) ** 2) / around) if around > 0 else float("nan"),
+            "R2": float(1 - np.sum((predicted - observed) ** 2) / around) if around > 0 and len(observed) >= FEW else float("nan"),
             "MAE [%]": 100 * float(np.mean(np.abs(predicted / observed - 1))), "status": fit.status}
 
 
