@@ -16,6 +16,25 @@ def by_arm(table: pd.DataFrame) -> pd.DataFrame:
     return done.sort_values("arm", key=lambda arms: arms.map(order.index), kind="stable").reset_index(drop=True)
 
 
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs of whole grids: those of an arm, a mixture and a seed of which every width and budget of their study is there.
+
+    A study is trained over several sessions, and what is there of a grid that is not whole is its longest runs: the smallest budgets
+    are missing, and a comparison with whole grids would compare budgets. Runs of unknown studies are left out.
+
+    Args:
+        table: as `load` gives it.
+    """
+    done = by_arm(table)
+    kept = []
+    for (study, arm, mixture, _), rows in done.groupby(["study", "arm", "mixture", "seed"], sort=False):
+        own = [STUDIES[study].of(one) for one in STUDIES[study].arms if one.name == arm] if study in STUDIES else []
+        grids = [grid for grid in own if mixture in grid.mixtures]
+        if any(len(rows[["d_model", "budget"]].drop_duplicates()) >= len(grid.widths) * len(grid.budgets) for grid in grids):
+            kept.append(rows)
+    return pd.concat(kept, ignore_index=True) if kept else done.iloc[:0]
+
+
 def finished(table: pd.DataFrame, arch: str, by: Sequence[str] = ()) -> pd.DataFrame:
     """The finished runs of one architecture: what one law L(N, D) can be fitted to.
 

@@ -128,7 +128,7 @@ class Comparison:
             labels = None if self.cluster is None else self.cluster[self.arch == group]
             boot = self.separate[group].bootstrap(n, seed + k, starts=2, cluster=labels)
             draws.append(boot.fit.law.natural(boot.theta).T[:, :, None])
-        bands = _equal_loss(*draws, C)
+        bands = equal_loss(*draws, C)
         with np.errstate(invalid="ignore"):
             bands = np.where(np.isnan(bands), np.inf, bands)
             low, high = np.nanquantile(bands, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
@@ -142,7 +142,7 @@ class Comparison:
         self._check(name)
         pair = (self.reference, name)
         values = [np.array([getattr(self.separate[group], q) for q in ("E", "A", "B", "alpha", "beta")]) for group in pair]
-        return _equal_loss(*values, np.asarray(C, dtype=float))
+        return equal_loss(*values, np.asarray(C, dtype=float))
 
     def _check(self, name: str) -> None:
         if name not in self.separate or name == self.reference:
@@ -150,7 +150,7 @@ class Comparison:
             raise ValueError(f"no architecture {name!r} beside the reference {self.reference}: there are {others}")
 
 
-def _equal_loss(reference: np.ndarray, other: np.ndarray, C: np.ndarray) -> np.ndarray:
+def equal_loss(reference: np.ndarray, other: np.ndarray, C: np.ndarray) -> np.ndarray:
     """Budget of the reference over C at the best loss of the other at C; parameters (5, ..) of Eq. 1 that broadcast with C."""
 
     def path(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -118,6 +118,48 @@ def at_equal_compute(
     return pd.DataFrame(rows, columns=["size", "C", "seed", "difference"])
 
 
+def at_equal_loss(table: pd.DataFrame, arm: str, reference: str, *, column: str = "L") -> pd.DataFrame:
+    """ln of the compute that the reference needs over that which an arm has spent, for the same measure, by seed.
+
+    Each arm takes at every C the size that does best there, as in `at_equal_compute` with `across_sizes`. Nothing is extrapolated: a
+    budget of the arm counts where the reference has runs above and below its loss, in every seed.
+
+    Args:
+        table, arm, reference, column: as for `at_equal_compute`.
+    Returns:
+        Columns size ("all"), C (budgets at which the arm has runs) [FLOPs], seed, difference [log units of C]; empty if nothing can be
+        compared. Below zero the reference needs less.
+    Raises:
+        ValueError: as for `at_equal_compute`.
+    """
+    import pandas as pd
+
+    usable, _ = usable_rows(table, ("C", column))
+    for name in (arm, reference):
+        if name not in set(usable["arm"]):
+            raise ValueError(f"no runs of arm {name!r}: there are {', '.join(sorted(set(usable['arm'])))}")
+    usable = usable.assign(x=np.log(usable["C"]), y=np.log(usable[column]))
+    ours, theirs = (usable[usable["arm"] == name] for name in (arm, reference))
+    curves = {}
+    for seed in sorted(set(ours["seed"]) & set(theirs["seed"])):
+        rows = theirs[theirs["seed"] == seed]
+        x, lowest = np.linspace(rows["x"].min(), rows["x"].max(), 200), _envelope(rows)
+        known = np.array([lowest(at) for at in x])
+        # the lowest loss reached by then, so that a loss has one compute
+        x, known = x[np.isfinite(known)], np.minimum.accumulate(known[np.isfinite(known)])
+        curves[seed] = _envelope(ours[ours["seed"] == seed]), x, known
+    rows = []
+    for at in _cells(ours["x"].to_numpy()):
+        apart = {}
+        for seed, (mine, x, known) in curves.items():
+            y = mine(at)
+            inside = np.isfinite(y) and known[-1] <= y <= known[0]
+            apart[seed] = float(np.interp(-y, -known, x)) - at if inside else np.nan
+        if apart and np.isfinite(list(apart.values())).all():
+            rows += [{"size": "all", "C": np.exp(at), "seed": seed, "difference": value} for seed, value in apart.items()]
+    return pd.DataFrame(rows, columns=["size", "C", "seed", "difference"])
+
+
 def overall(differences: pd.DataFrame, level: float = 0.95) -> Interval:
     """The mean over all cells of `at_equal_compute` and its interval: one value a seed, since cells share runs.
 

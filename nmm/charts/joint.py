@@ -1,0 +1,78 @@
+"""Charts of one law for several arms: their losses with the law through them, and what an arm's compute is worth."""
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from nmm.charts.parts import DASH, Series, finite, log_axis, loss_axis, rule, tips
+
+
+def by_size(runs: pd.DataFrame, lines: pd.DataFrame) -> alt.FacetChart:
+    """Loss against size, a panel a budget, a colour an arm: points are runs, lines a law within them.
+
+    Args:
+        runs: columns arm, budget [tokens], N [parameters], seed and L; lines: arm, budget, N and L.
+    """
+    arms = runs["arm"].drop_duplicates().tolist()
+    both = pd.concat([lines.assign(drawn="law"), runs[["arm", "budget", "N", "seed", "L"]].assign(drawn="run")], ignore_index=True)
+    both["panel"] = both["budget"].map("{:,.0f} tokens".format)
+    panels = both.sort_values("budget")["panel"].drop_duplicates().tolist()
+    series = Series("arm", arms, columns=2)
+    place = {"x": alt.X(**log_axis("N", "parameters N")), "y": loss_axis()}
+    base = alt.Chart()
+    layers = alt.layer(
+        series.on(base.mark_line(strokeWidth=1.8), chooses=True).transform_filter(alt.datum.drawn == "law").encode(**place),
+        series.points(base, size=42, opacity=0.8).transform_filter(alt.datum.drawn == "run").encode(
+            **place, tooltip=tips("arm", "seed", N=",d", budget=",d", L=".3f")),
+        data=both,
+    )
+    return layers.properties(width=230, height=220).facet(
+        facet=alt.Facet("panel:N", sort=panels, title=None), columns=2, title="Loss against size, by arm and budget; lines: one law")
+
+
+def multipliers(table: pd.DataFrame, reference: str) -> alt.LayerChart:
+    """The compute of a reference over an arm's for the same loss: a row an arm, a marker a way of asking.
+
+    Args:
+        table: columns arm, way, value, low, high; ends that are infinite or missing are not drawn.
+        reference: name of the arm held against.
+    """
+    table = finite(table)
+    series = Series.of(table, "way", columns=1)
+    x = log_axis("value", f"compute of {reference} / compute of the arm", ".2~f")
+    base = alt.Chart(table).encode(y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)),
+                                   yOffset=alt.YOffset("way:N", sort=list(series.order)))
+    bars = alt.Chart(table.dropna(subset=["low", "high"])).encode(
+        y=alt.Y("arm:N", sort=None, title=None), yOffset=alt.YOffset("way:N", sort=list(series.order)))
+    return alt.layer(
+        rule(DASH, x=1),
+        series.on(bars.mark_rule(strokeWidth=2), opacity=0.9, chooses=True).encode(x=alt.X(**{**x, "shorthand": "low:Q"}), x2="high:Q"),
+        series.points(base, size=80).encode(x=alt.X(**x), tooltip=tips("arm", "way", value=".3f", low=".3f", high=".3f")),
+        title=f"What an arm's compute is worth beside {reference}",
+    ).properties(height=alt.Step(22))
+
+
+def by_reach(table: pd.DataFrame, noise: float) -> alt.LayerChart:
+    """Error of predictions against how far they reach beyond the runs fitted; the band is what seeds alone differ by.
+
+    Args:
+        table: columns set, reach (C predicted over the largest C fitted), error, low, high [%], runs, status.
+        noise: standard deviation between seeds [%].
+    """
+    table = finite(table.assign(value=table["error"])).drop(columns="value")
+    series = Series.of(table, "set", columns=2)
+    number = table["set"].map(list(series.order).index) - (len(series.order) - 1) / 2
+    table = table.assign(place=table["reach"] * np.exp(0.02 * number))
+    x, y = alt.X(**log_axis("place", "C predicted / largest C fitted", "~g")), {"title": "error of ln L [%]", "scale": alt.Scale(zero=True)}
+    band = alt.Chart(pd.DataFrame({"low": [0.0], "high": [noise]})).mark_rect(color="currentColor", opacity=0.12).encode(
+        y=alt.Y("low:Q", **y), y2="high:Q")
+    base = alt.Chart(table)
+    return alt.layer(
+        band,
+        series.on(base.mark_line(strokeWidth=1.4), opacity=0.8, chooses=True).encode(x=x, y=alt.Y("error:Q", **y)),
+        series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.4), opacity=0.6).encode(
+            x=x, y=alt.Y("low:Q", **y), y2="high:Q"),
+        series.points(base, size=70).encode(
+            x=x, y=alt.Y("error:Q", **y), tooltip=tips("set", "status", reach=".2f", error=".2f", low=".2f", high=".2f", runs="d")),
+        title="Error of predictions against their reach, with the noise between seeds (band)",
+    )

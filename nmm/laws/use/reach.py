@@ -1,0 +1,158 @@
+"""How far beyond its runs a fit may be trusted: Eq. 1 fitted to the runs up to a compute, and held against all dearer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nmm.laws.core.checks import columns as checked_columns
+from nmm.laws.core.noise import checked_labels
+from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN
+from nmm.laws.forms.parametric import ParametricFit, fit_parametric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST = 10                 # runs of three sizes and three budgets, below which nothing is fitted
+TRUNKS = 8                  # fewer are not resampled: too many resamples would lack the sizes that hold an exponent
+EDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)    # of how far predictions reach, C predicted over the largest C fitted
+FEW = 5                     # runs below which R2 says how they scatter and nothing of the law
+FINE = ("ok", "weak")
+
+
+def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
+    """Every run predicted from all cheaper ones, at several cuts in compute.
+
+    Args:
+        N, D, L: as in `fit_parametric`, (n_runs,).
+        cluster: trunk of each run (n_runs,).
+        cuts: at most so many, evenly over those that leave runs enough to fit and one to predict.
+        n: resamples behind a prediction interval: of trunks where the runs fitted have `TRUNKS` of them, else of runs.
+    Returns:
+        A row a run predicted and a cut: cut (largest C fitted) [FLOPs], C, reach (C / cut), error (ln predicted - ln observed), inside
+        (whether its interval holds the run), status of the fit, fitted (runs), trunk, trunks_drawn.
+    Raises:
+        ValueError: bad values, or no cut leaves enough.
+    """
+    import pandas as pd
+
+    checked = checked_columns(N=N, D=D, L=L)
+    N, D, L, labels = checked["N"], checked["D"], checked["L"], checked_labels(cluster, len(checked["L"]))
+    C = FLOPS_PER_PARAMETER_TOKEN * N * D
+    levels = np.unique(C.round(-int(np.log10(C.min())) + 3))
+    usable = [cut for cut in levels if _enough(N, D, C <= cut * 1.001) and np.any(C > cut * 1.01)]
+    if not usable:
+        raise ValueError(f"a fit needs {FEWEST} runs of three sizes and three budgets, and one dearer run: no budget of {len(N)} leaves that")
+    rows = []
+    for cut in [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, min(cuts, len(usable))).round().astype(int))]:
+        known = C <= cut * 1.001
+        fit = fit_parametric(N[known], D[known], L[known])
+        mine = labels[known]
+        drawn = len(np.unique(mine)) >= TRUNKS
+        held = {"N": N[~known], "D": D[~known]}
+        low, high = fit.bootstrap(n, seed, starts=1, cluster=mine if drawn else None).prediction_interval(held, level)
+        rows.append(pd.DataFrame({
+            "cut": cut, "C": C[~known], "reach": C[~known] / cut, "error": np.log(fit.predict(**held)) - np.log(L[~known]),
+            "inside": (low <= L[~known]) & (L[~known] <= high), "status": fit.status, "fitted": int(known.sum()),
+            "trunk": labels[~known], "trunks_drawn": drawn,
+        }))
+    return pd.concat(rows, ignore_index=True)
+
+
+def by_reach(found: pd.DataFrame, edges: Sequence[float] = EDGES, n: int = 400, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
+    """Root mean square error by how far predictions reach, with percentiles over the trunks of the runs predicted.
+
+    Fits that are not fine (their status) have rows of their own. The interval is not of the fit's luck: that is in `inside`.
+
+    Args:
+        found: of `beyond`.
+        edges: of the bins of reach.
+    Returns:
+        Columns from, to, reach (geometric mean), error, low, high [%], inside (share), runs (predictions), fits, trunks, status ("fine" or
+        what they are).
+    """
+    import pandas as pd
+
+    rng, rows = np.random.default_rng(seed), []
+    fine = found["status"].where(~found["status"].isin(FINE), "fine")
+    for status in ("fine", *sorted(set(fine) - {"fine"})):
+        for low, high in zip(edges, edges[1:]):
+            here = found[(fine == status) & (found["reach"] > low) & (found["reach"] <= high)]
+            if not len(here):
+                continue
+            squares = here.assign(square=here["error"] ** 2).groupby("trunk")["square"].agg(["sum", "size"]).to_numpy()
+            picked = rng.integers(0, len(squares), (n, len(squares)))
+            drawn = np.sqrt(squares[picked, 0].sum(axis=1) / squares[picked, 1].sum(axis=1))
+            ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(squares) > 2 else (np.nan, np.nan)
+            rows.append({
+                "from": low, "to": high, "reach": float(np.exp(np.log(here["reach"]).mean())),
+                "error": 100 * float(np.sqrt((here["error"] ** 2).mean())),
+                "low": 100 * float(ends[0]), "high": 100 * float(ends[1]), "inside": float(here["inside"].mean()), "runs": len(here),
+                "fits": here["cut"].nunique(), "trunks": len(squares), "status": status,
+            })
+    return pd.DataFrame(rows)
+
+
+def trusted(table: pd.DataFrame, noise: float, factor: float = 2.0) -> tuple[float, float]:
+    """How far predictions may be trusted: up to where the error's interval stays below `factor` times the noise between seeds.
+
+    Args:
+        table: of `by_reach`; noise: [%].
+    Returns:
+        The end of the last bin of a row of good bins from the nearest on (1 where there is none), and the beginning of the first bin whose
+        whole interval lies above (infinite where there is none): between the two the runs leave it open.
+    """
+    good, bad = 1.0, np.inf
+    fine = table[table["status"] == "fine"].sort_values("from")
+    for _, row in fine.iterrows():
+        if not row["high"] <= factor * noise:
+            break
+        good = float(row["to"])
+    above = fine.loc[fine["low"] > factor * noise, "from"]
+    return good, float(above.min()) if len(above) else bad
+
+
+def side(found: pd.DataFrame, n: int = 400, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean error of the fits that are fine [%], above zero where they promise too high a loss, with percentiles over the trunks predicted;
+    without ends where trunks are fewer than `TRUNKS`.
+
+    Args:
+        found: of `beyond`.
+    """
+    fine = found[found["status"].isin(FINE)]
+    sums = fine.groupby("trunk")["error"].agg(["sum", "size"]).to_numpy()
+    if len(sums) < TRUNKS:
+        return 100 * float(fine["error"].mean()), np.nan, np.nan
+    picked = np.random.default_rng(seed).integers(0, len(sums), (n, len(sums)))
+    low, high = np.quantile(sums[picked, 0].sum(axis=1) / sums[picked, 1].sum(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return 100 * float(fine["error"].mean()), 100 * float(low), 100 * float(high)
+
+
+def errors(fit: ParametricFit, observed: np.ndarray, logs: np.ndarray) -> dict[str, float]:
+    """MSE [nats^2], R2 and MAE [%] as in Table 10, from errors ln predicted - ln observed (n,) of runs; fewer than `FEW` have no R2."""
+    predicted = observed * np.exp(logs)
+    around = np.sum((observed - observed.mean()) ** 2)
+    return {"runs": len(observed), "MSE": float(np.mean((predicted - observed) ** 2)),
+            "R2": float(1 - np.sum((predicted - observed) ** 2) / around) if around > 0 and len(observed) >= FEW else float("nan"),
+            "MAE [%]": 100 * float(np.mean(np.abs(predicted / observed - 1))), "status": fit.status}
+
+
+def spreads(fit: ParametricFit, cluster: np.ndarray | None, n: int = 100, seed: int = 0) -> dict[str, float]:
+    """Standard deviation over `n` resamples of E, alpha, beta, a, b and d, as in Table 11; missing where trunks are fewer than `TRUNKS`.
+
+    Args:
+        cluster: trunk of each run (n_runs,); None resamples runs, as the paper does.
+    """
+    names = ("E", "alpha", "beta", "a", "b", "d")
+    if cluster is not None and len(np.unique(cluster)) < TRUNKS:
+        return dict.fromkeys(names, float("nan"))
+    samples = fit.bootstrap(n, seed, starts=2, cluster=cluster).samples[list(names)]
+    samples = samples[np.isfinite(samples).all(axis=1)]
+    return samples.std(ddof=1).to_dict()
+
+
+def _enough(N: np.ndarray, D: np.ndarray, rows: np.ndarray) -> bool:
+    budgets = np.unique(np.log(D[rows]).round(1))
+    return bool(rows.sum() >= FEWEST and len(np.unique(N[rows])) >= 3 and len(budgets) >= 3)
