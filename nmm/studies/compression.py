@@ -24,17 +24,12 @@ FOUR = {
 }
 MIXTURES = {"text alone": TEXT_ALONE, **PAIRS, **FOUR}
 
-NEXT = Arm(name="next token", objective="cm3")
-MORE_SEEDS = replace(       # what modalities do to one another needs four seeds
-    NEXT, name="next token, more seeds", widths=(24,), seeds=(2, 3), mixtures=("text alone", *PAIRS, "four alike"),
-)
-
 COMPRESSION = register(Study(
     name="compression", widths=(16, 24, 40, 64), budgets=(400_000, 800_000, 1_600_000), seeds=(0, 1), four=True,
-    arms=(NEXT, MORE_SEEDS), mixtures=MIXTURES, warmup_tokens=40_000, validation_sequences=256,
+    arms=(Arm(name="next token", objective="cm3"),), mixtures=MIXTURES, warmup_tokens=40_000, validation_sequences=256,
 ))
 # So small that it tells nothing: for tests, and for a chapter that shows how its records would be read
 register(replace(
-    COMPRESSION, name="compression-smoke", arms=(NEXT,), widths=(8, 16, 24), budgets=(6_000, 12_000), seeds=(0,), warmup_tokens=2_000,
+    COMPRESSION, name="compression-smoke", widths=(8, 16, 24), budgets=(6_000, 12_000), seeds=(0,), warmup_tokens=2_000,
     batch_sequences=4, validation_sequences=16,
 ))
