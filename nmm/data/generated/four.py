@@ -178,7 +178,9 @@ def floors(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, dict
             "text": (of_image + WORDS_PER_CAPTION * word) / (SAID * GRID + WORDS_PER_CAPTION + 1), "image": image / PATCHES_PER_IMAGE,
         },
         "text": {"text": world.entropy()["text"]},
-        "audio": {"text": GRID * (_entropy_of(np.hstack([notes, said]), p) - note) / (audio.LENGTH - 1 - clip), "audio": GRID * note / clip},
+        "audio": {
+            "text": GRID * (_entropy_of(np.hstack([notes, said]), p) - note) / (audio.LENGTH - 1 - clip), "audio": GRID * note / clip,
+        },
         "video": {"text": of_film / (FILM_SAID + 1), "video": film / video.POSITIONS},
     }
 

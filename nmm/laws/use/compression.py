@@ -1,8 +1,8 @@
 """The compression hypothesis put to the test: its form against others on the same runs, what it says of runs held out, and what modalities
 do to one another.
 
-`performance` is of several modalities together the geometric mean of their bits per byte: counting other bytes in one modality multiplies it
-by a constant, and changes no relative error of a fit.
+`performance` is of several modalities together the geometric mean of their bits per byte: counting other bytes in one modality multiplies
+it by a constant, and changes no relative error of a fit.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def compared(fits: Mapping[str, Fit], groups: Mapping[str, np.ndarray], trunks: 
     rows = {}
     for name, fit in fits.items():
         held = {f"{what} held out [%]": _size(held_out_errors(fit, np.asarray(labels))) for what, labels in groups.items()}
-        rows[name] = {"p": len(fit.phi), "R2": fit.r2, "error [%]": _size(fit.residuals), **held, "AICc": aicc(fit, trunks), "status": fit.status}
+        rows[name] = {"p": len(fit.phi), "R2": fit.r2, "error [%]": _size(fit.residuals), **held, "AICc": aicc(fit, trunks),
+                      "status": fit.status}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("form")
     return table.assign(**{"AICc difference": table["AICc"] - table["AICc"].min()})
 
