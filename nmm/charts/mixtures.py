@@ -1,7 +1,5 @@
 """Charts of mixtures of data types: losses against shares, frontiers by mixture, and the triangle of all shares."""
 
-from __future__ import annotations
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -75,7 +73,7 @@ def triangle(
         fill=alt.Fill("excess:Q", title="loss over the best [%]", scale=alt.Scale(domain=[0, MOST], range="ramp")),
         fillOpacity=alt.when(alt.datum.among).then(alt.value(0.9)).otherwise(alt.value(0.25)),
     )
-    dots = alt.Chart(again).mark_point(filled=False, color="currentColor", strokeWidth=1.2).encode(
+    dots = alt.Chart(again).mark_point(filled=False, color="currentColor", strokeWidth=1.2, opacity=0.5).encode(
         **place, size=alt.Size("resamples:Q", legend=None, scale=alt.Scale(range=[12, 160])), tooltip=[*shown, *tips(resamples=",d")])
     marked = alt.Chart(pd.DataFrame(placed(best))).mark_point(
         shape="cross", filled=True, size=240, color="currentColor", opacity=1).encode(**place, tooltip=shown)

@@ -164,4 +164,7 @@ def test_claims_wait_for_seeds_and_mixtures_and_are_then_decided():
     assert all(many.values())
     assert verdict(many[13]) == CONFIRMED, many[13]
     assert verdict(many[12]) in (REFUTED, UNRESOLVED, CONFIRMED)
-    assert mixture_claims.of_study(runs().iloc[:0], MIXTURES, [(24, 600_000)], COLUMNS) == []
+    nothing = mixture_runs.of_whole(runs().iloc[:0], [(24, 600_000)])
+    assert list(nothing) == list(runs()), "a table without rows keeps its columns"
+    assert mixture_claims.of_study(nothing, MIXTURES, [(24, 600_000)], COLUMNS) == []
+    assert mixture_runs.laws(nothing, COLUMNS, {}).values == {} and mixture_runs.changes(nothing, MIXTURES, TYPES).empty

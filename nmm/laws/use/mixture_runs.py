@@ -46,7 +46,7 @@ def of_whole(table: pd.DataFrame, grid: Sequence[tuple[int, int]]) -> pd.DataFra
     """The runs of whole seeds alone, on the grid: mixtures with other sizes and budgets than others are not set beside them."""
     seeds = whole_seeds(table, grid)
     keep = [row.seed in seeds[row.mixture] and (row.d_model, row.budget) in set(grid) for row in table.itertuples()]
-    return table[keep].reset_index(drop=True)
+    return table[np.array(keep, dtype=bool)].reset_index(drop=True)
 
 
 def weights(table: pd.DataFrame, shares: Shares, domains: Sequence[str]) -> np.ndarray:
