@@ -20,6 +20,7 @@ from nmm.data.generated.world import World
 from nmm.record import RecordError, RunRecord
 from nmm.runs.columns import COLUMNS
 from nmm.studies import find_study
+from nmm.studies.study import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -400,3 +401,16 @@ def test_runs_are_paired_by_what_they_are_and_failed_ones_left_out():
     assert pairs["size"].tolist() == ["d0", "d1"]
     assert pairs["difference"].tolist() == pytest.approx([0.0, 0.3])
     assert pairs["relative"].tolist() == pytest.approx([0.0, 0.1])
+
+
+def test_whole_grids_are_kept_and_unfinished_ones_left_out():
+    study = STUDIES["architectures"]
+    rows = [{"study": study.name, "arm": arm, "mixture": "45-45-10", "seed": seed, "d_model": width, "budget": budget, "status": "finished"}
+            for arm in ("early fusion", "late fusion") for seed in (0, 1) for width in study.widths for budget in study.budgets]
+    table = pd.DataFrame(rows)
+    assert len(runs.whole(table)) == len(table)
+    part = table.drop(index=3)      # of early fusion's seed 0
+    kept = runs.whole(part)
+    assert set(zip(kept["arm"], kept["seed"])) == {("early fusion", 1), ("late fusion", 0), ("late fusion", 1)}
+    assert runs.whole(table.assign(study="of nobody")).empty
+    assert runs.whole(table.iloc[:0]).empty

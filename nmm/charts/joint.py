@@ -27,7 +27,7 @@ def by_size(runs: pd.DataFrame, lines: pd.DataFrame) -> alt.FacetChart:
         data=both,
     )
     return layers.properties(width=230, height=220).facet(
-        facet=alt.Facet("panel:N", sort=panels, title=None), columns=2, title="Loss against size, by arm and budget; lines: one law")
+        facet=alt.Facet("panel:N", sort=panels, title=None), columns=2, title="Loss against size, by arm and budget; lines: the law fitted")
 
 
 def multipliers(table: pd.DataFrame, reference: str) -> alt.LayerChart:

@@ -7,6 +7,7 @@ import pytest
 from nmm.laws.core import solver
 from nmm.laws.forms.joint import OneMultiplier, SharedExponents
 from nmm.laws.use import joint, paired
+from nmm.laws.use.families import LOSS
 
 FLOOR = 0.65
 ARMS = ("early", "late", "sparse")
@@ -59,7 +60,7 @@ def test_derivatives_of_the_joint_laws_are_those_by_differences(law):
     phi = np.linalg.solve(bound.transform, law.nearest(full)[0])
 
     def at(values):
-        return solver.objective_and_derivatives(bound, joint.LOSS, L, values[None], None)
+        return solver.objective_and_derivatives(bound, LOSS, L, values[None], None)
 
     _, gradient, hessian = at(phi)
     steps = 1e-5 * np.eye(len(phi))
@@ -91,6 +92,19 @@ def test_exponents_that_differ_are_rejected_and_few_seeds_decide_nothing():
     assert found[joint.NOTHING, joint.EXPONENTS].verdict == "rejected"
     few = joint.tests(family(made), made["cluster"], seeds=2, n=99)[0]
     assert few.p_trunks < 0.05 and few.verdict == "unresolved"
+
+
+def test_what_is_unresolved_neither_stands_nor_falls():
+    def one(wide, narrow, p, seeds=4):
+        return joint.Tested(narrow=narrow, wide=wide, freed=1, F=1.0, p_plain=p, p_trunks=p, seeds=seeds, draws=999)
+
+    chain = [one(joint.NOTHING, joint.EXPONENTS, 0.5), one(joint.EXPONENTS, joint.PARAMETERS, 0.4),
+             one(joint.EXPONENTS, joint.MULTIPLIER, 0.001), one(joint.PARAMETERS, joint.EVERYTHING, 0.001)]
+    assert joint.standing(chain) == [joint.NOTHING, joint.EXPONENTS, joint.PARAMETERS] and joint.undecided(chain) == []
+    few = [one(test.wide, test.narrow, test.p_trunks, seeds=3) for test in chain]
+    assert joint.standing(few)[-1] == joint.PARAMETERS and joint.undecided(few) == [joint.MULTIPLIER, joint.EVERYTHING]
+    near = [one(joint.NOTHING, joint.EXPONENTS, 0.055), *chain[1:]]
+    assert joint.standing(near) == [joint.NOTHING] and joint.undecided(near) == [joint.EXPONENTS]
 
 
 def test_runs_of_other_cells_are_left_out_and_bad_input_is_refused():
