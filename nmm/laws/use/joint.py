@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [     # with what a chapter needs of `families`
     "EVERYTHING", "EXPONENTS", "FINE", "FLOOR", "FREE", "KNOWN", "LEVEL", "LINEAR", "MULTIPLIER", "NOTHING", "OBSERVED", "OWN",
-    "PARAMETERS", "SCALED", "WORTH", "LinearFamily", "PowerFamily", "Tested", "as_table", "comparable", "families", "same_cells", "standing",
-    "tests", "undecided", "ways_of_worth", "widest",
+    "PARAMETERS", "SCALED", "WORTH", "LinearFamily", "PowerFamily", "Tested", "as_table", "comparable", "families", "same_cells",
+    "standing", "tests", "undecided", "ways_of_worth", "widest",
 ]
 LEVEL = 0.05            # p-value below which a sharing is rejected
 OBSERVED, OWN, WORTH, SCALED = (       # ways to ask what an arm's compute is worth
