@@ -39,7 +39,7 @@ def multipliers(table: pd.DataFrame, reference: str) -> alt.LayerChart:
     """
     table = finite(table)
     series = Series.of(table, "way", columns=1)
-    x = log_axis("value", f"compute of {reference} / compute of the arm", ".2~f")
+    x = log_axis("value", f"C of {reference} / C of the arm", ".2~f")
     base = alt.Chart(table).encode(y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)),
                                    yOffset=alt.YOffset("way:N", sort=list(series.order)))
     bars = alt.Chart(table.dropna(subset=["low", "high"])).encode(
