@@ -170,7 +170,8 @@ def floors(world: World, coders: Mapping[str, ImageTokenizer]) -> dict[str, dict
     moving = np.repeat(kinds / len(MOTIONS), len(MOTIONS))
     film, of_film = _told(film_codes(world, coders["video"]), moving)
     notes, melodies = coders["audio"].encode(templates()).reshape(-1, audio.POSITIONS_PER_NOTE), Melodies(world)
-    p, note = melodies.kind_probability.reshape(-1), _entropy_of(notes, melodies.kind_probability.reshape(-1))
+    p = melodies.kind_probability.reshape(-1)
+    note = _entropy_of(notes, p)
     said = np.stack([*np.indices(audio.NOTES)[:2], melodies.kind_name], axis=-1).reshape(-1, 3)     # of a note; its touch is only heard
     clip = GRID * audio.POSITIONS_PER_NOTE
     return {

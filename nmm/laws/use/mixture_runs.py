@@ -44,8 +44,8 @@ def whole_seeds(table: pd.DataFrame, grid: Sequence[tuple[int, int]]) -> dict[st
 
 def of_whole(table: pd.DataFrame, grid: Sequence[tuple[int, int]]) -> pd.DataFrame:
     """The runs of whole seeds alone, on the grid: mixtures with other sizes and budgets than others are not set beside them."""
-    seeds = whole_seeds(table, grid)
-    keep = [row.seed in seeds[row.mixture] and (row.d_model, row.budget) in set(grid) for row in table.itertuples()]
+    seeds, asked = whole_seeds(table, grid), set(grid)
+    keep = [row.seed in seeds[row.mixture] and (row.d_model, row.budget) in asked for row in table.itertuples()]
     return table[np.array(keep, dtype=bool)].reset_index(drop=True)
 
 
@@ -162,7 +162,6 @@ class Swap:
         alone = "share stays the same" if self.fixed else "share hardly moves" if self.nearly else ""
         kept = WORDS.get(kind := (self.fixed or self.nearly or [""])[0], kind)
         return f"{told(-1)} become {told(1)}; " + (f"of {kept} the {alone}" if alone else "all shares move")
-
 
     @property
     def isolates(self) -> str:

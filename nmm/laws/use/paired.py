@@ -95,14 +95,7 @@ def at_equal_compute(
     """
     import pandas as pd  # here, so that `import nmm.laws` stays quick
 
-    missing = [name for name in ("arm", "size", "seed") if name not in table.columns]
-    if missing:
-        raise ValueError(f"no column {', '.join(missing)}: the table has {', '.join(map(str, table.columns))}")
-    usable, _ = usable_rows(table, ("C", column))
-    for name in (arm, reference):
-        if name not in set(usable["arm"]):
-            raise ValueError(f"no runs of arm {name!r}: there are {', '.join(sorted(set(usable['arm'])))}")
-    usable = usable.assign(x=np.log(usable["C"]), y=np.log(usable[column]))
+    usable = _in_logs(table, arm, reference, column)
     groups = [("all", usable)] if across_sizes else usable.groupby("size", sort=False)
     rows = []
     for size, group in groups:
@@ -134,11 +127,7 @@ def at_equal_loss(table: pd.DataFrame, arm: str, reference: str, *, column: str 
     """
     import pandas as pd
 
-    usable, _ = usable_rows(table, ("C", column))
-    for name in (arm, reference):
-        if name not in set(usable["arm"]):
-            raise ValueError(f"no runs of arm {name!r}: there are {', '.join(sorted(set(usable['arm'])))}")
-    usable = usable.assign(x=np.log(usable["C"]), y=np.log(usable[column]))
+    usable = _in_logs(table, arm, reference, column)
     ours, theirs = (usable[usable["arm"] == name] for name in (arm, reference))
     curves = {}
     for seed in sorted(set(ours["seed"]) & set(theirs["seed"])):
@@ -259,6 +248,22 @@ def words(found: Interval) -> str:
         return f"{abs(value):.1f} % {found.verdict} [{low:.1f}, {high:.1f}]"
     few = f" ({found.seeds} seed{'s' * (found.seeds > 1)})" if found.seeds < MIN_SEEDS else ""
     return f"unresolved{few}, {value:+.1f} % " + (f"[{low:+.1f}, {high:+.1f}]" if found.seeds > 1 else "without an interval")
+
+
+def _in_logs(table: pd.DataFrame, arm: str, reference: str, column: str) -> pd.DataFrame:
+    """The usable rows with x = ln C and y = ln of the measure.
+
+    Raises:
+        ValueError: a column or an arm is missing, or no row has C and the measure.
+    """
+    missing = [name for name in ("arm", "size", "seed") if name not in table.columns]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)}: the table has {', '.join(map(str, table.columns))}")
+    usable, _ = usable_rows(table, ("C", column))
+    for name in (arm, reference):
+        if name not in set(usable["arm"]):
+            raise ValueError(f"no runs of arm {name!r}: there are {', '.join(sorted(set(usable['arm'])))}")
+    return usable.assign(x=np.log(usable["C"]), y=np.log(usable[column]))
 
 
 def _complete(differences: pd.DataFrame) -> pd.DataFrame:

@@ -82,9 +82,8 @@ def by_reach(found: pd.DataFrame, edges: Sequence[float] = EDGES, n: int = 400, 
             here = found[(fine == status) & (found["reach"] > low) & (found["reach"] <= high)]
             if not len(here):
                 continue
-            squares = here.assign(square=here["error"] ** 2).groupby("trunk")["square"].agg(["sum", "size"]).to_numpy()
-            picked = rng.integers(0, len(squares), (n, len(squares)))
-            drawn = np.sqrt(squares[picked, 0].sum(axis=1) / squares[picked, 1].sum(axis=1))
+            squares = _by_trunk(here["error"] ** 2, here["trunk"])
+            drawn = np.sqrt(_resampled_means(squares, n, rng))
             ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(squares) > 2 else (np.nan, np.nan)
             rows.append({
                 "from": low, "to": high, "reach": float(np.exp(np.log(here["reach"]).mean())),
@@ -122,11 +121,10 @@ def side(found: pd.DataFrame, n: int = 400, seed: int = 0, level: float = 0.95) 
         found: of `beyond`.
     """
     fine = found[found["status"].isin(FINE)]
-    sums = fine.groupby("trunk")["error"].agg(["sum", "size"]).to_numpy()
+    sums = _by_trunk(fine["error"], fine["trunk"])
     if len(sums) < TRUNKS:
         return 100 * float(fine["error"].mean()), np.nan, np.nan
-    picked = np.random.default_rng(seed).integers(0, len(sums), (n, len(sums)))
-    low, high = np.quantile(sums[picked, 0].sum(axis=1) / sums[picked, 1].sum(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_resampled_means(sums, n, np.random.default_rng(seed)), [(1 - level) / 2, (1 + level) / 2])
     return 100 * float(fine["error"].mean()), 100 * float(low), 100 * float(high)
 
 
@@ -151,6 +149,17 @@ def spreads(fit: ParametricFit, cluster: np.ndarray | None, n: int = 100, seed: 
     samples = fit.bootstrap(n, seed, starts=2, cluster=cluster).samples[list(names)]
     samples = samples[np.isfinite(samples).all(axis=1)]
     return samples.std(ddof=1).to_dict()
+
+
+def _by_trunk(values: pd.Series, trunk: pd.Series) -> np.ndarray:
+    """Sum and number of the values of each trunk, (trunks, 2)."""
+    return values.groupby(trunk).agg(["sum", "size"]).to_numpy()
+
+
+def _resampled_means(sums: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Means over `n` resamples of whole trunks, (n,), from the sums of `_by_trunk`."""
+    picked = rng.integers(0, len(sums), (n, len(sums)))
+    return sums[picked, 0].sum(axis=1) / sums[picked, 1].sum(axis=1)
 
 
 def _enough(N: np.ndarray, D: np.ndarray, rows: np.ndarray) -> bool:
