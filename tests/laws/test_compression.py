@@ -6,7 +6,7 @@ import pytest
 
 from nmm.laws.forms.compression import compression_score, fit_slopes, fit_tokens
 from nmm.laws.use import compression
-from nmm.laws.use.compression import BITS, EACH, LITERAL, MODALITIES, SLOPES, TOTAL
+from nmm.laws.use.compression import BITS, EACH, KNOWN, LITERAL, MODALITIES, SLOPES, TOTAL
 from nmm.laws.use.selection import aicc
 
 SHARES = {"alike": (0.25,) * 4, "text": (0.55, 0.15, 0.15, 0.15), "image": (0.15, 0.55, 0.15, 0.15), "audio": (0.15, 0.15, 0.55, 0.15),
@@ -42,6 +42,26 @@ def test_the_tokens_of_each_come_back():
     fit = fit_tokens(table["N"], compression.tokens(table), MODALITIES, table["bits_per_byte"])
     for name, value in true.items():
         assert fit.values[name] == pytest.approx(value, rel=1e-3), name
+
+
+def test_a_known_floor_is_not_fitted():
+    true = {"A": 8.0, "alpha": 0.4, "beta": 0.35, "B[text]": 20.0, "B[image]": 5.0, "B[audio]": 2.0, "B[video]": 9.0}
+    table = runs(lambda N, D: 0.3 + true["A"] / N**0.4 + sum(true[f"B[{name}]"] / D[name] ** 0.35 for name in D))
+    fits = compression.fit_forms(table, compression.performance(table), floor=0.3)
+    fit = fits[EACH + KNOWN]
+    assert fit.values == pytest.approx(true, rel=1e-3) and "E" not in fit.values and fit.law.floor == 0.3
+    total = fits[TOTAL + KNOWN]
+    assert len(total.phi) == 4 and np.abs(total.residuals).max() > np.abs(fit.residuals).max()
+    with pytest.raises(ValueError, match="a known floor must lie below every loss: got 9"):
+        fit_tokens(table["N"], compression.tokens(table), MODALITIES, table["bits_per_byte"], floor=9.0)
+
+
+def test_what_is_simpler_orders_the_runs_as_well():
+    """Where all tokens count alike, their sum orders runs exactly, and the sum of their logs does not."""
+    table = runs(lambda N, D: 3.0 - 0.1 * np.log(N) - 0.1 * np.log(sum(D.values())))
+    found = compression.ordered_by(table, compression.performance(table))
+    assert found["N and all tokens"] == pytest.approx(1.0) and 0.5 < found["sum of logs"] < 0.99
+    assert set(found) == {"sum of logs", "N and all tokens", *(f"N and tokens of {name}" for name in MODALITIES)}
 
 
 @pytest.mark.parametrize("kind", ["hypothesis", "Eq. 1"])
@@ -95,9 +115,11 @@ def test_halving_counts_compute_on_the_frontier():
     found = compression.halving(C, bits, 0.2, np.arange(len(C)) // 3, n=40)
     assert found.factor == pytest.approx(16, rel=0.1) and found.low <= found.factor <= found.high
     assert found.above == pytest.approx((bits.min() - 0.2) / 0.2)
-    assert set(np.log(C[found.fit.hull])) < set(np.log(C)) and len(found.fit.hull) < len(C) / 3
+    assert 2 < len(found.local) < len(C) / 3 and min(found.local) < 16 < max(found.local)
     with pytest.raises(ValueError, match="is not above its floor"):
         compression.halving(C, np.full(len(C), 0.1), 0.2, np.arange(len(C)))
+    with pytest.raises(ValueError, match="the cheapest run has the lowest loss"):
+        compression.halving(C, 0.2 + C / 1e12, 0.2, np.arange(len(C)))
 
 
 def test_runs_of_one_trunk_count_once():
@@ -112,7 +134,7 @@ def test_what_others_do_at_equal_own_tokens(harm):
     table = runs(lambda N, D: 0.2 + 3.0 / N**0.3 + 30.0 / D["text"] ** 0.5)
     alone = runs(lambda N, D: 0.2 + 3.0 / N**0.3 + 30.0 / D["text"] ** 0.5)
     alone = alone[alone["mixture"] == "alike"].assign(mixture="text alone")
-    table["bits_per_byte"] *= np.exp(harm)
+    table["bits_per_byte"] = 0.1 + (table["bits_per_byte"] - 0.1) * np.exp(harm)
     found = compression.at_own_tokens(pd.concat([alone, table]), "text alone", "D_text", "bits_per_byte", 0.1)
     assert set(found["mixture"]) <= set(SHARES) and len(found) > 40
     for name, change in compression.by_mixture(found).items():

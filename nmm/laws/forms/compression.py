@@ -94,25 +94,33 @@ class SlopesLaw(Law):
 
 
 class TokensLaw(Law):
-    """Eq. 1 with a term for the tokens of each modality; they share one exponent, as few mixtures do not tell four."""
+    """Eq. 1 with a term for the tokens of each modality; they share one exponent, as few mixtures do not tell four.
+
+    Args:
+        modalities: names of what has a term.
+        floor: E where it is known [unit of the loss]; None: fitted.
+    """
 
     name = "Eq. 1, tokens of each"
     equation = r"L = E + \frac{A}{N^\alpha} + \sum_i \frac{B_i}{D_i^\beta}"
     source = "Shukor et al. 2025 (arXiv 2504.07951), Eq. 1, with D by modality, which is ours"
 
-    def __init__(self, modalities: Sequence[str]):
-        self.modalities = tuple(modalities)
+    def __init__(self, modalities: Sequence[str], floor: float | None = None):
+        self.modalities, self.floor = tuple(modalities), floor
         self.inputs = ("N", *(f"D_{name}" for name in self.modalities))
         self.parameters = (
-            coefficient("E", "of the loss"), coefficient("A", "of the loss * parameters^alpha"), exponent("alpha"), exponent("beta"),
+            coefficient("A", "of the loss * parameters^alpha"), exponent("alpha"), exponent("beta"),
             *(coefficient(f"B[{name}]", "of the loss * tokens^beta") for name in self.modalities),
+            *([] if floor is not None else [coefficient("E", "of the loss")]),
         )
 
     def bind(self, columns, centre=True):
         one = np.ones(len(columns["N"]))
-        terms = [Term((0,), one[:, None]), Term((1, 2), np.column_stack([one, -np.log(columns["N"])]))]
-        terms += [Term((4 + k, 3), np.column_stack([one, -np.log(columns[name])])) for k, name in enumerate(self.inputs[1:])]
-        return PowerSum(terms, self.parameters, centre=centre)
+        terms = [Term((0, 1), np.column_stack([one, -np.log(columns["N"])]))]
+        terms += [Term((3 + k, 2), np.column_stack([one, -np.log(columns[name])])) for k, name in enumerate(self.inputs[1:])]
+        if self.floor is None:
+            return PowerSum([*terms, Term((len(self.parameters) - 1,), one[:, None])], self.parameters, centre=centre)
+        return PowerSum(terms, self.parameters, offset=self.floor * one, centre=centre)
 
 
 def _tokens(N, D, modalities: Sequence[str], observed, unknowns: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -146,9 +154,20 @@ def fit_slopes(N, D, modalities: Sequence[str], bits_per_byte, delta: float = 1e
     return fit_law(law, columns, observed, Loss(loss, delta), np.array([straight, level]))
 
 
-def fit_tokens(N, D, modalities: Sequence[str], L, delta: float = 1e-3, loss: str = "log-huber") -> Fit:
-    """Fit Eq. 1 with a term for the tokens of each modality; arguments as for `fit_slopes`, L in any unit of loss."""
-    law = TokensLaw(modalities)
+def fit_tokens(
+    N, D, modalities: Sequence[str], L, floor: float | None = None, delta: float = 1e-3, loss: str = "log-huber"
+) -> Fit:
+    """Fit Eq. 1 with a term for the tokens of each modality; with one modality it is Eq. 1 itself.
+
+    Args:
+        N, D, modalities, delta, loss: as for `fit_slopes`; L: loss in any unit, (n,).
+        floor: E where it is known, in that unit; None: fitted.
+    Raises:
+        ValueError: bad values, fewer different runs than unknowns, or a floor that a loss does not exceed.
+    """
+    law = TokensLaw(modalities, floor)
     columns, observed = _tokens(N, D, modalities, L, len(law.parameters))
-    starts = sampled(law.bind(columns), observed, {2: (0.05, 1.0), 3: (0.05, 1.0)}, count=16)
+    if floor is not None and not floor < observed.min():
+        raise ValueError(f"a known floor must lie below every loss: got {floor:g}, and the lowest loss is {observed.min():g}")
+    starts = sampled(law.bind(columns), observed, {1: (0.05, 1.0), 2: (0.05, 1.0)}, count=16)
     return fit_law(law, columns, observed, Loss(loss, delta), starts)

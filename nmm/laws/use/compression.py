@@ -15,7 +15,7 @@ import numpy as np
 
 from nmm.laws.core.fitting import Fit
 from nmm.laws.forms.compression import fit_compression, fit_slopes, fit_tokens
-from nmm.laws.forms.frontier import FrontierFit, fit_frontier
+from nmm.laws.forms.frontier import lower_hull
 from nmm.laws.forms.parametric import fit_parametric
 from nmm.laws.use.mixing import above_floor
 from nmm.laws.use.paired import Interval, interval
@@ -29,6 +29,7 @@ MODALITIES = ("text", "image", "audio", "video")
 BITS = {"text": "bits_per_byte", **{name: f"bits_per_byte_{name}" for name in MODALITIES[1:]}}      # column of runs by modality
 SAME_TOKENS = 0.02      # own tokens are counted in what was read, which hits a share by less than this
 LITERAL, SLOPES, TOTAL, EACH = "one slope", "a slope for each", "Eq. 1, total tokens", "Eq. 1, tokens of each"
+KNOWN = ", E known"     # after the name of a form of Eq. 1 whose floor is not fitted
 
 
 def performance(table: pd.DataFrame, modalities: Sequence[str] = MODALITIES) -> np.ndarray:
@@ -49,18 +50,36 @@ def tokens(table: pd.DataFrame, modalities: Sequence[str] = MODALITIES) -> np.nd
     return D
 
 
-def fit_forms(table: pd.DataFrame, observed: np.ndarray, modalities: Sequence[str] = MODALITIES) -> dict[str, Fit]:
-    """The four forms fitted to the same runs.
+def fit_forms(
+    table: pd.DataFrame, observed: np.ndarray, modalities: Sequence[str] = MODALITIES, floor: float | None = None
+) -> dict[str, Fit]:
+    """The forms fitted to the same runs: two of the hypothesis, and two of Eq. 1, with E fitted and, where it is known, with E given.
 
     Args:
         table: runs with N and D_NAME of every modality. The C_i of the hypothesis are in them: T_i / C_i are tokens.
-        observed: bits per byte, (n,).
+        observed: bits per byte, (n,); floor: the lowest there can be of them.
     """
     N, D = table["N"].to_numpy(dtype=float), tokens(table, modalities)
+    total = D.sum(axis=1)
+    known = {} if floor is None else {
+        TOTAL + KNOWN: fit_tokens(N, total[:, None], ("total",), observed, floor),
+        EACH + KNOWN: fit_tokens(N, D, modalities, observed, floor),
+    }
     return {
         LITERAL: fit_compression(D, np.ones(len(modalities)), N, observed), SLOPES: fit_slopes(N, D, modalities, observed),
-        TOTAL: fit_parametric(N, D.sum(axis=1), observed), EACH: fit_tokens(N, D, modalities, observed),
+        TOTAL: fit_parametric(N, total, observed), EACH: fit_tokens(N, D, modalities, observed), **known,
     }
+
+
+def ordered_by(table: pd.DataFrame, observed: np.ndarray, modalities: Sequence[str] = MODALITIES) -> dict[str, float]:
+    """Spearman's rank correlation of performance, -observed, with "sum of logs" and with what is simpler: "N and all tokens", ln N + ln D,
+    and, of a single modality's loss, "N and own tokens" of each modality."""
+    import pandas as pd
+
+    N, D = np.log(table["N"].to_numpy(dtype=float)), tokens(table, modalities)
+    scores = {"sum of logs": N + np.log(D).sum(axis=1), "N and all tokens": N + np.log(D.sum(axis=1)),
+              **{f"N and tokens of {name}": N + np.log(own) for name, own in zip(modalities, D.T, strict=True)}}
+    return {name: float(pd.Series(score).corr(pd.Series(-np.asarray(observed)), method="spearman")) for name, score in scores.items()}
 
 
 def compared(fits: Mapping[str, Fit], groups: Mapping[str, np.ndarray], trunks: int) -> pd.DataFrame:
@@ -83,8 +102,8 @@ def compared(fits: Mapping[str, Fit], groups: Mapping[str, np.ndarray], trunks: 
 
 
 def _size(errors: np.ndarray) -> float:
-    """Mean absolute error [%]; infinite where a form predicts no positive loss."""
-    return float(100 * np.mean(np.abs(errors))) if np.all(np.isfinite(errors)) else float("inf")
+    """Mean absolute error [%] of ln(predicted) - ln(observed); infinite where a form predicts no positive loss."""
+    return float(100 * np.mean(np.abs(np.expm1(errors)))) if np.all(np.isfinite(errors)) else float("inf")
 
 
 def held_out(fits: Mapping[str, Fit], masks: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -125,26 +144,26 @@ class Halving:
     """The compute that halves what a modality's loss has above its floor, at the size that is best for the compute.
 
     Attributes:
-        factor: by which compute must grow; low, high: its interval, infinite where the loss may not fall at all.
+        factor: by which compute must grow, from one end of the frontier to the other; low, high: its interval.
         above: lowest loss above the floor, as a share of the floor.
-        fit: the power law of that excess along the frontier.
+        local: the factor from each run on the frontier to the next: the same where the excess is a power of the compute.
     """
 
     factor: float
     low: float
     high: float
     above: float
-    fit: FrontierFit
+    local: tuple[float, ...]
 
 
 def halving(C, bits, floor: float, cluster: np.ndarray, level: float = 0.95, n: int = 200) -> Halving:
-    """How much more compute halves the excess of a modality's loss, by L - E = K C^c on the frontier of the runs, with E known.
+    """How much more compute halves the excess of a modality's loss, along the frontier of the runs.
 
     Args:
         C: compute [FLOPs], bits: loss, each (n,); floor: E, in the unit of the loss.
         cluster: what each run shares its luck with, which is resampled.
     Raises:
-        ValueError: a loss is not above its floor, or fewer than three runs are on the frontier.
+        ValueError: a loss is not above its floor, or fewer than two runs are on the frontier.
     """
     import pandas as pd
 
@@ -152,17 +171,25 @@ def halving(C, bits, floor: float, cluster: np.ndarray, level: float = 0.95, n: 
     if not np.all(table["excess"] > 0):
         raise ValueError(f"a loss of {np.min(bits):.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
 
-    def exponent(runs: pd.DataFrame) -> list[float]:
-        return [fit_frontier(runs["C"], runs["excess"]).c]
+    def frontier(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        compute, excess = runs["C"].to_numpy(), runs["excess"].to_numpy()
+        hull = lower_hull(compute, excess)
+        if len(hull) < 2:
+            raise ValueError("the cheapest run has the lowest loss: nothing tells what more compute does")
+        return np.log(compute[hull]), np.log2(excess[hull])
 
-    _, draws = resample(exponent, table, cluster, n)
-    fit = fit_frontier(table["C"], table["excess"])
-    factors = [2 ** (-1 / c) if c < 0 else np.inf for c in (fit.c, *np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]))]
-    return Halving(*factors, float(table["excess"].min() / floor), fit)
+    def between_ends(runs: pd.DataFrame) -> list[float]:
+        x, halvings = frontier(runs)
+        return [float(np.exp((x[-1] - x[0]) / (halvings[0] - halvings[-1])))]
+
+    found, draws = resample(between_ends, table, cluster, n)
+    low, high = np.quantile(draws[:, 0], [(1 - level) / 2, (1 + level) / 2])
+    x, halvings = frontier(table)
+    return Halving(found[0], float(low), float(high), float(table["excess"].min() / floor), tuple(np.exp(np.diff(x) / -np.diff(halvings))))
 
 
 def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: float) -> pd.DataFrame:
-    """What other modalities do to the loss of one at equal own tokens: ln of its loss with them less ln of its loss without.
+    """What other modalities do to the loss of one at equal own tokens: ln of what is above its floor with them, less without.
 
     Its loss without them is that of the runs of the same size and seed in mixture `alone`, between their budgets, above its floor.
     Mixtures with fewer own tokens than the smallest budget, or more than the largest, are left out; tokens that differ by less than
@@ -170,12 +197,16 @@ def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: f
 
     Args:
         table: runs of one study: N, seed, mixture, and the columns named.
-        own: column of its own tokens; bits: of its loss.
+        own: column of its own tokens; bits: of its loss; floor: the lowest that it can be.
     Returns:
         A row a run: mixture, N, seed, own, change [log units]; above zero the others harm it.
+    Raises:
+        ValueError: a loss is not above the floor.
     """
     import pandas as pd
 
+    if not (table[bits].dropna() > floor).all():
+        raise ValueError(f"a loss of {table[bits].min():.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
     rows = []
     for (N, seed), runs in table.groupby(["N", "seed"]):
         base = runs[runs["mixture"] == alone].sort_values(own)
@@ -185,7 +216,7 @@ def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: f
         others = runs[(runs["mixture"] != alone) & within]
         expected = above_floor(base[own].to_numpy(), base[bits].to_numpy(), floor, others[own].to_numpy())
         rows.append(pd.DataFrame({"mixture": others["mixture"], "N": N, "seed": seed, "own": others[own],
-                                  "change": np.log(others[bits]) - np.log(expected)}))
+                                  "change": np.log(others[bits] - floor) - np.log(expected - floor)}))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["mixture", "N", "seed", "own", "change"])
 
 
