@@ -253,8 +253,8 @@ def _of_compression() -> dict[str, alt.TopLevelMixin]:
         {"modality": modality, "size": f"d{N:g}", "mixture": "four alike", "N": N, "own": own, "bits": scale * (1 + 1e3 / N + 1e4 / own)}
         for modality, scale in (("text", 0.5), ("audio", 0.005)) for N in (3e4, 2e5) for own in (1e5, 4e5)])
     floors = pd.DataFrame({"modality": ["text", "audio"], "bits": [0.5, 0.005]})
-    held = pd.DataFrame({"form": ["one slope", "Eq. 1", "Eq. 1"], "held": "the largest size", "observed": [0.1, 0.1, 0.2],
-                         "predicted": [0.12, 0.11, 0.2]})
+    held = pd.DataFrame({"form": ["one slope", "Eq. 1", "Eq. 1"], "held": ["the largest size", "the largest size", "most video"],
+                         "observed": [0.1, 0.1, 0.2], "predicted": [0.12, 0.11, 0.2]})
     changes = pd.DataFrame({"modality": ["text", "audio"], "row": ["text: four alike", "audio: four alike"], "value": [1.0, -2.0],
                             "low": [-1.0, -np.inf], "high": [3.0, np.inf]})
     lines = pd.DataFrame({"level": [0.1, 0.1, 0.2, 0.2], "N": [3e4, 2e5, 3e4, 2e5], "D": [4e6, 1e6, 8e5, 3e5],

@@ -136,8 +136,8 @@ def _img(pixels: np.ndarray, modality: str) -> str:
     return f'<img alt="{modality}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
-def kept(data: bytes, name: str, coder: ImageTokenizer) -> np.ndarray:
-    """What the codes of a generated image, clip or film keep of it, drawn as `picture` draws it, uint8 (height, width, 3).
+def codes(data: bytes, name: str, coder: ImageTokenizer) -> np.ndarray:
+    """The codes of a generated image, clip or film, position by position, (positions,).
 
     Args:
         data, name: the bytes and their storage format, "scene", "notes" or "film".
@@ -147,9 +147,13 @@ def kept(data: bytes, name: str, coder: ImageTokenizer) -> np.ndarray:
     """
     if name not in ("scene", "notes", "film"):
         raise ValueError(f"format {name!r} is of a file, and codes of a scene, notes or a film are drawn here: draw it with `picture`")
-    geometry = Geometry(image_size=GRID * PATCH, patch=PATCH)
-    vectors = known(name).decode([data], [PATCHES_PER_IMAGE], geometry, [None])
-    again = coder.decode(coder.encode(vectors.reshape(-1, coder.patch_dim)))
+    vectors = known(name).decode([data], [PATCHES_PER_IMAGE], Geometry(image_size=GRID * PATCH, patch=PATCH), [None])
+    return coder.encode(vectors.reshape(-1, coder.patch_dim))
+
+
+def kept(data: bytes, name: str, coder: ImageTokenizer) -> np.ndarray:
+    """What the `codes` of a generated image, clip or film keep of it, drawn as `picture` draws it, uint8 (height, width, 3)."""
+    again = coder.decode(codes(data, name, coder))
     if name == "notes":
         return sound.spectrogram(again)
     depth = coder.patch_dim // PATCH_DIM        # frames of a position
