@@ -58,5 +58,5 @@ def left_out(table: pd.DataFrame, noise: float) -> alt.LayerChart:
         series.points(alt.Chart(table), size=70).encode(
             **place, y=alt.Y("value:Q", **y),
             tooltip=tips("form", "experts", value="+.2f", low="+.2f", high="+.2f", error=".2f", runs="d")),
-        title="A number of experts left out: how far off each law is, with the noise between seeds (band)",
-    ).properties(width=alt.Step(16))
+        title="Numbers of experts left out, with the noise between seeds (band)",
+    )

@@ -12,7 +12,8 @@ from nmm.laws.use.paired import MIN_SEEDS
 
 FLOOR = 0.65
 PLANTED = {     # form -> a law of it, above the floor
-    experts.TABLE_12: {"A": 60.0, "B": 310.0, "C": 0.25, "d": 150.0, "alpha": 0.4, "beta": 0.48, "gamma": 0.62, "lambda": 0.6, "delta": 0.2},
+    experts.TABLE_12: {"A": 60.0, "B": 310.0, "C": 0.25, "d": 150.0, "alpha": 0.4, "beta": 0.48, "gamma": 0.62, "lambda": 0.6,
+                       "delta": 0.2},
     experts.WORTH: {"B": 310.0, "d": 300.0, "beta": 0.48, "gamma": 0.6, "delta": 0.1},
     experts.NONE: {"B": 310.0, "d": 300.0, "beta": 0.48, "gamma": 0.6},
 }
