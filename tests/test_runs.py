@@ -18,6 +18,7 @@ from nmm.config import TASKS, Origin, to_dict
 from nmm.config.flops import train_flops
 from nmm.data.generated.world import World
 from nmm.record import RecordError, RunRecord
+from nmm.runs import specialisation
 from nmm.runs.columns import COLUMNS
 from nmm.studies import find_study
 from nmm.studies.study import STUDIES
@@ -414,3 +415,34 @@ def test_whole_grids_are_kept_and_unfinished_ones_left_out():
     assert set(zip(kept["arm"], kept["seed"])) == {("early fusion", 1), ("late fusion", 0), ("late fusion", 1)}
     assert runs.whole(table.assign(study="of nobody")).empty
     assert runs.whole(table.iloc[:0]).empty
+
+
+def test_what_is_not_whole_of_a_study_is_named():
+    study = STUDIES["study"]
+    grid = {"45-45-10": study.widths, "20-40-40": (24, 40)}
+    rows = [{"study": study.name, "arm": "late fusion", "mixture": mixture, "seed": 0, "d_model": width, "budget": budget}
+            for mixture, widths in grid.items() for width in widths for budget in study.budgets]
+    grids = runs.whole(pd.DataFrame(rows).assign(status="finished"))
+    assert runs.lacking(grids, study.name, ["late fusion"]) == ["late fusion in 20-40-40"]
+    assert runs.lacking(grids, study.name, ["late fusion", "mixture 2-top-1"], ["45-45-10"]) == ["mixture 2-top-1 in 45-45-10"]
+    assert runs.lacking(grids.iloc[:0], study.name, ["early fusion"]) == [
+        f"early fusion in {mixture}" for mixture in ("40-20-40", "30-30-40", "20-40-40", "45-45-10")]
+    with pytest.raises(ValueError, match="study 'study' has no arm 'early': it has early fusion, late fusion"):
+        runs.lacking(grids, study.name, ["early"])
+
+
+def test_scores_by_seed_are_means_over_the_runs_of_a_seed(record):
+    sparse = MoEConfig(**{item.name: getattr(record.config.model, item.name) for item in fields(record.config.model)})
+    apart, shared = [[[6, 0]] * 4 + [[0, 6]] * 4] * 3, [[[3, 3]] * 8] * 3
+
+    def one(seed, counts):
+        return replace(record, config=replace(record.config, model=sparse, seed=seed), routing={"caption": counts})
+
+    made = [one(1, apart), one(0, shared), one(1, shared)]
+    assert specialisation.by_seed(made, "caption") == pytest.approx(np.array([[0.0] * 3, [0.5] * 3]))
+    load = specialisation.by_seed(made, "caption", lambda counts: specialisation.load(counts).max(axis=1))
+    assert load == pytest.approx(np.full((2, 3), 1 / 8))
+    for records_, message in (([], "0 records"), ([record], "routing of 'caption'"), ([*made, replace(record, config=replace(
+            record.config, model=replace(sparse, n_layers=4)), routing={"caption": [[[3, 3]] * 8] * 4})], "of 3, 4 layers")):
+        with pytest.raises(ValueError, match=message):
+            specialisation.by_seed(records_, "caption")

@@ -63,10 +63,16 @@ def intervals(rows: Mapping[str, pd.DataFrame], names: tuple[str, ...], digits: 
 def in_per_cent(found: Interval) -> str:
     """A difference of logarithms with its interval over seeds: `+1.2 % [0.4, 2.0]`, and whether it leaves zero open."""
     value, low, high = percent(np.array([found.value, found.low, found.high]))
-    return f"{value:+.1f} % [{low:+.1f}, {high:+.1f}]" + ("" if found.resolved else " (not resolved)")
+    return f"{value:+.1f} % {_ends(found, low, high)}"
 
 
 def in_points(found: Interval) -> str:
     """A difference of shares with its interval over seeds, in points, and whether it leaves zero open."""
     value, low, high = (100 * end for end in (found.value, found.low, found.high))
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]" + ("" if found.resolved else " (not resolved)")
+    return f"{value:+.1f} points {_ends(found, low, high)}"
+
+
+def _ends(found: Interval, low: float, high: float) -> str:
+    if found.seeds < 2:
+        return "(one seed, and so no interval)"
+    return f"[{low:+.1f}, {high:+.1f}]" + ("" if found.resolved else " (not resolved)")

@@ -35,6 +35,25 @@ def whole(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True) if kept else done.iloc[:0]
 
 
+def lacking(grids: pd.DataFrame, study: str, arms: Sequence[str], mixtures: Sequence[str] = ()) -> list[str]:
+    """The arms and mixtures of a study of which no seed is whole, in words: "late fusion in 45-45-10".
+
+    Args:
+        grids: of `whole`.
+        study: name of the study; arms: of its arms those that are asked for; mixtures: empty: all that an arm has.
+    Raises:
+        ValueError: the study has no such arm.
+    """
+    of = {name: [STUDIES[study].of(arm) for arm in STUDIES[study].arms if arm.name == name] for name in arms}
+    if unknown := [name for name, grids_of in of.items() if not grids_of]:
+        names = ", ".join(dict.fromkeys(arm.name for arm in STUDIES[study].arms))
+        raise ValueError(f"study {study!r} has no arm {unknown[0]!r}: it has {names}")
+    here = grids[grids["study"] == study]
+    there = set(zip(here["arm"], here["mixture"]))
+    asked = dict.fromkeys((name, mixture) for name, grids_of in of.items() for grid in grids_of for mixture in grid.mixtures)
+    return [f"{name} in {mixture}" for name, mixture in asked if (name, mixture) not in there and mixture in (mixtures or [mixture])]
+
+
 def finished(table: pd.DataFrame, arch: str, by: Sequence[str] = ()) -> pd.DataFrame:
     """The finished runs of one architecture: what one law L(N, D) can be fitted to.
 

@@ -5,8 +5,12 @@ each expert of each layer took. `RunRecord.routing` has them for held-out data, 
 experts counts for each of them.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from nmm.record import RunRecord
 
 ROUTED = ("text", "image")       # the last axis of counts
 
@@ -87,6 +91,26 @@ def uniform_deviation(counts: ArrayLike) -> Array:
     """
     share = assignment(counts)
     return 100 * np.abs(share - 1 / share.shape[1]).mean(axis=1)
+
+
+def by_seed(records: Sequence[RunRecord], task: str, score: Callable[[ArrayLike], Array] = entropy_score) -> Array:
+    """A score of the layers, mean over the runs of each seed, (seeds, n_layers).
+
+    Args:
+        records: of models of one depth, with routing.
+        task: held-out data whose routing is scored.
+        score: of counts, (n_layers,).
+    Raises:
+        ValueError: there is no record, one has no routing of the data, or they differ in layers.
+    """
+    if not records or any(task not in (record.routing or {}) for record in records):
+        raise ValueError(f"scores by seed need records with routing of {task!r} data: {len(records)} records, not all of which have it")
+    if len(depths := {record.config.model.n_layers for record in records}) > 1:
+        raise ValueError(f"layers of models of {', '.join(map(str, sorted(depths)))} layers are not the same: give those of one depth")
+    seeds: dict[int, list[Array]] = {}
+    for record in records:
+        seeds.setdefault(record.config.seed, []).append(score(record.routing[task]))
+    return np.array([np.mean(seeds[seed], axis=0) for seed in sorted(seeds)])
 
 
 def _binary_entropy(p: ArrayLike) -> Array:

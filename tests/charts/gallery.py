@@ -18,6 +18,7 @@ from nmm.charts import (
     auditing,
     compression,
     corpus,
+    experts,
     fits,
     joint,
     mixing,
@@ -156,7 +157,13 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
                           for arm in names[1:] for way, low in (("observed", 0.6), ("by one law", -np.inf))])
     reach = pd.DataFrame([{"set": mixture, "reach": reach, "error": 0.5 * reach, "low": 0.3, "high": reach, "runs": 9, "status": "weak"}
                           for mixture in ("45-45-10", "20-40-40") for reach in (1.5, 3.0, 6.0)])
+    numbers = pd.DataFrame([{"experts": n, "size": size, "value": -n / scale, "low": -n / scale - 0.5, "high": high}
+                            for size, scale, high in (("d32", 2.0, 1.0), ("d48", 4.0, np.inf)) for n in (2, 8, 16)])
+    out = pd.DataFrame([{"form": form, "experts": n, "bias": off, "low": off - 0.2, "high": off + 0.2, "error": abs(off), "runs": 9}
+                        for form, off in (("parameters count for more", 0.1), ("no effect of experts", -0.8)) for n in (1, 2, 8)])
     return {
+        "experts.by_number": experts.by_number(numbers, numbers[["experts", "size", "value"]]),
+        "experts.left_out": experts.left_out(out, 0.3),
         "joint.by_size": joint.by_size(made, made[made["seed"] == 0]),
         "joint.multipliers": joint.multipliers(worth, names[0]),
         "joint.by_reach": joint.by_reach(reach, 0.8),

@@ -115,6 +115,17 @@ def test_groups_are_compared_at_equal_compute_and_have_a_trend():
     assert not len(cells.across({1.0: table[:0]}, "native", "started", {"mean": "L"}))
 
 
+def test_a_difference_moves_from_one_group_to_another_over_sizes_that_both_have():
+    table = duel(3e5).rename(columns={"C_exact": "C"})
+    sizes = pd.concat([table.assign(size="small"), table.assign(size="large")], ignore_index=True)
+    factor = np.where(table["arm"] == "native", 1.03, 1.0)
+    small = table.assign(size="small", L=table["L"] * factor)
+    found = cells.moved(sizes.assign(L=sizes["L"] * np.where(sizes["size"] == "large", 1.5, 1.0)), small, "native", "started", "L")
+    assert found.value == pytest.approx(np.log(1.03)) and found.seeds == 4, "the large size is in one group alone"
+    assert cells.moved(sizes, small[small["arm"] == "native"], "native", "started", "L") is None
+    assert cells.moved(sizes, small.assign(size="other"), "native", "started", "L") is None
+
+
 def models(gamma: float, noise: float, n: int = 12) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(1)
     loss = np.repeat(np.linspace(1.0, 1.8, n), 3)

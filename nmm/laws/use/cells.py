@@ -92,3 +92,22 @@ def trend(groups: Mapping[float, pd.DataFrame], arm: str, reference: str, column
     if len(rows) < 2 or any(not len(each) for each in rows):
         return None
     return slope(pd.concat(rows, ignore_index=True), "at")
+
+
+def moved(before: pd.DataFrame, after: pd.DataFrame, arm: str, reference: str, column: str) -> Interval | None:
+    """The difference of two arms at equal compute in some runs less that in others, over sizes that both have [log units], by seed.
+
+    Args:
+        before, after: runs, such as those of two mixtures of data; arm, reference, column: as for `paired.at_equal_compute`.
+    Returns:
+        None where an arm is not in both, or they have no size and seed in common.
+    """
+    import pandas as pd
+
+    if any(not {arm, reference} <= set(rows["arm"]) for rows in (before, after)):
+        return None
+    found = [paired.at_equal_compute(rows, arm, reference, column=column) for rows in (before, after)]
+    means = [rows.groupby(["size", "seed"])["difference"].mean() for rows in found]
+    both = pd.concat(means, axis=1, join="inner", keys=["before", "after"])
+    apart = (both["after"] - both["before"]).groupby("seed").mean()
+    return interval(apart.to_numpy()) if len(apart) else None
