@@ -17,7 +17,7 @@ def by_arm(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of whole grids: those of an arm, a mixture and a seed of which every width and budget that their study plans is there.
+    """The finished runs of whole grids: those of an arm, a mixture and a seed of which all that their study plans is there.
 
     A study is trained over several sessions, and what is there of a grid that is not whole is its longest runs: the smallest budgets
     are missing, and a comparison with whole grids would compare budgets. Runs of unknown studies and of seeds that none plans are left out.

@@ -1,4 +1,4 @@
-"""The study: every arm, four mixtures, six sizes, six budgets, two or three seeds, and at some sizes four. On two cores it takes seven to ten hours."""
+"""The study: every arm, four mixtures, six sizes, six budgets, two to four seeds. On two cores it takes seven to ten hours."""
 
 from dataclasses import replace
 
