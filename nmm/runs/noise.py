@@ -6,6 +6,19 @@ import numpy as np
 import pandas as pd
 
 
+def of_cells(table: pd.DataFrame, column: str = "L") -> pd.DataFrame:
+    """Standard deviation of the logarithm of a loss between seeds, a row a size and budget with several seeds.
+
+    Args:
+        table: finished runs of one design with N, D, budget, seed and the column.
+    Returns:
+        N, budget, D (mean), noise [log units], seeds.
+    """
+    cells = table.assign(log=np.log(table[column])).groupby(["N", "budget"])
+    found = cells.agg(D=("D", "mean"), noise=("log", "std"), seeds=("seed", "nunique")).reset_index()
+    return found[found["seeds"] > 1].reset_index(drop=True)
+
+
 def between_seeds(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Standard deviation of losses between seeds, pooled over sizes, relative to the loss, by budget.
 

@@ -157,7 +157,7 @@ def halving(C, bits, floor: float, cluster: np.ndarray, level: float = 0.95, n: 
 
     _, draws = resample(exponent, table, cluster, n)
     fit = fit_frontier(table["C"], table["excess"])
-    factors = [2 ** (-1 / c) if c < 0 else np.inf for c in (fit.c, *np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]))]
+    factors = [2 ** (-1 / c) if c < 0 else np.inf for c in (fit.c, *np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2]))]
     return Halving(*factors, float(table["excess"].min() / floor), fit)
 
 

@@ -87,15 +87,9 @@ def _similar(laws: Laws, here: list[str], enough: bool, beside: str) -> list[Fin
         def ratio(values, name=name):
             return 100 * (values["c", name, MEAN] / values["c", known[0], MEAN] - 1)
         words = f"c of {name} over c of {known[0]}, less one [%]"
-        found += _found(10, words, ratio(laws.values), ratio(_even(laws.draws)), (-ABOUT, ABOUT), enough,
+        found += _found(10, words, ratio(laws.values), ratio(laws.draws), (-ABOUT, ABOUT), enough,
                         "the range is ours; losses near their floors bend frontiers", beside)
     return found
-
-
-def _even(draws: Mapping[tuple[str, str, str], np.ndarray]) -> dict[tuple[str, str, str], np.ndarray]:
-    """Draws of equal length: where a statistic failed in some resamples, the others are cut."""
-    least = min(map(len, draws.values()))
-    return {key: values[:least] for key, values in draws.items()}
 
 
 def _captions(laws: Laws, here: list[str], shares: Shares, enough: bool, beside: str) -> list[Finding]:
@@ -112,7 +106,7 @@ def _captions(laws: Laws, here: list[str], shares: Shares, enough: bool, beside:
 
     doubtful = [f"the fit of {name} is {laws.fits[name][MEAN].status}" for name in known if laws.fits[name][MEAN].status != "ok"]
     words = f"a of {', '.join(many)} less a of {', '.join(few)} (b is 1 - a)"
-    return _found(11, words, float(contrast(laws.values)), contrast(_even(laws.draws)), (-np.inf, 0), enough, "by Eq. 1", *doubtful, beside)
+    return _found(11, words, float(contrast(laws.values)), contrast(laws.draws), (-np.inf, 0), enough, "by Eq. 1", *doubtful, beside)
 
 
 def _own(
@@ -133,7 +127,7 @@ def _own(
 
         claimed = (-np.inf, 1.0) if kind == "text" else (0.0, np.inf)
         found += _found(12, f"exponent of {WORDS[kind]} on their own share, per {POINTS} points [thousandths]", float(slope(laws.values)),
-                        slope(_even(laws.draws)), claimed, enough, "the range of text is ours" if kind == "text" else "",
+                        slope(laws.draws), claimed, enough, "the range of text is ours" if kind == "text" else "",
                         "other shares move too, and how near a loss is to its floor", beside)
     return found
 
