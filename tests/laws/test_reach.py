@@ -70,7 +70,7 @@ def test_the_order_of_the_rows_does_not_matter():
 
 
 def test_minima_that_are_as_good_and_predict_otherwise_are_no_fit():
-    """Three sizes of published runs leave E, A and alpha free: the loss has a valley whose floor is flat, and the fit ends anywhere in it."""
+    """Three sizes of published runs leave E, A and alpha free: the loss has a valley with a flat floor, and the fit ends anywhere in it."""
     folder = Path(__file__).parents[2] / "runs"
     rows = runs.with_others(*(runs.load(folder / name) for name in ("laptop", "seeds", "architectures")))
     rows = rows[rows["arm"] == "early fusion"]

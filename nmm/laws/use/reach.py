@@ -51,7 +51,7 @@ def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: f
     levels = np.unique(C.round(-int(np.log10(C.min())) + 3))
     usable = [cut for cut in levels if _enough(N, D, C <= cut * 1.001) and np.any(C > cut * 1.01)]
     if not usable:
-        raise ValueError(f"a fit needs {FEWEST} runs of {SIZES} sizes and {BUDGETS} budgets, and a dearer run: no cut of {len(N)} leaves that")
+        raise ValueError(f"a fit needs {FEWEST} runs of {SIZES} sizes and {BUDGETS} budgets, and a dearer run: no cut of {len(N)} has that")
     rows = []
     for cut in [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, min(cuts, len(usable))).round().astype(int))]:
         known = C <= cut * 1.001
