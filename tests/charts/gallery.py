@@ -154,12 +154,13 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
                            for label in ("caption", "text") for layer in (1, 2)])
     worth = pd.DataFrame([{"arm": arm, "way": way, "value": 0.8, "low": low, "high": 1.1}
                           for arm in names[1:] for way, low in (("observed", 0.6), ("by one law", -np.inf))])
-    reach = pd.DataFrame([{"set": mixture, "reach": reach, "error": 0.5 * reach, "low": 0.3, "high": reach, "runs": 9, "status": "weak"}
+    reach = pd.DataFrame([{"set": mixture, "reach": reach, "error": 1.0, "low": 0.3, "high": reach, "noise": 0.6, "runs": 9, "fits": 2,
+                           "firm": reach < 5}
                           for mixture in ("45-45-10", "20-40-40") for reach in (1.5, 3.0, 6.0)])
     return {
         "joint.by_size": joint.by_size(made, made[made["seed"] == 0]),
         "joint.multipliers": joint.multipliers(worth, names[0]),
-        "joint.by_reach": joint.by_reach(reach, 0.8),
+        "joint.by_reach": joint.by_reach(reach),
         "architectures.losses": architectures.losses(made),
         "architectures.differences": architectures.differences(
             paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),

@@ -37,7 +37,7 @@ def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: f
     Returns:
         A row a run predicted and a cut: cut (largest C fitted) [FLOPs], N, D, C, reach (C / cut), error (ln predicted - ln observed),
         inside (whether its interval holds the run), status of the fit ("unidentified" also where minima as good predict otherwise),
-        fitted (runs), trunk, trunks_drawn.
+        fitted (runs), trunk, sibling (whether a run of its trunk was fitted), trunks_drawn.
     Raises:
         ValueError: bad values, or no cut leaves enough.
     """
@@ -63,7 +63,8 @@ def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: f
         rows.append(pd.DataFrame({
             "cut": cut, **held, "C": C[~known], "reach": C[~known] / cut, "error": np.log(fit.predict(**held)) - np.log(L[~known]),
             "inside": (low <= L[~known]) & (L[~known] <= high), "fitted": int(known.sum()),
-            "status": "unidentified" if _flat(fit, held) else fit.status, "trunk": labels[~known], "trunks_drawn": drawn,
+            "status": "unidentified" if _flat(fit, held) else fit.status, "trunk": labels[~known],
+            "sibling": np.isin(labels[~known], mine), "trunks_drawn": drawn,
         }))
     return pd.concat(rows, ignore_index=True)
 
