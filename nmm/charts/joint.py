@@ -52,6 +52,31 @@ def multipliers(table: pd.DataFrame, reference: str) -> alt.LayerChart:
     ).properties(height=alt.Step(22))
 
 
+def exponents(table: pd.DataFrame) -> alt.FacetChart:
+    """Values of each arm with their intervals, a panel a quantity on an axis of its own, a row an arm.
+
+    Args:
+        table: columns quantity, arm, value, low, high, null (what no difference would be; missing where there is no such value); ends that
+            are infinite or missing are not drawn.
+    """
+    table = finite(table[["quantity", "arm", "value", "low", "high", "null"]])
+    series = Series.of(table, "arm", columns=2)
+    base = alt.Chart()
+    y = alt.Y("arm:N", sort=list(series.order), title=None, axis=alt.Axis(labelLimit=130))
+    x = {"title": None, "scale": alt.Scale(zero=False)}
+    layers = alt.layer(
+        base.mark_rule(strokeDash=DASH).encode(x=alt.X("null:Q", **x)),
+        series.on(base.mark_rule(strokeWidth=2), chooses=True).transform_filter("isValid(datum.low) && isValid(datum.high)").encode(
+            x=alt.X("low:Q", **x), x2="high:Q", y=y),
+        series.points(base, size=80).encode(
+            x=alt.X("value:Q", **x), y=y, tooltip=tips("arm", "quantity", value=".3f", low=".3f", high=".3f")),
+        data=table,
+    )
+    return layers.properties(width=230, height=alt.Step(20)).facet(
+        facet=alt.Facet("quantity:N", sort=table["quantity"].drop_duplicates().tolist(), title=None), columns=1,
+        title="Exponents of each arm's own law, and their differences").resolve_scale(x="independent", y="independent")
+
+
 def by_reach(table: pd.DataFrame) -> alt.LayerChart:
     """Error of predictions against how far they reach beyond the runs fitted; dashed is what seeds alone differ by.
 

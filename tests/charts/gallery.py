@@ -160,6 +160,9 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
     return {
         "joint.by_size": joint.by_size(made, made[made["seed"] == 0]),
         "joint.multipliers": joint.multipliers(worth, names[0]),
+        "joint.exponents": joint.exponents(pd.DataFrame([
+            {"quantity": quantity, "arm": arm, "value": 0.5 - null, "low": low, "high": 0.8 - null, "null": null and 0.0}
+            for quantity, null in (("a", 0.0), ("a less early fusion", 0.4)) for arm, low in zip(names, (0.1, -np.inf, 0.2, 0.0))])),
         "joint.by_reach": joint.by_reach(reach),
         "architectures.losses": architectures.losses(made),
         "architectures.differences": architectures.differences(
