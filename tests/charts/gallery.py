@@ -302,6 +302,7 @@ def _of_mixtures() -> dict[str, alt.TopLevelMixin]:
     trained = pd.DataFrame([{"mixture": name, "caption": h[0], "interleaved": h[1], "text": h[2]} for name, h in shares.items()])
     return {
         "mixtures.against_share": mixtures.against_share(made),
+        "mixtures.apart": mixtures.apart(lost.assign(percent=100 * lost["L"]), lost.assign(percent=50 * lost["L"])),
         "mixtures.frontiers": mixtures.frontiers(lost, lost),
         "mixtures.triangle": mixtures.triangle(
             points, 10 * points[:, 0] ** 2, points[:, 0] < 0.5, trained, np.array([0.4, 0.3, 0.3]),
