@@ -88,7 +88,7 @@ def _similar(laws: Laws, here: list[str], enough: bool, beside: str) -> list[Fin
             return 100 * (values["c", name, MEAN] / values["c", known[0], MEAN] - 1)
         words = f"c of {name} over c of {known[0]}, less one [%]"
         found += _found(10, words, ratio(laws.values), ratio(laws.draws), (-ABOUT, ABOUT), enough,
-                        "the range is ours; losses near their floors bend frontiers", beside)
+                        "the range is ours; floors bend frontiers", beside)
     return found
 
 
