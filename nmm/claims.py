@@ -107,7 +107,7 @@ CLAIMS = (
           where="Sec. 3.2, Table 3", published="0.527, 0.518 against 0.572, 0.582", waits=_MIXTURES),
     Claim(number=12, words="A larger share of a data type raises its own exponent, but not that of text.",
           where="App. C.5, Fig. 28", waits=_MIXTURES),
-    Claim(number=13, words="Text and interleaved documents help each other; interleaved documents and captions interfere.",
+    Claim(number=13, words="Text helps interleaved documents and harms captions; captions and interleaved documents harm each other.",
           where="App. B.2", waits=_MIXTURES),
     Claim(number=14, words="At fixed size, more interleaved documents or more text favour early fusion.", where="Figs 7, 15, 16, App. B.2",
           waits="runs of early and late fusion on several mixtures"),

@@ -143,6 +143,8 @@ TABLE_10 = {
     for split, row in {"held-in": ("0.0029", "0.9807", "0.8608"), "held-out": ("0.0004", "0.9682", "0.553")}.items()
 }
 
+HELD_OUT_SIZE = Printed("8.13e9", "App. C.6, legend of its figure")      # "an 8B model" in Sec. C.6 and Table 10 [parameters]
+
 # Table 11: mean and standard deviation over 100 bootstrap resamples, early fusion.
 TABLE_11 = {
     row: {name: Printed(text, f"Table 11, {row}") for name, text in zip(("E", "alpha", "beta", "a", "b", "d"), texts)}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nmm.runs.collapse import along, normalised, spread
-from nmm.runs.noise import between_seeds
+from nmm.runs.noise import between_seeds, of_cells, within_trunks
 
 
 def grid(sizes=(1e5, 2e5, 4e5), budgets=(1e6, 2e6, 4e6, 8e6), seeds=(0, 1)) -> pd.DataFrame:
@@ -55,3 +55,20 @@ def test_noise_between_seeds_is_found_again():
     assert noise["cells"].tolist() == [2, 2]
     assert noise["L"].tolist() == pytest.approx([0.02, 0.005], rel=0.25)
     assert between_seeds(table[table["seed"] == 0], ["L"]).empty
+
+
+def test_the_noise_of_cells_and_what_trunks_share_are_found_again():
+    rng = np.random.default_rng(1)
+    table = grid(seeds=range(40))
+    table["cluster"] = table["N"].astype(str) + " " + table["seed"].astype(str)
+    luck = dict(zip(table["cluster"].unique(), rng.normal(size=table["cluster"].nunique())))
+    spread_of = {1e5: 0.02, 2e5: 0.01, 4e5: 0.005}
+    own = 0.8 * table["cluster"].map(luck) + 0.6 * rng.normal(size=len(table))      # variance one, correlation .64 in a trunk
+    table["L"] = 2 * np.exp(table["N"].map(spread_of) * own)
+    found = of_cells(table)
+    pooled = (found["noise"] ** 2).groupby(found["N"]).mean() ** 0.5
+    assert len(found) == 12 and pooled.to_dict() == pytest.approx(spread_of, rel=0.25) and found["seeds"].eq(40).all()
+    assert within_trunks(table) == pytest.approx(0.64, abs=0.15)
+    assert within_trunks(table) == pytest.approx(within_trunks(table.sample(frac=1, random_state=0)))
+    one = table[table["seed"] == 0]
+    assert of_cells(one).empty and np.isnan(within_trunks(one)) and np.isnan(within_trunks(table[table["budget"] == 1e6]))

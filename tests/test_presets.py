@@ -8,7 +8,7 @@ import pytest
 from nmm.config import Origin
 from nmm.data.batches.mixture import MIXTURES
 from nmm.studies import STUDIES, Arm, find_study, register
-from nmm.studies.architectures import ARCHITECTURES
+from nmm.studies.architectures import ARCHITECTURES, EARLY
 from nmm.studies.laptop import LAPTOP
 from nmm.studies.presets import PAPER_EARLY, PAPER_LATE, PAPER_MOE
 
@@ -61,8 +61,12 @@ def test_no_two_runs_of_a_study_have_one_name(name, shape):
 
 def test_a_sweep_that_is_stopped_has_whole_grids(shape):
     """Seed by seed, and of one seed the longest first."""
-    runs = list(find_study("study").grid(shape).values())
-    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    study = find_study("study")
+    runs = list(study.grid(shape).values())
+    once = replace(study, arms=tuple(arm for arm in study.arms if not arm.last)).grid(shape)
+    assert list(once) == [run.id for run in runs[:len(once)]], "what is last comes after all that is not"
+    for part in (runs[:len(once)], runs[len(once):]):
+        assert [run.seed for run in part] == sorted(run.seed for run in part)
     assert runs[0].tokens * runs[0].model.d_model == max(run.tokens * run.model.d_model for run in runs)
 
 
@@ -76,6 +80,18 @@ def test_an_arm_has_a_grid_of_its_own(shape):
     assert len(by_arm["all"]) == len(LAPTOP.widths) * len(LAPTOP.budgets) * len(MIXTURES)
     with pytest.raises(ValueError, match="arm 'few' names mixture '20-40-40': study 'laptop' has 45-45-10"):
         replace(LAPTOP, arms=(few,)).grid(shape)
+
+
+def test_what_is_planned_of_an_arm_is_what_its_grid_has(shape):
+    study = find_study("study")
+    for name in dict.fromkeys(arm.name for arm in study.arms):
+        mine = [run for run in study.grid(shape).values() if run.origin.arm == name]
+        planned = study.planned(name)
+        assert {(run.data.mixture, run.seed, run.model.d_model, run.tokens) for run in mine} == {
+            (*key, *cell) for key, cells in planned.items() for cell in cells}
+        assert sum(map(len, planned.values())) == len(mine)
+    assert {len(study.planned(EARLY.name)[name, 3]) for name in MIXTURES} == {18}, "four seeds at three widths, of every mixture"
+    assert study.planned("no arm") == {}
 
 
 def test_arms_are_of_equal_active_size(shape):

@@ -22,6 +22,7 @@ from nmm.runs import specialisation
 from nmm.runs.columns import COLUMNS
 from nmm.studies import find_study
 from nmm.studies.study import STUDIES
+from nmm.studies.whole import FEWER
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -415,6 +416,11 @@ def test_whole_grids_are_kept_and_unfinished_ones_left_out():
     assert set(zip(kept["arm"], kept["seed"])) == {("early fusion", 1), ("late fusion", 0), ("late fusion", 1)}
     assert runs.whole(table.assign(study="of nobody")).empty
     assert runs.whole(table.iloc[:0]).empty
+    assert runs.whole(table.assign(seed=99)).empty, "nobody plans that seed"
+    # a seed that is planned at fewer widths is whole with those, and one that is planned at all of them is not
+    few = [{"study": "study", "arm": "early fusion", "mixture": "45-45-10", "seed": seed, "d_model": width, "budget": budget,
+            "status": "finished"} for seed in (0, 3) for width in FEWER for budget in STUDIES["study"].budgets]
+    assert set(runs.whole(pd.DataFrame(few).sample(frac=1, random_state=0))["seed"]) == {3}
 
 
 def test_what_is_not_whole_of_a_study_is_named():

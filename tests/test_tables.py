@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.charts.tables import intervals, short, with_interval
+from nmm.charts.tables import intervals, listed, short, span, with_interval
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,8 @@ def test_intervals_have_a_row_a_fit_and_a_column_a_quantity():
     table = pd.DataFrame({"value": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}, index=["E", "alpha"])
     shown = intervals({"mean": table}, ("alpha", "E"), digits=1)
     assert shown.to_dict() == {"alpha": {"mean": "2.0 [1.5,\u00a02.5]"}, "E": {"mean": "1.0 [0.5,\u00a01.5]"}}
+
+
+def test_names_and_numbers_are_listed_as_a_person_does():
+    assert [listed(names) for names in ([], ["a"], ["a", "b"], iter("abc"))] == ["none", "a", "a and b", "a, b and c"]
+    assert span([2.04, 0.96]) == "1.0 to 2.0" and span([1.01, 0.99]) == "1.0" and span(iter([3, 4]), "{:d}") == "3 to 4"

@@ -19,11 +19,11 @@ def against_share(table: pd.DataFrame) -> alt.LayerChart:
     """
     series = Series.of(table, "kind", columns=1)
     x = alt.X("share:Q", title="share of the training tokens", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=12))
-    up = {"title": "loss beside the mean of mixtures [%]"}
+    up = {"title": "loss beside the mean of mixtures [%]", "scale": alt.Scale(padding=10)}
     dots = series.points(alt.Chart(table), size=28, opacity=0.5).encode(
         x=x, y=alt.Y("percent:Q", **up), tooltip=tips("kind", "mixture", "seed", N=",d", budget=",d", percent="+.2f"))
     lines = series.on(alt.Chart(table).mark_line(strokeWidth=2), chooses=True).encode(x=x, y=alt.Y("mean(percent):Q", **up))
-    return alt.layer(rule(DASH, y=0), lines, dots, title="What a data type gains from its own share, at equal size and tokens")
+    return alt.layer(rule(DASH, y=0), lines, dots, title="Loss against own share; other shares move too")
 
 
 def frontiers(runs: pd.DataFrame, lines: pd.DataFrame) -> alt.FacetChart:
@@ -42,6 +42,24 @@ def frontiers(runs: pd.DataFrame, lines: pd.DataFrame) -> alt.FacetChart:
     return alt.layer(drawn, dots).properties(width=235, height=190).facet(
         alt.Facet("loss:N", sort=order, title=None), columns=2, title="Loss against compute by mixture, and the frontiers",
     ).resolve_scale(y="independent")
+
+
+def apart(runs: pd.DataFrame, lines: pd.DataFrame) -> alt.FacetChart:
+    """What mixtures differ by, as a function of compute, a panel a loss: losses and frontiers beside their mean over mixtures.
+
+    Args:
+        runs, lines: columns mixture, loss (its name), C, percent: over the mean of the mixtures at the same size, budget and seed, or at C.
+    """
+    order = runs["loss"].drop_duplicates().tolist()
+    both = pd.concat([runs.assign(what="run"), lines.assign(what="frontier")], ignore_index=True)
+    series = Series.of(both, "mixture", columns=2)
+    place = {"x": flop_axis(), "y": alt.Y("percent:Q", title="beside the mean [%]", scale=alt.Scale(padding=8)),
+             "tooltip": tips("mixture", C=".2e", percent="+.2f")}
+    base = alt.Chart()
+    drawn = series.on(base.mark_line(strokeWidth=2), chooses=True).transform_filter(alt.datum.what == "frontier").encode(**place)
+    dots = series.points(base, size=24, opacity=0.6).transform_filter(alt.datum.what == "run").encode(**place)
+    return alt.layer(drawn, dots, data=both).properties(width=235, height=170).facet(
+        alt.Facet("loss:N", sort=order, title=None), columns=2, title="Losses and frontiers of mixtures beside their mean")
 
 
 def triangle(

@@ -1,6 +1,6 @@
 """Tables as chapters show them: short numbers, values with their interval, two sets of records side by side."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,19 @@ def short(value: float) -> str:
         if abs(value) >= 0.9995 * limit:
             return f"{float(f'{value / limit:.3g}'):g}{suffix}"
     return f"{float(f'{value:.3g}'):g}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a person lists them: "a, b and c"; "none" without any."""
+    names = list(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0] if names else "none"
+
+
+def span(values: Iterable[float], form: str = "{:.1f}") -> str:
+    """The least and the largest of some numbers, "0.4 to 1.2"; once where they read alike."""
+    values = list(values)
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3, write: Callable[[float], str] | None = None) -> str:

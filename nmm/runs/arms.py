@@ -17,20 +17,19 @@ def by_arm(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of whole grids: those of an arm, a mixture and a seed of which every width and budget of their study is there.
+    """The finished runs of whole grids: those of an arm, a mixture and a seed of which all that their study plans is there.
 
     A study is trained over several sessions, and what is there of a grid that is not whole is its longest runs: the smallest budgets
-    are missing, and a comparison with whole grids would compare budgets. Runs of unknown studies are left out.
+    are missing, and a comparison with whole grids would compare budgets. Runs of unknown studies and of seeds that none plans are left out.
 
     Args:
         table: as `load` gives it.
     """
     done = by_arm(table)
     kept = []
-    for (study, arm, mixture, _), rows in done.groupby(["study", "arm", "mixture", "seed"], sort=False):
-        own = [STUDIES[study].of(one) for one in STUDIES[study].arms if one.name == arm] if study in STUDIES else []
-        grids = [grid for grid in own if mixture in grid.mixtures]
-        if any(len(rows[["d_model", "budget"]].drop_duplicates()) >= len(grid.widths) * len(grid.budgets) for grid in grids):
+    for (study, arm, mixture, seed), rows in done.groupby(["study", "arm", "mixture", "seed"], sort=False):
+        planned = STUDIES[study].planned(arm) if study in STUDIES else {}
+        if (asked := planned.get((mixture, seed))) and asked <= set(zip(rows["d_model"], rows["budget"])):
             kept.append(rows)
     return pd.concat(kept, ignore_index=True) if kept else done.iloc[:0]
 

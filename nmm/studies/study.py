@@ -50,6 +50,7 @@ class Arm:
     cooldown: float = OptimConfig.cooldown
     warmup_tokens: int = 0                  # 0: the study's
     backwards: bool = False                 # other documents than those that a start of the same seed has read, see `DataConfig`
+    last: bool = False                      # trained after all that is not, whatever its seed
 
     def rate(self, width: int) -> float:
         """Peak learning rate of a model `width` features wide."""
@@ -120,7 +121,7 @@ class Study:
         self, corpus: CorpusShape, *, widths: tuple[int, ...] | None = None, budgets: tuple[int, ...] | None = None
     ) -> dict[str, RunConfig]:
         """Every run of the grid by id: seed by seed and arm by arm, so that a sweep that is stopped has whole grids, and of each the
-        longest first, so that parallel workers end together.
+        longest first, so that parallel workers end together. Those of arms that are `last` come after all others.
 
         Args:
             corpus: the prepared corpus the runs read.
@@ -128,6 +129,7 @@ class Study:
         """
         inputs = {name: getattr(corpus, name) for name in ("vocab_size", "patch_dim", "audio_dim", "video_dim")}
         runs: list[RunConfig] = []
+        late: set[str] = set()
         for arm in self.arms:
             own, before = self.of(arm), list(runs)
             origin = self._origin(arm, inputs)
@@ -148,8 +150,9 @@ class Study:
                     tokens=budget, seed=seed, objective=arm.objective, infilling=arm.infilling,
                     init=InitConfig(**{part: RUN + run.id for part, run in init.items()}), origin=_started(origin, init),
                 ))
+            late |= {run.id for run in runs[len(before):]} if arm.last else set()
         place = {arm.name: place for place, arm in reversed([*enumerate(self.arms)])}
-        runs.sort(key=lambda run: (run.seed, place[run.origin.arm], run.data.mixture, -run.tokens * run.model.d_model))
+        runs.sort(key=lambda run: (run.id in late, run.seed, place[run.origin.arm], run.data.mixture, -run.tokens * run.model.d_model))
         return {run.id: run for run in runs}
 
     def of(self, arm: Arm) -> Self:
@@ -163,6 +166,14 @@ class Study:
         own = {name: getattr(arm, name) for name in ("widths", "budgets", "seeds") if getattr(arm, name)}
         mixtures = {name: self.mixtures[name] for name in arm.mixtures} or self.mixtures
         return replace(self, arms=(arm,), mixtures=mixtures, **own)
+
+    def planned(self, name: str) -> dict[tuple[str, int], set[tuple[int, int]]]:
+        """The widths and budgets that arms of a name are trained at, by mixture and seed; empty of an arm that the study has not."""
+        cells: dict[tuple[str, int], set[tuple[int, int]]] = {}
+        for own in (self.of(arm) for arm in self.arms if arm.name == name):
+            for key in product(own.mixtures, own.seeds):
+                cells.setdefault(key, set()).update(product(own.widths, own.budgets))
+        return cells
 
     def _starts(self, arm: Arm, before: list[RunConfig], width: int, seed: int) -> list[dict[str, RunConfig]]:
         """What runs of a width and a seed start from, by part: a choice for each budget of each arm; of an arm without any, of nothing.

@@ -155,7 +155,8 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
                            for label in ("caption", "text") for layer in (1, 2)])
     worth = pd.DataFrame([{"arm": arm, "way": way, "value": 0.8, "low": low, "high": 1.1}
                           for arm in names[1:] for way, low in (("observed", 0.6), ("by one law", -np.inf))])
-    reach = pd.DataFrame([{"set": mixture, "reach": reach, "error": 0.5 * reach, "low": 0.3, "high": reach, "runs": 9, "status": "weak"}
+    reach = pd.DataFrame([{"set": mixture, "reach": reach, "error": 1.0, "low": 0.3, "high": reach, "noise": 0.6, "runs": 9, "fits": 2,
+                           "firm": reach < 5}
                           for mixture in ("45-45-10", "20-40-40") for reach in (1.5, 3.0, 6.0)])
     numbers = pd.DataFrame([{"experts": n, "size": size, "value": -n / scale, "low": -n / scale - 0.5, "high": high}
                             for size, scale, high in (("d32", 2.0, 1.0), ("d48", 4.0, np.inf)) for n in (2, 8, 16)])
@@ -166,7 +167,10 @@ def _of_arms() -> dict[str, alt.TopLevelMixin]:
         "experts.left_out": experts.left_out(out, 0.3),
         "joint.by_size": joint.by_size(made, made[made["seed"] == 0]),
         "joint.multipliers": joint.multipliers(worth, names[0]),
-        "joint.by_reach": joint.by_reach(reach, 0.8),
+        "joint.exponents": joint.exponents(pd.DataFrame([
+            {"quantity": quantity, "arm": arm, "value": 0.5 - null, "low": low, "high": 0.8 - null, "null": null and 0.0}
+            for quantity, null in (("a", 0.0), ("a less early fusion", 0.4)) for arm, low in zip(names, (0.1, -np.inf, 0.2, 0.0))])),
+        "joint.by_reach": joint.by_reach(reach),
         "architectures.losses": architectures.losses(made),
         "architectures.differences": architectures.differences(
             paired.by_cell(paired.at_equal_compute(made, names[1], names[0])), "loss, late against early [%]"),
@@ -305,6 +309,7 @@ def _of_mixtures() -> dict[str, alt.TopLevelMixin]:
     trained = pd.DataFrame([{"mixture": name, "caption": h[0], "interleaved": h[1], "text": h[2]} for name, h in shares.items()])
     return {
         "mixtures.against_share": mixtures.against_share(made),
+        "mixtures.apart": mixtures.apart(lost.assign(percent=100 * lost["L"]), lost.assign(percent=50 * lost["L"])),
         "mixtures.frontiers": mixtures.frontiers(lost, lost),
         "mixtures.triangle": mixtures.triangle(
             points, 10 * points[:, 0] ** 2, points[:, 0] < 0.5, trained, np.array([0.4, 0.3, 0.3]),

@@ -122,6 +122,36 @@ def test_runs_of_other_cells_are_left_out_and_bad_input_is_refused():
         joint.tests(family(made), made["cluster"], 4, n=5)
 
 
+def test_a_p_value_that_no_study_reaches_is_a_bound():
+    def one(p):
+        return joint.Tested(narrow=joint.EXPONENTS, wide=joint.NOTHING, freed=1, F=1.0, p_plain=p, p_trunks=p, seeds=4, draws=399)
+
+    assert one(1 / 400).words == "p ≤ 0.0025, none of 399" and one(0.11).words == "p = 0.110"
+
+
+def test_the_set_that_identifies_the_law_leads_though_its_seeds_are_fewer():
+    rng = np.random.default_rng(6)
+    sets = {"narrow": studied(noise=0.002, rng=rng), "wide": studied(noise=0.002, sizes=6, budgets=6, seeds=1, rng=rng),
+            "few": studied(sizes=2, budgets=2, seeds=1)}
+    forms = {name: joint.families(rows.assign(E_true=FLOOR), "early") for name, rows in sets.items()}
+    assert joint.leading(sets, forms) == "wide"
+    assert joint.leading({name: sets[name] for name in ("few", "narrow")}, forms) == "narrow"
+
+
+def test_luck_that_arms_share_is_seen():
+    rng = np.random.default_rng(7)
+    made = studied(noise=0.001, seeds=6, rng=rng)
+    common = {key: 0.01 * rng.standard_normal() for key in set(zip(made["d_model"], made["seed"]))}
+    late = made["arm"].isin(["early", "late"])
+    luck = [common[key] if both else 0.0 for key, both in zip(zip(made["d_model"], made["seed"]), late)]
+    together = made.assign(L=made["L"] * np.exp(luck))
+    found = joint.shared_luck(together, "early")
+    assert found.loc["late", "correlation"] > 0.9 and abs(found.loc["sparse", "correlation"]) < 0.7 and found["trunks"].eq(18).all()
+    pd.testing.assert_frame_equal(found, joint.shared_luck(together.sample(frac=1, random_state=0), "early"))
+    one = joint.tests(family(made), made["cluster"], 4, n=19, pairs=[(joint.NOTHING, joint.EXPONENTS)])
+    assert [test.narrow for test in one] == [joint.EXPONENTS]
+
+
 def test_compute_at_equal_loss_is_that_of_the_planted_cost():
     """An arm whose runs cost 1.3 times as much for the same loss: the reference needs 1 / 1.3 of its compute."""
     made = studied(worth=(1.0, 1.0, 1.0), budgets=4)

@@ -26,7 +26,7 @@ def test_the_spread_is_that_of_trunks():
     assert inside["trunks"] >= 50 and inside["runs"] <= 45
 
 
-def test_resamples_without_the_statistic_are_left_out_and_too_many_are_an_error():
+def test_resamples_without_the_statistic_are_missing_and_too_many_are_an_error():
     table, label = studies(0.0, 0, trunks=3)
 
     def needs(trunks):
@@ -37,7 +37,11 @@ def test_resamples_without_the_statistic_are_left_out_and_too_many_are_an_error(
         return statistic
 
     whole, draws = resample(needs(2), table, label, n=100)
-    assert whole[0] == 18 and 60 < len(draws) < 100 and draws.shape[1] == 2
+    has = np.isfinite(draws).all(axis=1)
+    assert whole[0] == 18 and 60 < has.sum() < 100 and draws.shape == (100, 2)
+    # pairs stay pairs: a statistic that never fails has the same draws where the other has some
+    _, beside = resample(needs(1), table, label, n=100)
+    assert draws[has] == pytest.approx(beside[has]) and np.isfinite(beside).all()
     with pytest.raises(ValueError, match="of 100 resamples of 3 trunks have the statistic"):
         resample(needs(3), table, label, n=100)
     with pytest.raises(ValueError, match="at least one"):

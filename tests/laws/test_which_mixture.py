@@ -19,6 +19,13 @@ TYPES = {kind: f"L_{kind}" for kind in KINDS}
 WORTHS = {"caption": (1, -0.15, 0.05), "interleaved": (-0.1, 1, 0.4), "text": (0.05, 0.5, 1)}
 
 
+WIDTHS, BUDGETS = (24, 34, 48, 68, 96), (600_000, 1_200_000, 2_400_000, 4_800_000)
+
+
+def planned(seeds=(0, 1), widths=WIDTHS):
+    return {(mixture, seed): set(product(widths, BUDGETS)) for mixture in MIXTURES for seed in seeds}
+
+
 def runs(noise: float = 0.0, mixtures=tuple(MIXTURES), seeds=(0, 1), seed: int = 0) -> pd.DataFrame:
     """A grid of runs whose losses follow `WORTHS`, with noise that the runs of a trunk share in part."""
     rng, rows = np.random.default_rng(seed), []
@@ -141,30 +148,63 @@ def test_pairs_name_what_stays_and_compare_at_equal_total_and_equal_own_tokens(e
 
 
 def test_only_whole_mixtures_count(exact):
-    grid = list(product((24, 34, 48, 68, 96), (600_000, 1_200_000, 2_400_000, 4_800_000)))
     table = exact[0].iloc[:-1]
-    assert mixture_runs.whole_seeds(table, grid) == {**dict.fromkeys(MIXTURES, [0, 1]), "20-40-40": [0]}
-    kept = mixture_runs.of_whole(table, grid)
-    assert len(kept) == 7 * 20 and set(kept[kept["mixture"] == "20-40-40"]["seed"]) == {0}
+    assert mixture_runs.whole_seeds(table, planned()) == {**dict.fromkeys(MIXTURES, [0, 1]), "20-40-40": [0]}
+    kept = mixture_runs.of_whole(table, planned(), [True] * len(table))
+    assert len(kept) == 4 * 20 and set(kept["seed"]) == {0}, "a seed that one mixture lacks is compared with nothing"
     with pytest.raises(ValueError, match="unknown mixture"):
         mixture_runs.weights(table.assign(mixture="1-1-1"), MIXTURES, KINDS)
 
 
+def test_cells_in_which_a_model_is_blind_are_left_out_of_every_mixture(exact):
+    table = exact[0]
+    blind = (table["mixture"] == "30-30-40") & (table["d_model"] == 24) & (table["budget"] == 600_000) & (table["seed"] == 1)
+    kept = mixture_runs.of_whole(table, planned(), ~blind)
+    assert len(table) - len(kept) == 4 and "sees" not in kept
+    assert kept.groupby(["d_model", "budget", "seed"])["mixture"].nunique().eq(4).all()
+    mixed = table.sample(frac=1, random_state=0)
+    again = mixture_runs.of_whole(mixed, planned(), ~blind[mixed.index])
+    assert len(again.merge(kept, how="inner")) == len(kept), "the order of the rows does not matter"
+
+
+def test_a_seed_that_is_planned_at_fewer_sizes_is_whole_with_those(exact):
+    few = planned() | {(mixture, 1): set(product((24, 96), BUDGETS)) for mixture in MIXTURES}
+    table = exact[0][(exact[0]["seed"] == 0) | exact[0]["d_model"].isin((24, 96))]
+    kept = mixture_runs.of_whole(table, few, [True] * len(table))
+    assert len(kept) == len(table) == 4 * (20 + 8)
+    assert mixture_runs.whole_seeds(table, planned())["45-45-10"] == [0]
+    assert mixture_runs.of_whole(table.assign(seed=9), few, [True] * len(table)).empty, "nobody plans that seed"
+
+
+def test_exponents_are_told_apart_on_the_same_resamples():
+    """A frontier's exponent moves with the luck of the sizes, which two mixtures have in common; their difference hardly does."""
+    table = runs(mixtures=("40-20-40", "20-40-40"), seeds=(0,))
+    luck = table["d_model"].map(dict(zip(WIDTHS, 0.02 * np.random.default_rng(0).normal(size=5))))
+    found = mixture_runs.laws(table.assign(L_text=table["L_text"] * np.exp(luck)), {"text": "L_text"}, {}, n=60)
+    own = found.estimate("c", "40-20-40", "text")
+    apart = found.apart("c", ("40-20-40", "text"), ("20-40-40", "text"))
+    assert apart.high - apart.low < 0.5 * (own.high - own.low)
+    assert all(len(draws) == 60 for draws in found.draws.values()), "a resample without a value is missing, and others keep their place"
+    assert found.apart("c", ("40-20-40", "text"), ("1-1-1", "text")) is None
+
+
 def test_claims_wait_for_seeds_and_mixtures_and_are_then_decided():
     def judged(table):
-        grid = list(product((24, 34, 48, 68, 96), (600_000, 1_200_000, 2_400_000, 4_800_000)))
-        found = mixture_claims.of_study(table, MIXTURES, grid, COLUMNS, n=30)
+        plan = planned(range(paired.MIN_SEEDS))
+        found = mixture_claims.of_study(table, MIXTURES, plan, [True] * len(table), COLUMNS, n=30)
         return {number: [each for each in found if each.claim == number] for number in (10, 11, 12, 13)}
 
     few = judged(runs(noise=0.001, mixtures=("30-30-40", "20-40-40"), seeds=(0,)))
     assert not few[11], "both have few captions: nothing to hold them against"
-    assert all(each.verdict == UNRESOLVED for found in few.values() for each in found) and few[10] and few[13]
-    assert all("1 seed of each mixture, 2 of 4 mixtures" in each.beside for each in few[13])
+    assert all(each.verdict == UNRESOLVED for found in few.values() for each in found) and few[10] and few[12]
+    assert not few[13], "the worth of others' tokens takes three mixtures"
+    assert all("1 seed of each mixture, 2 of 4 mixtures" in each.beside for each in few[12])
     many = judged(runs(noise=0.001, seeds=range(paired.MIN_SEEDS)))
     assert all(many.values())
-    assert verdict(many[13]) == CONFIRMED, many[13]
+    assert verdict(many[13]) == REFUTED, "text helps captions here"
+    assert {each.verdict for each in many[13] if "to interleaved" in each.quantity or "of interleaved" in each.quantity} == {CONFIRMED}
     assert verdict(many[12]) in (REFUTED, UNRESOLVED, CONFIRMED)
-    nothing = mixture_runs.of_whole(runs().iloc[:0], [(24, 600_000)])
+    nothing = mixture_runs.of_whole(runs().iloc[:0], planned(), [])
     assert list(nothing) == list(runs()), "a table without rows keeps its columns"
-    assert mixture_claims.of_study(nothing, MIXTURES, [(24, 600_000)], COLUMNS) == []
+    assert mixture_claims.of_study(nothing, MIXTURES, planned(), [], COLUMNS) == []
     assert mixture_runs.laws(nothing, COLUMNS, {}).values == {} and mixture_runs.changes(nothing, MIXTURES, TYPES).empty

@@ -183,7 +183,7 @@ def halving(C, bits, floor: float, cluster: np.ndarray, level: float = 0.95, n: 
         return [float(np.exp((x[-1] - x[0]) / (halvings[0] - halvings[-1])))]
 
     found, draws = resample(between_ends, table, cluster, n)
-    low, high = np.quantile(draws[:, 0], [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(draws[:, 0], [(1 - level) / 2, (1 + level) / 2])
     x, halvings = frontier(table)
     return Halving(found[0], float(low), float(high), float(table["excess"].min() / floor), tuple(np.exp(np.diff(x) / -np.diff(halvings))))
 

@@ -7,7 +7,7 @@ residuals of that law, those of a trunk kept or turned round together (the wild 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = [     # with what a chapter needs of `families`
     "EVERYTHING", "EXPONENTS", "FINE", "FLOOR", "FREE", "KNOWN", "LEVEL", "LINEAR", "MULTIPLIER", "NOTHING", "OBSERVED", "OWN",
     "PARAMETERS", "SCALED", "WORTH", "LinearFamily", "PowerFamily", "Tested", "as_table", "comparable", "families", "same_cells",
-    "standing", "tests", "undecided", "ways_of_worth", "widest",
+    "leading", "shared_luck", "standing", "tests", "undecided", "ways_of_worth",
 ]
 LEVEL = 0.05            # p-value below which a sharing is rejected
 OBSERVED, OWN, WORTH, SCALED = (       # ways to ask what an arm's compute is worth
@@ -60,6 +60,12 @@ class Tested:
     draws: int          # that many
 
     @property
+    def words(self) -> str:
+        """The p-value over trunks; where no study drawn has so large an F, its bound."""
+        least = 1 / (self.draws + 1)
+        return f"p ≤ {least:.4f}, none of {self.draws}" if self.p_trunks <= least else f"p = {self.p_trunks:.3f}"
+
+    @property
     def doubt(self) -> float:
         """Standard error of `p_trunks` from the number of studies drawn."""
         p = max(self.p_trunks, 1 / (self.draws + 1))
@@ -74,13 +80,16 @@ class Tested:
         return "rejected" if self.p_trunks < LEVEL else "not rejected"
 
 
-def tests(family: Family, cluster, seeds: int, n: int = 399, seed: int = 0) -> list[Tested]:
+def tests(
+    family: Family, cluster, seeds: int, n: int = 399, seed: int = 0, pairs: Sequence[tuple[str, str]] | None = None,
+) -> list[Tested]:
     """Each pair of a family's laws: the narrower tested against the wider.
 
     Args:
-        cluster: trunk of each run (n_runs,); it holds the runs of one arm.
+        cluster: trunk of each run (n_runs,), or whatever shares its luck.
         seeds: the fewest that an arm has.
         n: studies drawn for each test.
+        pairs: those of `family.pairs` that are asked; None: all.
     Raises:
         ValueError: n is below 19, with which no p-value gets to `LEVEL`; labels are not one a run; or there are no runs to spare.
     Source: Cameron, Gelbach & Miller 2008, the wild cluster bootstrap with the null imposed and Rademacher weights, of the F statistic.
@@ -91,7 +100,7 @@ def tests(family: Family, cluster, seeds: int, n: int = 399, seed: int = 0) -> l
         raise ValueError(f"with {n} studies drawn no p-value gets to {LEVEL:g}: draw 19 or more")
     labels = checked_labels(cluster, family.n)
     rng, found = np.random.default_rng(seed), []
-    for wide, narrow in family.pairs:
+    for wide, narrow in pairs or family.pairs:
         freed, free = family.unknowns(wide) - family.unknowns(narrow), family.n - family.unknowns(wide)
         if free < 1:
             raise ValueError(f"{family.n} runs for {family.unknowns(wide)} unknowns: no run is left to measure the noise by")
@@ -187,9 +196,36 @@ def comparable(table: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
     return found
 
 
-def widest(sets: dict[str, pd.DataFrame]) -> str:
-    """Of the sets of `comparable` the one with seeds enough and the most runs."""
-    return max(sets, key=lambda name: (sets[name]["seed"].nunique() >= MIN_SEEDS, len(sets[name])))
+def leading(sets: Mapping[str, pd.DataFrame], forms: Mapping[str, Mapping[str, PowerFamily | LinearFamily]]) -> str:
+    """Of the sets of `comparable` the one to begin with: that identifies a law with a floor of its own, else one above a known floor; of
+    several the one with seeds enough, and then the most runs.
+
+    Args:
+        forms: of `families`, by set.
+    """
+    def rank(name: str) -> tuple[bool, bool, bool, int]:
+        held = [form in forms[name] and forms[name][form].identified for form in (FREE, KNOWN)]
+        return (*held, sets[name]["seed"].nunique() >= MIN_SEEDS, len(sets[name]))
+
+    return max(sets, key=rank)
+
+
+def shared_luck(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Whether runs of several arms with one size and seed, which read the same documents, have luck in common.
+
+    Args:
+        table: of `same_cells`, with L.
+    Returns:
+        A row an arm: correlation with the reference of what trunks have around the mean of their cells, and trunks; the means are taken out
+        of few seeds, so that a correlation is known to about 1 / sqrt(trunks - sizes - 1).
+    """
+    import pandas as pd
+
+    logs = np.log(table["L"])
+    apart = table.assign(apart=logs - logs.groupby([table[name] for name in ("arm", "d_model", "budget")]).transform("mean"))
+    wide = apart.pivot_table(index=["d_model", "seed"], columns="arm", values="apart")
+    found = {arm: {"correlation": wide[arm].corr(wide[reference]), "trunks": len(wide)} for arm in wide if arm != reference}
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("arm")
 
 
 def same_cells(table: pd.DataFrame, cell: Sequence[str] = ("d_model", "budget", "seed")) -> pd.DataFrame:

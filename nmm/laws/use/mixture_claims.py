@@ -14,28 +14,28 @@ from nmm.claims import Finding
 from nmm.laws.core.fitting import Fit
 from nmm.laws.forms.worth import fit_worth, spanned
 from nmm.laws.use import mixture_runs
-from nmm.laws.use.mixture_runs import MEAN, WORDS, Laws, Shares, Swap, middle
-from nmm.laws.use.paired import MIN_SEEDS, percent
+from nmm.laws.use.mixture_runs import MEAN, WORDS, Laws, Planned, Shares, middle
+from nmm.laws.use.paired import MIN_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT = 10.0            # per cent by which exponents may differ and still be "similar": ours
 # of the claim in App. B.2: whose loss, tokens of what, and the sign of their worth
-HELP = (("text", "interleaved", 1), ("interleaved", "text", 1), ("caption", "interleaved", -1), ("interleaved", "caption", -1))
+HELP = (("interleaved", "text", 1), ("caption", "text", -1), ("caption", "interleaved", -1), ("interleaved", "caption", -1))
 POINTS = 10             # of a share, per which slopes are told
 
 
 def of_study(
-    table: pd.DataFrame, shares: Shares, grid: Sequence[tuple[int, int]], columns: Mapping[str, str], n: int = 200, seed: int = 0,
+    table: pd.DataFrame, shares: Shares, planned: Planned, sees: Sequence[bool], columns: Mapping[str, str], n: int = 200, seed: int = 0,
 ) -> list[Finding]:
     """`findings` of a study's finished runs of one arm, from those mixtures that are whole.
 
     Args:
-        table: runs of mixtures that `shares` knows; grid: widths and budgets that the study asks for.
+        table: runs of mixtures that `shares` knows; planned, sees: as for `mixture_runs.of_whole`.
         columns: loss -> its column: the data types, and `MEAN`.
     """
-    done = mixture_runs.of_whole(table, grid)
+    done = mixture_runs.of_whole(table, planned, sees)
     if not len(done):
         return []
     types = {kind: column for kind, column in columns.items() if kind != MEAN}
@@ -66,7 +66,7 @@ def findings(
     lacks += [f"{len(here)} of {len(shares)} mixtures"] if len(here) < len(shares) else []
     so_far = enough, ", ".join(lacks)
     return [*_similar(laws, here, *so_far), *_captions(laws, here, shares, *so_far), *_own(laws, here, shares, columns, *so_far),
-            *_others(table, here, shares, columns, worth, *so_far, n, seed)]
+            *_others(table, worth, *so_far, n, seed)]
 
 
 def _found(
@@ -87,15 +87,9 @@ def _similar(laws: Laws, here: list[str], enough: bool, beside: str) -> list[Fin
         def ratio(values, name=name):
             return 100 * (values["c", name, MEAN] / values["c", known[0], MEAN] - 1)
         words = f"c of {name} over c of {known[0]}, less one [%]"
-        found += _found(10, words, ratio(laws.values), ratio(_even(laws.draws)), (-ABOUT, ABOUT), enough,
-                        "the range is ours; losses near their floors bend frontiers", beside)
+        found += _found(10, words, ratio(laws.values), ratio(laws.draws), (-ABOUT, ABOUT), enough,
+                        "the range is ours; floors bend frontiers", beside)
     return found
-
-
-def _even(draws: Mapping[tuple[str, str, str], np.ndarray]) -> dict[tuple[str, str, str], np.ndarray]:
-    """Draws of equal length: where a statistic failed in some resamples, the others are cut."""
-    least = min(map(len, draws.values()))
-    return {key: values[:least] for key, values in draws.items()}
 
 
 def _captions(laws: Laws, here: list[str], shares: Shares, enough: bool, beside: str) -> list[Finding]:
@@ -112,7 +106,7 @@ def _captions(laws: Laws, here: list[str], shares: Shares, enough: bool, beside:
 
     doubtful = [f"the fit of {name} is {laws.fits[name][MEAN].status}" for name in known if laws.fits[name][MEAN].status != "ok"]
     words = f"a of {', '.join(many)} less a of {', '.join(few)} (b is 1 - a)"
-    return _found(11, words, float(contrast(laws.values)), contrast(_even(laws.draws)), (-np.inf, 0), enough, "by Eq. 1", *doubtful, beside)
+    return _found(11, words, float(contrast(laws.values)), contrast(laws.draws), (-np.inf, 0), enough, "by Eq. 1", *doubtful, beside)
 
 
 def _own(
@@ -133,30 +127,14 @@ def _own(
 
         claimed = (-np.inf, 1.0) if kind == "text" else (0.0, np.inf)
         found += _found(12, f"exponent of {WORDS[kind]} on their own share, per {POINTS} points [thousandths]", float(slope(laws.values)),
-                        slope(_even(laws.draws)), claimed, enough, "the range of text is ours" if kind == "text" else "",
+                        slope(laws.draws), claimed, enough, "the range of text is ours" if kind == "text" else "",
                         "other shares move too, and how near a loss is to its floor", beside)
     return found
 
 
-def _others(
-    table: pd.DataFrame, here: list[str], shares: Shares, columns: Mapping[str, str], worth: Mapping[str, Fit], enough: bool, beside: str,
-    n: int, seed: int,
-) -> list[Finding]:
-    """Claim 13: text where interleaved documents stand in for captions, its own tokens the same; and the worth of others' tokens by law."""
-    found = []
-    pairs: list[Swap] = [swap for swap in mixture_runs.swaps(here, shares) if "text" in swap.fixed]
-    if pairs:
-        swap = max(pairs, key=lambda each: abs(each.moved["interleaved"]))
-        if swap.moved["interleaved"] < 0:
-            swap = Swap(swap.second, swap.first, {kind: -by for kind, by in swap.moved.items()})
-        apart = mixture_runs.at_equal_total(table, swap, columns["text"])
-        if apart is not None:
-            value, low, high = (float(percent(end)) for end in (apart.value, apart.low, apart.high))
-            found.append(Finding(
-                claim=13, quantity=f"text's loss, {swap.first} to {swap.second}: text's own tokens and all tokens equal, "
-                f"{100 * swap.moved['interleaved']:.0f} points of captions become interleaved [%]", value=value, low=low, high=high,
-                claimed=(-np.inf, 0), enough=apart.seeds >= MIN_SEEDS,
-                beside="; ".join(filter(None, ["interleaved documents beside captions: not what either does alone", beside]))))
+def _others(table: pd.DataFrame, worth: Mapping[str, Fit], enough: bool, beside: str, n: int, seed: int) -> list[Finding]:
+    """Claim 13: the worth of others' tokens by law, own tokens equal."""
+    found: list[Finding] = []
     labels = table["cluster"].to_numpy()
     boots = {kind: fit.bootstrap(n, seed, starts=1, cluster=labels).samples for kind, fit in worth.items()}
     for kind, other, sign in HELP:

@@ -6,6 +6,7 @@ A mixture is named, and `shares` says what the name stands for: mixture -> data 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -23,30 +24,39 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Shares = Mapping[str, Mapping[str, float]]
+Planned = Mapping[tuple[str, int], AbstractSet[tuple[int, int]]]     # widths and budgets of a mixture and a seed
 MEAN = "mean"
 NEARLY = 0.055          # a share that moves by no more is called nearly the same
 WORDS = {"caption": "captions", "interleaved": "interleaved documents", "text": "text"}
 
 
-def whole_seeds(table: pd.DataFrame, grid: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
-    """The seeds of which a mixture has a run of every width and budget, by mixture; empty lists where there is none.
+def whole_seeds(table: pd.DataFrame, planned: Planned) -> dict[str, list[int]]:
+    """The seeds of which a mixture has a run of every width and budget that are planned, by mixture; empty lists where there is none.
 
     Args:
         table: finished runs of one arm: mixture, seed, d_model, budget.
-        grid: widths and budgets that the study asks for.
     """
-    asked, found = set(grid), {}
+    found: dict[str, list[int]] = {}
     for mixture, rows in table.groupby("mixture", sort=False):
         here = {seed: set(zip(mine["d_model"], mine["budget"])) for seed, mine in rows.groupby("seed")}
-        found[mixture] = sorted(seed for seed, have in here.items() if asked <= have)
+        found[mixture] = sorted(seed for seed, have in here.items() if planned.get((mixture, seed), {None}) <= have)
     return found
 
 
-def of_whole(table: pd.DataFrame, grid: Sequence[tuple[int, int]]) -> pd.DataFrame:
-    """The runs of whole seeds alone, on the grid: mixtures with other sizes and budgets than others are not set beside them."""
-    seeds, asked = whole_seeds(table, grid), set(grid)
-    keep = [row.seed in seeds[row.mixture] and (row.d_model, row.budget) in asked for row in table.itertuples()]
-    return table[np.array(keep, dtype=bool)].reset_index(drop=True)
+def of_whole(table: pd.DataFrame, planned: Planned, sees: Sequence[bool]) -> pd.DataFrame:
+    """The runs of whole seeds, of those cells (width, budget and seed) that every mixture has that is whole, and in which every run sees.
+
+    Mixtures with other sizes, budgets or seeds than others are not set beside them, and what a blind run lacks is sight.
+
+    Args:
+        sees: whether each run reads its pictures, (n,).
+    """
+    seeds = whole_seeds(table, planned)
+    keep = [row.seed in seeds[row.mixture] and (row.d_model, row.budget) in planned[row.mixture, row.seed] for row in table.itertuples()]
+    rows = table.assign(sees=np.asarray(sees, dtype=bool))[np.array(keep, dtype=bool)]
+    cells = rows.groupby(["d_model", "budget", "seed"])
+    everywhere = (cells["mixture"].transform("nunique") == rows["mixture"].nunique()) & cells["sees"].transform("all")
+    return rows[everywhere].drop(columns="sees").reset_index(drop=True)
 
 
 def weights(table: pd.DataFrame, shares: Shares, domains: Sequence[str]) -> np.ndarray:
@@ -67,7 +77,8 @@ class Laws:
     Attributes:
         fits: mixture -> loss -> Eq. 1.
         values, draws: quantities "a", "alpha", "beta", "E" (of Eq. 1), "c" (the frontier's exponent) and "c above" (that of what is
-            above the known floor; NaN without one) by (quantity, mixture, loss): the value of all runs, and of n resamples.
+            above the known floor; NaN without one) by (quantity, mixture, loss): the value of all runs, and of n resamples, NaN where
+            one has none.
         failed: (mixture, loss) -> why there is none.
     """
 
@@ -80,6 +91,13 @@ class Laws:
         """A quantity with its interval; None where there is none."""
         key = (quantity, mixture, kind)
         return middle(self.values[key], self.draws[key], level) if key in self.values else None
+
+    def apart(self, quantity: str, one: tuple[str, str], other: tuple[str, str], level: float = 0.95) -> Estimate | None:
+        """A quantity of one mixture and loss less that of another, on the same resamples: draw i has the same sizes and seeds of both."""
+        first, second = (quantity, *one), (quantity, *other)
+        if first not in self.values or second not in self.values:
+            return None
+        return middle(self.values[first] - self.values[second], self.draws[first] - self.draws[second], level)
 
 
 def middle(value: float, draws: np.ndarray, level: float = 0.95) -> Estimate | None:

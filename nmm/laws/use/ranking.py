@@ -127,6 +127,6 @@ def _measured(one, table: pd.DataFrame, cluster: np.ndarray, n: int) -> list[Mea
         values = one(table)
         return [Measured(value=value, low=-np.inf, high=np.inf, runs=len(table), clusters=len(labels)) for value in values]
     values, draws = resample(one, table, cluster, n)
-    ends = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    ends = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [Measured(value=float(value), low=float(low), high=float(high), runs=len(table), clusters=len(labels))
             for value, low, high in zip(values, *ends, strict=True)]

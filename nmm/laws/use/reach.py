@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmm.laws.core import solver
 from nmm.laws.core.checks import columns as checked_columns
 from nmm.laws.core.noise import checked_labels
 from nmm.laws.forms.optimum import FLOPS_PER_PARAMETER_TOKEN
@@ -15,11 +16,14 @@ from nmm.laws.forms.parametric import ParametricFit, fit_parametric
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST = 10                 # runs of three sizes and three budgets, below which nothing is fitted
+FEWEST = 10                 # runs below which nothing is fitted
+SIZES, BUDGETS = 4, 3       # different ones that a fit needs: three sizes leave E, A and alpha free to take each other's place
+FLAT = 1e-3                 # how far predictions of equally good minima may lie apart [log units]
 TRUNKS = 8                  # fewer are not resampled: too many resamples would lack the sizes that hold an exponent
 EDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)    # of how far predictions reach, C predicted over the largest C fitted
 FEW = 5                     # runs below which R2 says how they scatter and nothing of the law
 FINE = ("ok", "weak")
+AS_GOOD = 1e-6              # relative excess of an objective up to which a minimum is as good
 
 
 def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
@@ -31,8 +35,9 @@ def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: f
         cuts: at most so many, evenly over those that leave runs enough to fit and one to predict.
         n: resamples behind a prediction interval: of trunks where the runs fitted have `TRUNKS` of them, else of runs.
     Returns:
-        A row a run predicted and a cut: cut (largest C fitted) [FLOPs], C, reach (C / cut), error (ln predicted - ln observed), inside
-        (whether its interval holds the run), status of the fit, fitted (runs), trunk, trunks_drawn.
+        A row a run predicted and a cut: cut (largest C fitted) [FLOPs], N, D, C, reach (C / cut), error (ln predicted - ln observed),
+        inside (whether its interval holds the run), status of the fit ("unidentified" also where minima as good predict otherwise),
+        fitted (runs), trunk, sibling (whether a run of its trunk was fitted), trunks_drawn.
     Raises:
         ValueError: bad values, or no cut leaves enough.
     """
@@ -40,11 +45,13 @@ def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: f
 
     checked = checked_columns(N=N, D=D, L=L)
     N, D, L, labels = checked["N"], checked["D"], checked["L"], checked_labels(cluster, len(checked["L"]))
+    order = np.lexsort((labels, L, D, N))       # resampled runs are drawn by their place
+    N, D, L, labels = N[order], D[order], L[order], labels[order]
     C = FLOPS_PER_PARAMETER_TOKEN * N * D
     levels = np.unique(C.round(-int(np.log10(C.min())) + 3))
     usable = [cut for cut in levels if _enough(N, D, C <= cut * 1.001) and np.any(C > cut * 1.01)]
     if not usable:
-        raise ValueError(f"a fit needs {FEWEST} runs of three sizes and three budgets, and a dearer run: no cut of {len(N)} leaves that")
+        raise ValueError(f"a fit needs {FEWEST} runs of {SIZES} sizes and {BUDGETS} budgets, and a dearer run: no cut of {len(N)} has that")
     rows = []
     for cut in [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, min(cuts, len(usable))).round().astype(int))]:
         known = C <= cut * 1.001
@@ -54,9 +61,10 @@ def beyond(N, D, L, cluster, cuts: int = 6, n: int = 40, seed: int = 0, level: f
         held = {"N": N[~known], "D": D[~known]}
         low, high = fit.bootstrap(n, seed, starts=1, cluster=mine if drawn else None).prediction_interval(held, level)
         rows.append(pd.DataFrame({
-            "cut": cut, "C": C[~known], "reach": C[~known] / cut, "error": np.log(fit.predict(**held)) - np.log(L[~known]),
-            "inside": (low <= L[~known]) & (L[~known] <= high), "status": fit.status, "fitted": int(known.sum()),
-            "trunk": labels[~known], "trunks_drawn": drawn,
+            "cut": cut, **held, "C": C[~known], "reach": C[~known] / cut, "error": np.log(fit.predict(**held)) - np.log(L[~known]),
+            "inside": (low <= L[~known]) & (L[~known] <= high), "fitted": int(known.sum()),
+            "status": "unidentified" if _flat(fit, held) else fit.status, "trunk": labels[~known],
+            "sibling": np.isin(labels[~known], mine), "trunks_drawn": drawn,
         }))
     return pd.concat(rows, ignore_index=True)
 
@@ -67,11 +75,11 @@ def by_reach(found: pd.DataFrame, edges: Sequence[float] = EDGES, n: int = 400, 
     Fits that are not fine (their status) have rows of their own. The interval is not of the fit's luck: that is in `inside`.
 
     Args:
-        found: of `beyond`.
+        found: of `beyond`, with noise: the standard deviation between seeds of each cell predicted [log units].
         edges: of the bins of reach.
     Returns:
-        Columns from, to, reach (geometric mean), error, low, high [%], inside (share), runs (predictions), fits, trunks, status ("fine" or
-        what they are).
+        Columns from, to, reach (geometric mean), error, low, high, noise (root mean square) [%], inside (share), runs (predictions),
+        fits, trunks, status ("fine" or what they are).
     """
     import pandas as pd
 
@@ -88,17 +96,20 @@ def by_reach(found: pd.DataFrame, edges: Sequence[float] = EDGES, n: int = 400, 
             rows.append({
                 "from": low, "to": high, "reach": float(np.exp(np.log(here["reach"]).mean())),
                 "error": 100 * float(np.sqrt((here["error"] ** 2).mean())),
-                "low": 100 * float(ends[0]), "high": 100 * float(ends[1]), "inside": float(here["inside"].mean()), "runs": len(here),
+                "low": 100 * float(ends[0]), "high": 100 * float(ends[1]), "noise": 100 * float(np.sqrt((here["noise"] ** 2).mean())),
+                "inside": float(here["inside"].mean()), "runs": len(here),
                 "fits": here["cut"].nunique(), "trunks": len(squares), "status": status,
             })
     return pd.DataFrame(rows)
 
 
-def trusted(table: pd.DataFrame, noise: float, factor: float = 2.0) -> tuple[float, float]:
-    """How far predictions may be trusted: up to where the error's interval stays below `factor` times the noise between seeds.
+def trusted(table: pd.DataFrame, factor: float = 2.0) -> tuple[float, float]:
+    """How far predictions may be trusted: up to where the error's interval stays below `factor` times the noise of the runs predicted.
+
+    Bins with fewer than `TRUNKS` trunks decide neither.
 
     Args:
-        table: of `by_reach`; noise: [%].
+        table: of `by_reach`.
     Returns:
         The end of the last bin of a row of good bins from the nearest on (1 where there is none), and the beginning of the first bin whose
         whole interval lies above (infinite where there is none): between the two the runs leave it open.
@@ -106,10 +117,10 @@ def trusted(table: pd.DataFrame, noise: float, factor: float = 2.0) -> tuple[flo
     good, bad = 1.0, np.inf
     fine = table[table["status"] == "fine"].sort_values("from")
     for _, row in fine.iterrows():
-        if not row["high"] <= factor * noise:
+        if not (row["high"] <= factor * row["noise"] and row["trunks"] >= TRUNKS):
             break
         good = float(row["to"])
-    above = fine.loc[fine["low"] > factor * noise, "from"]
+    above = fine.loc[(fine["low"] > factor * fine["noise"]) & (fine["trunks"] >= TRUNKS), "from"]
     return good, float(above.min()) if len(above) else bad
 
 
@@ -164,4 +175,27 @@ def _resampled_means(sums: np.ndarray, n: int, rng: np.random.Generator) -> np.n
 
 def _enough(N: np.ndarray, D: np.ndarray, rows: np.ndarray) -> bool:
     budgets = np.unique(np.log(D[rows]).round(1))
-    return bool(rows.sum() >= FEWEST and len(np.unique(N[rows])) >= 3 and len(budgets) >= 3)
+    return bool(rows.sum() >= FEWEST and len(np.unique(N[rows])) >= SIZES and len(budgets) >= BUDGETS)
+
+
+def _flat(fit: ParametricFit, held: dict[str, np.ndarray]) -> bool:
+    """Whether minima that other starts found are as good and predict otherwise: then the order of the rows picks among them."""
+    found = solver.continuation(fit.bound, fit.loss, fit.observed, np.vstack([fit.phi, fit.alternatives]))
+    as_good = found.phi[found.objective <= found.objective.min() * (1 + AS_GOOD)] @ fit.bound.transform.T
+    return bool(np.ptp(np.log(fit.law.predict(fit.law.natural(as_good), held)), axis=0).max() > FLAT)
+
+
+def noise_near(N, D, cells: pd.DataFrame) -> np.ndarray:
+    """The standard deviation between seeds at each N and D: that of the nearest cell that is known, in log size and log tokens, (n,).
+
+    Args:
+        N: [parameters], D: [tokens], (n,).
+        cells: N, D and noise [log units] of cells with several seeds.
+    Raises:
+        ValueError: no cell is known.
+    """
+    if not len(cells):
+        raise ValueError("no cell has several seeds: the noise between them is not known")
+    cells = cells.sort_values(["N", "D"])
+    x, y = (np.log(np.asarray(here, dtype=float))[:, None] - np.log(cells[name].to_numpy())[None] for here, name in ((N, "N"), (D, "D")))
+    return cells["noise"].to_numpy()[np.argmin(x**2 + y**2, axis=1)]

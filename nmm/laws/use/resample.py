@@ -25,7 +25,8 @@ def resample(
             fewer than three runs on a hull.
         cluster: what each run shares its luck with (n_runs,).
     Returns:
-        The numbers of all runs (k,), and of the resamples that have them (m, k).
+        The numbers of all runs (k,), and of the resamples (n, k), those that have none missing: resample i of any statistic of the same
+        clusters and seed draws the same clusters, so that differences are paired.
     Raises:
         ValueError: n is below 1, labels are not one a run, all runs have no such statistic, or more than half of the resamples.
     """
@@ -35,13 +36,13 @@ def resample(
     whole = np.asarray(statistic(table), dtype=float)
     members = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(n):
+    draws = np.full((n, len(whole)), np.nan)
+    for i in range(n):
         rows = np.concatenate([members[label] for label in rng.integers(0, len(members), len(members))])
         try:
-            draws.append(statistic(table.iloc[rows]))
+            draws[i] = statistic(table.iloc[rows])
         except ValueError:
             continue
-    if len(draws) < FEWEST * n:
-        raise ValueError(f"only {len(draws)} of {n} resamples of {len(members)} trunks have the statistic: more trunks are needed")
-    return whole, np.asarray(draws, dtype=float)
+    if (have := int(np.isfinite(draws).any(axis=1).sum())) < FEWEST * n:
+        raise ValueError(f"only {have} of {n} resamples of {len(members)} trunks have the statistic: more trunks are needed")
+    return whole, draws

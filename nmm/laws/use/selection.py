@@ -102,14 +102,38 @@ def hold_outs(fit: ParametricFit, cluster: np.ndarray | None = None, level: floa
         if rest.sum() < 8 or len(np.unique(N[rest])) < 3 or len(np.unique(D[rest])) < 3:
             continue
         again = fit_parametric(N[rest], D[rest], observed[rest], fit.loss.delta, fit.loss.name)
-        known = labels is not None and len(np.unique(labels[rest])) > 1
-        boot = again.bootstrap(n if len(N) < MANY else 20, seed, starts=2, cluster=labels[rest] if known else None)
-        held = {"N": N[out], "D": D[out]}
-        low, high = boot.prediction_interval(held, level)
-        errors = np.log(again.predict(**held)) - np.log(observed[out])
-        inside = int(np.sum((low <= observed[out]) & (observed[out] <= high)))
+        errors, inside = _interval_errors(again, {"N": N[out], "D": D[out]}, observed[out], None if labels is None else labels[rest], level,
+                                          n if len(N) < MANY else 20, seed)
         found.append(HoldOut(what=what, rows=rows[out], errors=errors, inside=inside, level=level))
     return found
+
+
+def hold_out(
+    fit: ParametricFit, what: str, out: np.ndarray, cluster: np.ndarray | None = None, level: float = 0.95, n: int = 200, seed: int = 0,
+) -> HoldOut:
+    """Any runs left out and predicted from the rest, as `hold_outs` does with the largest.
+
+    Args:
+        what: which runs, in words; out: mask (n,).
+    Raises:
+        ValueError: nothing is left out, or the rest cannot be fitted.
+    """
+    if not np.any(out):
+        raise ValueError(f"nothing is left out as {what}")
+    N, D, observed = fit.columns["N"], fit.columns["D"], fit.observed
+    again = fit_parametric(N[~out], D[~out], observed[~out], fit.loss.delta, fit.loss.name)
+    labels = None if cluster is None else np.asarray(cluster)[~out]
+    errors, inside = _interval_errors(again, {"N": N[out], "D": D[out]}, observed[out], labels, level, n, seed)
+    return HoldOut(what=what, rows=np.flatnonzero(out), errors=errors, inside=inside, level=level)
+
+
+def _interval_errors(
+    again: ParametricFit, held: dict[str, np.ndarray], observed: np.ndarray, labels: np.ndarray | None, level: float, n: int, seed: int,
+) -> tuple[np.ndarray, int]:
+    """ln(predicted) - ln(observed) of runs by a fit to others, whose clusters `labels` names, and how many lie in their interval."""
+    known = labels is not None and len(np.unique(labels)) > 1
+    low, high = again.bootstrap(n, seed, starts=2, cluster=labels if known else None).prediction_interval(held, level)
+    return np.log(again.predict(**held)) - np.log(observed), int(np.sum((low <= observed) & (observed <= high)))
 
 
 def predicted_from_the_rest(fit: Fit, out: np.ndarray) -> np.ndarray:
