@@ -27,8 +27,8 @@ from nmm.data.generated.world import GRID, N_NAMES, N_WORDS, PATCHES_PER_IMAGE, 
 
 KINDS = ("interleaved", "text")
 CAST = 32                       # characters
-TAIL = 1.5                      # of their frequencies, see above
-CHOICES = 8                     # names that a character may have in a document, and words that may be said of it
+TAIL = 1.25                     # of their frequencies, see above
+CHOICES = 4                     # names that a character may have in a document, and words that may be said of it
 LINE = 3                        # pattern, name, word [tokens]
 LINES = 16                      # after each image
 IMAGE = 1 + PATCHES_PER_IMAGE   # an image with its marker [tokens]
