@@ -47,8 +47,8 @@ class RunRecord:
         losses_by_token: those of the kinds of token that a corpus names, by data type [nats per target token].
         losses_by_position: of long contexts, by the place of the target in its document, by data type: bins of equal length
             named "first-end", the last one at the end of the context [nats per target token].
-        losses_by_distance: of long contexts, by how far back the target and the two tokens before it stood last in the document, by
-            data type: octaves named "first-end" and "never" [nats per target token].
+        losses_by_distance: of long contexts, by how far back the target stood last in the document with the token before it, of pairs that
+            only stand together, by data type: octaves named "first-end", and "never" for all others [nats per target token].
         written: where images are tokens and the truth is known, shares of rows, colours, shapes, patterns and names that are right in
             what the model writes, by data type, way and trait, see `nmm.training.probes.writing`.
         answered: where the corpus has questions about generated images, what the model makes of `nmm.training.probes.answers`' own, by kind

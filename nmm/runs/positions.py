@@ -1,4 +1,4 @@
-"""Losses within long contexts: by the position in a document, and by how far back a phrase stood last. A row a run and bin."""
+"""Losses within long contexts: by the position in a document, and by how far back a pair of tokens stood last. A row a run and bin."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def by_position(folder: str | Path) -> pd.DataFrame:
 
 
 def by_distance(folder: str | Path) -> pd.DataFrame:
-    """Held-out losses by how far back in the document the target and the two tokens before it stood last.
+    """Held-out losses by how far back in the document the target stood last with the token before it, of pairs that only stand together.
 
-    Columns as of `by_position` but `last`; where they never did, the bin is "never" and first and end are missing.
+    Columns as of `by_position` but `last`; of all others the bin is "never", and first and end are missing.
 
     Raises:
         FileNotFoundError: there is no such folder.

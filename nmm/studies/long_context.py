@@ -12,11 +12,11 @@ CONTEXT = 2048                  # L [tokens]
 BLOCK, READ = 128, 3            # B [tokens], k
 LAYERS = 3
 MIDDLE = 32                     # width at which blocks are varied, and
-MIDDLE_BUDGET = 1_000_000       # the budget [tokens]
+MIDDLE_BUDGET = 800_000         # the budget [tokens]
 
 SPARSE = Arm(name="block-sparse", arch="moba", settings={"block_length": BLOCK, "blocks_read": READ})
 FULL = replace(SPARSE, name="full", settings={**SPARSE.settings, "full_layers": LAYERS})
-HYBRID = replace(SPARSE, name="hybrid", settings={**SPARSE.settings, "full_layers": 1}, widths=(24, 48), budgets=(1_000_000, 2_000_000))
+HYBRID = replace(SPARSE, name="hybrid", settings={**SPARSE.settings, "full_layers": 1}, widths=(24, 48), budgets=(800_000, 1_600_000))
 
 
 def _blocks(length: int, read: int) -> Arm:
@@ -28,7 +28,8 @@ def _blocks(length: int, read: int) -> Arm:
 LADDER = tuple(_blocks(length, read) for length, read in ((32, 12), (64, 6), (192, 2), (384, 1), (128, 1), (128, 2), (128, 6)))
 
 LONG = register(Study(
-    name="long-context", widths=(16, 24, 32, 48, 64), budgets=(500_000, 1_000_000, 2_000_000, 4_000_000), seeds=(0, 1), n_layers=LAYERS,
+    name="long-context", widths=(16, 24, 32, 48, 64), budgets=(400_000, 800_000, 1_600_000, 3_200_000), seeds=(0, 1, 2),
+    n_layers=LAYERS,
     n_heads=1,                  # a wide head tells more keys apart, and the scores of a second one would double the time
     arms=(FULL, SPARSE, HYBRID, *LADDER), mixtures={"long": {"interleaved": 0.5, "text": 0.5}}, long=CONTEXT, rope_base=100_000.0,
     batch_sequences=1, validation_sequences=32, prepared={**REAL, "context": CONTEXT},

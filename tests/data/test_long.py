@@ -1,7 +1,8 @@
-"""Long documents: what returns is what was said, from all distances; and their entropy, counted once more by hand."""
+"""Long documents: what returns is what was said or shown, from all distances; and their entropy, counted once more by hand."""
 
 import hashlib
 import math
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 from nmm.data.corpus.embedded import embedded_corpus, entropy
 from nmm.data.documents import Span
-from nmm.data.generated.long import CAST, FRESH, KINDS, LINE, RECENCY, SCENE, SHORTEST, Chronicles
-from nmm.data.generated.world import N_NAMES, PATCHES_PER_IMAGE, World
+from nmm.data.generated.long import CAST, CHOICES, IMAGE, KINDS, LINE, LINES, SHORTEST, TAIL, Chronicles
+from nmm.data.generated.world import GRID, PATCHES_PER_IMAGE, World, draw_objects, render
 
 WORLD = World(0)
 
@@ -23,104 +24,106 @@ def flat(document) -> list[int]:
     return ids
 
 
-def events(document, kind) -> list[tuple[int, int, list[list[int]]]]:
-    """Where each event begins, how many characters had entered, and its lines: four of a scene, one of a return."""
-    ids, found, entered, at = flat(document), [], 0, 0
-    opening = SCENE[kind] - CAST * LINE
-    begins = WORLD.vocabulary.index("<|image|>" if kind == "interleaved" else "first")
-    while at < len(ids):
-        count, start = (CAST, at + opening) if ids[at] == begins else (1, at)
-        found.append((at, entered, [ids[start + j * LINE:start + (j + 1) * LINE] for j in range(count)]))
-        entered += CAST * (count == CAST)
-        at = start + count * LINE
+def events(document) -> list[tuple[int, list[tuple[int, ...]]]]:
+    """Where each event begins, and its characters as lines would say them: four that an image shows, or one of a line, which the
+    document's end may cut.
+    """
+    patterns, names, words = Chronicles(WORLD, SHORTEST).tables
+    who = {pattern: character for character, pattern in enumerate(patterns.tolist())}
+    found, at = [], 0
+    for segment in document.segments:
+        if isinstance(segment, Span):
+            shown = []
+            for _, colour, shape, pattern in np.frombuffer(segment.data, np.uint8).reshape(GRID, 4).tolist():
+                said = ("pattern", pattern), ("name", names[who[pattern], colour]), ("word", words[who[pattern], shape])
+                shown.append(tuple(WORLD.first_id(what) + int(number) for what, number in said))
+            found.append((at, shown))
+            at += IMAGE
+        else:
+            ids = segment.ids.tolist()
+            found += [(at + start, [tuple(ids[start:start + LINE])]) for start in range(0, len(ids), LINE)]
+            at += len(ids)
     return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_returns_is_what_was_said(kind):
     for document in islice(Chronicles(WORLD, 700).documents(kind, 10**6, seed=0), 12):
-        ids = flat(document)
-        assert len(ids) == 699, "and an end"
-        said, images = {}, iter([segment for segment in document.segments if isinstance(segment, Span)])
-        for _, entered, lines in events(document, kind):
-            if len(lines) == CAST:
-                assert entered == len(said)
-                if kind == "interleaved":
-                    objects = np.frombuffer(next(images).data, np.uint8).reshape(CAST, 4)
-                    shown = [[WORLD.first_id(what) + value for what, value in zip(("colour", "shape", "pattern"), row[1:], strict=True)]
-                             for row in objects.tolist()]
-                    assert [line[1:4] for line in lines] == shown, "the image shows who enters"
-                for line in lines:
-                    assert line[0] not in said, "names are given once"
-                    said[line[0]] = line
-            else:
-                assert said[lines[0][0]][:len(lines[0])] == lines[0], "word for word, but where the document ends"
+        assert len(flat(document)) == 699, "and an end"
+        said = {}
+        for _, characters in events(document):
+            for line in characters:
+                known = said.setdefault(line[0], line)
+                assert known[:len(line)] == line, "token for token, but where the document ends"
+        assert len(set(line[1:] for line in said.values())) == len(said) <= CAST
+        images = [segment for segment in document.segments if isinstance(segment, Span)]
+        assert bool(images) == (kind == "interleaved")
+        assert render([image.data for image in images]).any() == bool(images), "they can be drawn"
+
+
+def test_documents_tell_other_things():
+    """Each of a character's names and words is as likely as the others, and another document has drawn it anew."""
+    documents = list(islice(Chronicles(WORLD, 700).documents("text", 10**7, seed=3), 400))
+    most = Counter(events(document)[0][1][0] for document in documents)
+    first = Counter({line: count for line, count in most.items() if line[0] == most.most_common(1)[0][0][0]})
+    assert len(first) == CHOICES**2 and max(first.values()) < 0.15 * sum(first.values()), "of the pairs of a name and a word"
 
 
 def test_references_point_back_over_all_distances():
-    """From a line to the whole document: each octave below half its length has its share of the returns."""
-    distances = []
-    for document in islice(Chronicles(WORLD, 2048).documents("text", 10**6, seed=1), 40):
+    """From a line to the whole document, in the shares that frequencies say."""
+    distances, lines = [], 0
+    for document in islice(Chronicles(WORLD, 2048).documents("text", 10**6, seed=1), 60):
         last = {}
-        for at, _, lines in events(document, "text"):
-            for j, line in enumerate(lines):
-                place = at + (1 + j * LINE if len(lines) == CAST else 0)
-                if line[0] in last and len(lines) == 1:
-                    distances.append(place - last[line[0]])
-                last[line[0]] = place
-    share = np.histogram(distances, [0, 16, 32, 64, 128, 256, 512, 1024, 2048])[0] / len(distances)
-    assert (share[:-1] > 0.05).all() and share.max() < 0.25, share
-    assert share[-1] > 0.01, "some return from the other half of the document"
+        for at, [line] in events(document):
+            if line[0] in last:
+                distances.append(at - last[line[0]])
+            last[line[0]] = at
+            lines += 1
+    edges = [0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+    share = np.histogram(distances, edges)[0] / lines
+    f = Chronicles(WORLD, 2048).frequency
+    ago, all_lines = np.arange(1, -(-2047 // LINE)), -(-2047 // LINE)
+    chance = (f**2 * (1 - f) ** (ago[:, None] - 1)).sum(1) * (all_lines - ago) / all_lines
+    assert share == pytest.approx(np.histogram(LINE * ago, edges, weights=chance)[0], abs=0.005)
+    assert (share[:-1] > 0.015).all() and share[-1] > 0.002 and share.max() < 0.3, share
+
+
+@pytest.mark.parametrize("length", [600, SHORTEST, 2 * IMAGE + LINES * LINE + 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_entropy_by_position_is_the_mean_surprisal(kind, length):
+    """Probabilities by the definition, event by event, over many documents: within three of its own deviations in every bin."""
+    chronicles, bins = Chronicles(WORLD, length), 6
+    frequency = (np.arange(CAST) + 1.0) ** -TAIL / ((np.arange(CAST) + 1.0) ** -TAIL).sum()
+    rank = {WORLD.first_id("pattern") + number: rank for rank, number in enumerate(chronicles.tables[0].tolist())}
+    totals = []
+    for document in islice(chronicles.documents(kind, 10**7, seed=2), 300):
+        nats, targets, met = np.zeros(length), np.zeros(length), set()
+        targets[length - 1] = 1
+        for at, characters in events(document):
+            if len(characters) == GRID:
+                targets[at] = 1         # the marker; patches are none
+            else:
+                targets[at:at + LINE] = 1
+                surprise = [-math.log(frequency[rank[characters[0][0]]]), *[math.log(CHOICES) * (characters[0][0] not in met)] * 2]
+                nats[at:at + len(characters[0])] = surprise[:len(characters[0])]
+            met |= {line[0] for line in characters}
+        nats[0] = targets[0] = 0
+        expected_targets, expected = chronicles.by_position(kind)
+        assert (targets[:length] == expected_targets).all()
+        totals.append([part.sum() for part in np.array_split(nats[:length], bins)])
+    found, spread = np.mean(totals, axis=0), np.std(totals, axis=0) / 300**0.5
+    sums = np.array([part.sum() for part in np.array_split(expected, bins)])
+    assert (abs(found - sums) <= 3.5 * spread + 1e-9).all(), ((found - sums) / np.maximum(spread, 1e-12)).round(1)
+    assert chronicles.entropy()[kind] == pytest.approx(expected.sum() / expected_targets.sum())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_entropy_by_position_is_the_mean_surprisal(kind):
-    """Probabilities by the definition, event by event, over many documents: within three of its own deviations in every bin."""
-    length, bins = 600, 6
-    chronicles = Chronicles(WORLD, length)
-    p, totals = WORLD.kind_probability, []
-    for document in islice(chronicles.documents(kind, 10**7, seed=2), 300):
-        nats, targets, recent = np.zeros(length), np.zeros(length), []
-        for at, entered, lines in events(document, kind):
-            fits = entered + CAST <= N_NAMES and length - 1 - at >= SCENE[kind]
-            chance = FRESH / (FRESH + entered) if fits else 0.0
-            if len(lines) == CAST:
-                targets[at] += 1
-                nats[at] -= math.log(chance)
-                for j, line in enumerate(lines):
-                    place = at + SCENE[kind] - (CAST - j) * LINE
-                    colour, shape, pattern = (line[n] - WORLD.first_id(what) for n, what in ((1, "colour"), (2, "shape"), (3, "pattern")))
-                    nats[place] += math.log(N_NAMES - entered - j)
-                    if kind == "text":
-                        nats[place + 1] -= math.log(p[colour].sum())
-                        nats[place + 2] -= math.log(p[colour, shape].sum() / p[colour].sum())
-                        nats[place + 3] -= math.log(p[colour, shape, pattern] / p[colour, shape].sum())
-                    kinds = tuple(np.array([value]) for value in (colour, shape, pattern))
-                    words = np.array(line[4:]) - WORLD.first_id("word")
-                    likely = [WORLD.likely_remarks(*kinds)[0]]
-                    for n in (1, 2):
-                        context = [np.array([value]) for value in [0, 0, 0, *words[:n]][-4:]]
-                        likely.append(WORLD.likely_words(*context)[0])
-                    ranks = [np.flatnonzero(row == word)[0] for row, word in zip(likely, words, strict=True)]
-                    nats[place + 4:place + 7] -= np.log(WORLD._successor_probability[ranks])
-                    targets[place:place + LINE] += 1
-                    recent.insert(0, line[0])
-            else:
-                rank = recent.index(lines[0][0])
-                weights = (np.arange(entered) + 1.0) ** -RECENCY
-                nats[at] -= math.log((1 - chance) * weights[rank] / weights.sum())
-                targets[at:at + LINE] += 1
-                recent.insert(0, recent.pop(rank))
-        nats[0] = targets[0] = 0
-        targets[length - 1] = 1
-        totals.append(np.stack([nats, targets]).reshape(2, bins, -1).sum(2))
-    found, spread = np.mean(totals, axis=0), np.std(totals, axis=0) / 300**0.5
-    targets, nats = chronicles.by_position(kind)
-    expected = np.stack([nats, targets]).reshape(2, bins, -1).sum(2)
-    assert (abs(found - expected) <= 3 * spread + 1e-9).all(), ((found - expected) / np.maximum(spread, 1e-12)).round(1)
-    means = expected[0] / expected[1]
-    assert means[0] > means[1] > means[2], "the best possible loss falls with the position"
-    assert chronicles.entropy()[kind] == pytest.approx(nats.sum() / targets.sum())
+def test_the_best_possible_loss_falls_to_the_end(kind):
+    targets, nats = (values.reshape(16, -1).sum(1) for values in Chronicles(WORLD, 2048).by_position(kind))
+    floor = nats / targets
+    assert floor[0] > 1.2 * floor[1], "who was not met can only be guessed"
+    text = Chronicles(WORLD, 2048).by_position("text")[1][1:-1:LINE]
+    assert (np.diff(text) < 0).all(), "a name, line by line"
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +145,15 @@ def test_a_corpus_has_one_document_a_sequence(corpus):
     assert set(image.lengths.tolist()) == {PATCHES_PER_IMAGE}
 
 
+def test_images_show_patches_of_who_is_in_them(corpus):
+    patterns = Chronicles(WORLD, SHORTEST).tables[0]
+    document = next(Chronicles(WORLD, 1024).documents("interleaved", 1, seed=0))
+    image = next(segment for segment in document.segments if isinstance(segment, Span))
+    row, colour, shape, pattern = np.frombuffer(image.data, np.uint8).reshape(GRID, 4).T.astype(int)
+    assert set(pattern.tolist()) <= set(patterns.tolist()) and max(colour.max(), shape.max()) < CHOICES
+    assert np.allclose(render([image.data])[0][np.arange(GRID) * GRID + row], draw_objects(colour, shape, pattern))
+
+
 def test_the_same_documents_always():
     """And others only with another `LONG_VERSION`: records of long runs rest on them."""
     state = hashlib.sha256()
@@ -150,7 +162,7 @@ def test_the_same_documents_always():
         assert [one.digest() for one in short] == [one.digest() for one in long[:len(short)]]
         for document in long:
             state.update(document.digest())
-    assert state.hexdigest()[:16] == "753c45a790fa0ae8"
+    assert state.hexdigest()[:16] == "da48bb3b0d479875"
 
 
 def test_entropy_of_the_long_corpus():
@@ -159,7 +171,7 @@ def test_entropy_of_the_long_corpus():
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: Chronicles(WORLD, SHORTEST - 1), f"at least {SHORTEST} tokens, a scene and a return: got {SHORTEST - 1}"),
+    (lambda: Chronicles(WORLD, SHORTEST - 1), f"at least {SHORTEST} tokens, an image and a line: got {SHORTEST - 1}"),
     (lambda: next(Chronicles(WORLD, 512).documents("caption", 1, 0)), "of data type interleaved or text: got 'caption'"),
     (lambda: entropy(0, ("caption",), 512), "of data type interleaved or text: got 'caption'"),
     (lambda: Chronicles(WORLD, 512).by_position("audio"), "interleaved or text: got 'audio'"),

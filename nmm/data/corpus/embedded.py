@@ -19,7 +19,7 @@ from nmm.data.generated import world as generated
 VALIDATION_DOCUMENTS = 1024     # held out from each source: 256 packed sequences of captions
 LONG_VALIDATION = 1 << 17       # held out from each source of long documents [tokens]
 VERSION = 5                     # raise when the same seed gives other documents
-LONG_VERSION = 1                # and when it gives other long ones
+LONG_VERSION = 2                # and when it gives other long ones
 QUESTIONS_VERSION = 1           # and when it asks otherwise
 
 

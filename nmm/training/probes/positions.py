@@ -1,4 +1,4 @@
-"""What a model makes of a long context: held-out losses by the position in a document, and by how far back a phrase was said."""
+"""What a model makes of a long context: held-out losses by the position in a document, and by how far back a pair was said."""
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +56,9 @@ class PositionLosses(ByTarget):
 
 
 class DistanceLosses(ByTarget):
-    """By how far back in the document the same three tokens stood last, the target and the two before it: what can be found
-    again. In bins of one octave each named "first-end", and "never"; as `RunRecord.losses_by_distance`.
+    """By how far back in the document the target stood last with the token before it, of pairs that only stand together: what
+    can be found again, and nowhere but there. In bins of one octave each named "first-end", and "never": all others; as
+    `RunRecord.losses_by_distance`.
     """
 
     field = "losses_by_distance"
@@ -87,19 +88,27 @@ def places(document_BL: Tensor) -> Tensor:
 
 
 def distances(batch: Batch, vocab_size: int) -> Tensor:
-    """How many positions ago in its document the token before, the token and its target stood last, (B, L); 0: never.
+    """How many positions ago in its document the token and its target stood last, (B, L); 0: never, or not as a pair.
 
-    Positions that have no target, or of which one of the three is no text, have none.
+    They are a pair if so far in the document no other token followed the one, and none came before the other. Positions that have
+    no target, or are no text, are in no pair.
     """
     ids_BL, label_BL, document_BL = batch["input_ids"], batch["labels"], batch["document_ids"]
-    text_BL = batch["span_ids"] < 0
-    before_BL = F.pad(ids_BL[:, :-1], (1, 0))
-    whole_BL = (label_BL != IGNORE) & text_BL & F.pad(text_BL[:, :-1] & (document_BL[:, 1:] == document_BL[:, :-1]), (1, 0))
-    key_BL = ((document_BL * vocab_size + before_BL) * vocab_size + ids_BL) * vocab_size + label_BL
-    at_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
-    key_BL = key_BL.where(whole_BL, -1 - at_L)              # each other one is of its own
+    whole_BL = (label_BL != IGNORE) & (batch["span_ids"] < 0)
+    ago_BL, followed_BL = _before(document_BL * vocab_size + ids_BL, label_BL, whole_BL)
+    _, preceded_BL = _before(document_BL * vocab_size + label_BL, ids_BL, whole_BL)
+    return ago_BL.where(followed_BL & preceded_BL, 0)
+
+
+def _before(key_BL: Tensor, other_BL: Tensor, whole_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """How many positions ago each key stood last, (B, L), 0: never, and whether it stood with the same other so far, (B, L)."""
+    at_L = torch.arange(key_BL.shape[1], device=key_BL.device)
+    key_BL = key_BL.where(whole_BL, -key_BL.shape[1] - 1 - at_L)        # each that is not whole has one of its own
     order_BL = key_BL.argsort(dim=1, stable=True)
-    sorted_BL = key_BL.gather(1, order_BL)
+    sorted_BL, beside_BL = key_BL.gather(1, order_BL), other_BL.gather(1, order_BL)
     same_BL = F.pad(sorted_BL[:, 1:] == sorted_BL[:, :-1], (1, 0))
     ago_BL = (order_BL - F.pad(order_BL[:, :-1], (1, 0))).where(same_BL, 0)
-    return torch.zeros_like(key_BL).scatter(1, order_BL, ago_BL)
+    changes_BL = (same_BL & F.pad(beside_BL[:, 1:] != beside_BL[:, :-1], (1, 0))).cumsum(1)
+    begins_BL = torch.where(same_BL, 0, changes_BL).cummax(1).values    # changes until the key's first place
+    back = torch.zeros_like(key_BL)
+    return back.scatter(1, order_BL, ago_BL), back.scatter(1, order_BL, (changes_BL == begins_BL).long()).bool()
