@@ -1,7 +1,5 @@
 """Charts of what finetuned models answer: accuracy by kind of question, and against the loss that they had before."""
 
-from collections.abc import Mapping
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -12,12 +10,13 @@ from nmm.laws.use.ranking import AccuracyLaw
 RIGHT = "answers that are right"
 
 
-def by_sort(table: pd.DataFrame, chance: Mapping[str, float]) -> alt.LayerChart:
-    """Share of right answers of each kind of question, a bar from low to high with its value, by what was shown; dashed, who does not look.
+def by_sort(table: pd.DataFrame, bars: pd.DataFrame) -> alt.LayerChart:
+    """Share of right answers of each kind of question, a bar from low to high with its value, by what was shown; ticks are what is had
+    without looking (dashed), and by looking elsewhere than asked (solid).
 
     Args:
         table: columns sort, pairs, value, low and high, shares.
-        chance: of each kind, right without looking.
+        bars: columns sort, pairs, looks (whether the image is looked at) and value.
     """
     table = finite(table)
     order = list(dict.fromkeys(table["sort"]))
@@ -26,14 +25,18 @@ def by_sort(table: pd.DataFrame, chance: Mapping[str, float]) -> alt.LayerChart:
     aside = alt.XOffset("pairs:N", sort=list(series.order))
     base = alt.Chart(table, width=alt.Step(36))
     share = {"title": RIGHT, "scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%")}
-    guess = pd.DataFrame([{"sort": sort, "chance": chance[sort]} for sort in order])
+
+    def ticks(looks: bool) -> alt.Chart:
+        mark = alt.Chart(bars[bars["looks"] == looks], width=alt.Step(36)).mark_tick(
+            thickness=2, width=26, color="currentColor", strokeDash=[1, 0] if looks else DASH)
+        return mark.encode(x, alt.Y("value:Q", **share), xOffset=aside, tooltip=tips("sort", "pairs", value=".1%"))
+
     return alt.layer(
         series.on(base.mark_rule(strokeWidth=2), chooses=True).encode(x, alt.Y("low:Q", **share), y2="high:Q", xOffset=aside),
         series.points(base, size=80).encode(x, alt.Y("value:Q", **share), xOffset=aside,
                                             tooltip=tips("sort", "pairs", value=".1%", low=".1%", high=".1%")),
-        alt.Chart(guess, width=alt.Step(36)).mark_tick(thickness=2, width=60, color="currentColor", strokeDash=DASH).encode(
-            x, alt.Y("chance:Q", **share), tooltip=tips("sort", chance=".1%")),
-        title="Right answers by kind of question; the tick is the commonest answer",
+        ticks(False), ticks(True),
+        title=alt.Title("Right answers by kind of question", subtitle="dashed: one word always; solid: looking, but not where asked"),
     )
 
 

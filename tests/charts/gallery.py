@@ -293,7 +293,9 @@ def _of_starts() -> dict[str, alt.TopLevelMixin]:
         "starts.against_tokens": starts.against_tokens(losses),
         "starts.gaps": starts.gaps(apart, "Early fusion from scratch, beside the one from the decoder"),
         "ablations.forest": ablations.forest(apart.assign(variation="twice the context"), "Late beside early fusion"),
-        "answers.by_sort": answers.by_sort(right, {"colour": 0.06, "where": 0.25}),
+        "answers.by_sort": answers.by_sort(right, pd.DataFrame([
+            {"sort": "colour", "pairs": pairs, "looks": looks, "value": 0.06 + looks / 2} for pairs in ("shown", "withheld")
+            for looks in (False, True)])),
         "answers.against_loss": answers.against_loss(finetuned, law),
     }
 

@@ -153,3 +153,23 @@ def commonest(unseen: bool) -> dict[str, float]:
     for question in standard_questions(unseen):
         answers[question.sort][question.answer] += 1
     return {sort: max(counts.values()) / counts.total() for sort, counts in answers.items()}
+
+
+def elsewhere(unseen: bool) -> dict[str, float]:
+    """Share of the standard questions that whoever looks at the image, but not where the question says, has right, where that helps.
+
+    A colour or a name: the one that the image has most of, any of them where several are as frequent. A count: "none" where the colour
+    is nowhere in the image, else the count that is right most often.
+    """
+    world, right, counts = World(withheld=True), {"colour": 0.0, "name": 0.0, "count": 0.0}, Counter()
+    names = Questions(world).choices["name"]
+    for question in standard_questions(unseen):
+        objects = np.frombuffer(question.image.data, np.uint8).reshape(GRID, 4)[:, 1:]
+        if question.sort in ("colour", "name"):
+            said = Counter(COLOURS[colour] if question.sort == "colour" else names[world.kind_name[colour, shape, texture]]
+                           for colour, shape, texture in objects.tolist())
+            most = [word for word, times in said.items() if times == max(said.values())]
+            right[question.sort] += (question.answer in most) / len(most) / ASKED
+        elif question.sort == "count":
+            counts[question.answer] += 1
+    return {**right, "count": (counts["none"] + max(counts[word] for word in COUNTS[1:])) / ASKED}

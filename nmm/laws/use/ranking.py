@@ -72,6 +72,7 @@ class AccuracyLaw:
     k: float
     gamma: Measured
     worst: float        # largest residual of a run's accuracy
+    r2: float           # share of the variance of accuracies that it explains
     status: str         # "fitted", or why it tells nothing
 
     def accuracy(self, loss: np.ndarray) -> np.ndarray:
@@ -96,11 +97,11 @@ def accuracy_law(table: pd.DataFrame, loss: str, accuracy: str, chance: float, c
     gamma, at_mean = _measured(one, table, cluster, n)
     centre = float(table[loss].mean())
     k = at_mean.value * np.exp(gamma.value * centre)
-    found = AccuracyLaw(chance=chance, k=float(k), gamma=gamma, worst=0.0, status="")
-    worst = float(np.abs(table[accuracy] - found.accuracy(table[loss])).max())
+    left = table[accuracy] - (chance + k * np.exp(-gamma.value * table[loss]))
     status = ("no accuracy above chance" if at_mean.low <= 0 else "fitted" if gamma.resolved
               else "gamma is not told from zero: the loss before tells nothing of the accuracy")
-    return AccuracyLaw(chance=chance, k=float(k), gamma=gamma, worst=worst, status=status)
+    return AccuracyLaw(chance=chance, k=float(k), gamma=gamma, worst=float(left.abs().max()),
+                       r2=float(1 - (left**2).sum() / ((table[accuracy] - table[accuracy].mean()) ** 2).sum()), status=status)
 
 
 def _fit(loss: np.ndarray, gain: np.ndarray) -> tuple[float, float]:
