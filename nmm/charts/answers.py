@@ -12,7 +12,7 @@ RIGHT = "answers that are right"
 
 def by_sort(table: pd.DataFrame, bars: pd.DataFrame) -> alt.LayerChart:
     """Share of right answers of each kind of question, a bar from low to high with its value, by what was shown; ticks are what is had
-    without looking (dashed), and by looking elsewhere than asked (solid).
+    without looking (thin), and by looking elsewhere than asked (thick).
 
     Args:
         table: columns sort, pairs, value, low and high, shares.
@@ -28,7 +28,7 @@ def by_sort(table: pd.DataFrame, bars: pd.DataFrame) -> alt.LayerChart:
 
     def ticks(looks: bool) -> alt.Chart:
         mark = alt.Chart(bars[bars["looks"] == looks], width=alt.Step(36)).mark_tick(
-            thickness=2, width=26, color="currentColor", strokeDash=[1, 0] if looks else DASH)
+            thickness=4 if looks else 1.5, width=26, color="currentColor", opacity=0.7)
         return mark.encode(x, alt.Y("value:Q", **share), xOffset=aside, tooltip=tips("sort", "pairs", value=".1%"))
 
     return alt.layer(
@@ -36,7 +36,7 @@ def by_sort(table: pd.DataFrame, bars: pd.DataFrame) -> alt.LayerChart:
         series.points(base, size=80).encode(x, alt.Y("value:Q", **share), xOffset=aside,
                                             tooltip=tips("sort", "pairs", value=".1%", low=".1%", high=".1%")),
         ticks(False), ticks(True),
-        title=alt.Title("Right answers by kind of question", subtitle="dashed: one word always; solid: looking, but not where asked"),
+        title=alt.Title("Right answers by kind of question", subtitle="thin: one word always; thick: looking, but not where asked"),
     )
 
 
