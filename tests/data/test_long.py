@@ -121,7 +121,7 @@ def test_the_entropy_by_position_is_the_mean_surprisal(kind, length):
 def test_the_best_possible_loss_falls_to_the_end(kind):
     targets, nats = (values.reshape(16, -1).sum(1) for values in Chronicles(WORLD, 2048).by_position(kind))
     floor = nats / targets
-    assert floor[0] > 1.2 * floor[1], "who was not met can only be guessed"
+    assert floor[0] > 1.15 * floor[1] and floor[1] > 1.05 * floor[-1], "who was not met can only be guessed"
     text = Chronicles(WORLD, 2048).by_position("text")[1][1:-1:LINE]
     assert (np.diff(text) < 0).all(), "a name, line by line"
 
@@ -162,7 +162,7 @@ def test_the_same_documents_always():
         assert [one.digest() for one in short] == [one.digest() for one in long[:len(short)]]
         for document in long:
             state.update(document.digest())
-    assert state.hexdigest()[:16] == "da48bb3b0d479875"
+    assert state.hexdigest()[:16] == "ced24a280027697a"
 
 
 def test_entropy_of_the_long_corpus():
