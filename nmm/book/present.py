@@ -42,7 +42,7 @@ def present(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
                 cell.metadata["mystnb"]["figure"]["caption"] = _filled(caption, values, place_of(name, number, cell))
             tags = cell.metadata.setdefault("tags", [])
             if not cell.source.strip():
-                tags.append("remove-cell" if all(map(carries, cell.outputs)) else "remove-input")
+                tags += {"remove-cell" if all(map(carries, cell.outputs)) else "remove-input"} - set(tags)
             elif cell.source.count("\n") >= LONG and not {"hide-input", "remove-input", "parameters"} & set(tags):
                 tags.append("hide-input")
     return notebook

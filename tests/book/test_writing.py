@@ -33,6 +33,15 @@ def test_no_two_chapters_hold_the_same_code():
                 seen[text] = name
 
 
+def test_a_figure_shows_one_thing():
+    """A second output of the cell would be a second figure of the same name, and the book would not render."""
+    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if "figure" in cell["metadata"].get("mystnb", {}):
+                shown = len(re.findall(r"^\s*display\(", "".join(cell["source"]), re.MULTILINE))
+                assert shown <= 1, f"{path.name}, {cell['id']}: {shown} outputs of one figure: show the others in cells of their own"
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_command_sets_parameters_that_its_chapter_has(path):
     for cell, text in texts(path):
