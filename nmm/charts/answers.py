@@ -23,12 +23,12 @@ def by_sort(table: pd.DataFrame, bars: pd.DataFrame) -> alt.LayerChart:
     series = Series.of(table, "pairs")
     x = alt.X("sort:N", title="kind of question", sort=order, axis=alt.Axis(labelAngle=0))
     aside = alt.XOffset("pairs:N", sort=list(series.order))
-    base = alt.Chart(table, width=alt.Step(36))
+    base = alt.Chart(table, width=alt.Step(24))
     share = {"title": RIGHT, "scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%")}
 
     def ticks(looks: bool) -> alt.Chart:
-        mark = alt.Chart(bars[bars["looks"] == looks], width=alt.Step(36)).mark_tick(
-            thickness=4 if looks else 1.5, width=26, color="currentColor", opacity=0.7)
+        mark = alt.Chart(bars[bars["looks"] == looks], width=alt.Step(24)).mark_tick(
+            thickness=4 if looks else 1.5, width=18, color="currentColor", opacity=0.7)
         return mark.encode(x, alt.Y("value:Q", **share), xOffset=aside, tooltip=tips("sort", "pairs", value=".1%"))
 
     return alt.layer(

@@ -60,7 +60,7 @@ def predictions(table: pd.DataFrame) -> alt.FacetChart:
              "y": alt.Y("predicted:Q", title="predicted [bits/byte]", scale=alt.Scale(zero=False))}
     base = alt.Chart(table)
     right = base.mark_line(strokeDash=DASH, color="currentColor", opacity=0.5).encode(alt.X("observed:Q"), alt.Y("observed:Q"))
-    dots = Series.of(table, "form").points(base, size=45, chooses=True)
+    dots = Series.of(table, "form", columns=2).points(base, size=45, chooses=True)
     return alt.layer(right, dots.encode(**place, tooltip=tips("form", "held", observed=".4f", predicted=".4f"))).properties(
         width=235, height=235,
     ).facet(
