@@ -60,7 +60,7 @@ def exponents(table: pd.DataFrame) -> alt.FacetChart:
             are infinite or missing are not drawn.
     """
     table = finite(table[["quantity", "arm", "value", "low", "high", "null"]])
-    series = Series.of(table, "arm", columns=2)
+    series = Series.of(table, "arm", columns=1)
     base = alt.Chart()
     y = alt.Y("arm:N", sort=list(series.order), title=None, axis=alt.Axis(labelLimit=130))
     x = {"title": None, "scale": alt.Scale(zero=False)}
