@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nmm.laws.core import solver
+
 ROOT = Path(__file__).resolve().parents[2]
 # alpha and beta of the paper's Table 2 with its E; A and B make the terms of the size that its losses need.
 PAPER_ROWS = {
@@ -27,6 +29,19 @@ def grid(n: int = 6, d: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """N and D of a full grid, the paper's ranges."""
     N, D = np.meshgrid(np.geomspace(0.275e9, 3.35e9, n), np.geomspace(2.5e9, 4e11, d), indexing="ij")
     return N.ravel(), D.ravel()
+
+
+def derivatives_are_those_by_differences(bound, loss, L, phi):
+    """A bound law's gradient and Hessian of the objective at phi against central differences."""
+    def at(values):
+        return solver.objective_and_derivatives(bound, loss, L, values[None], None)
+
+    _, gradient, hessian = at(phi)
+    steps = 1e-5 * np.eye(len(phi))
+    by_value = [(at(phi + h)[0] - at(phi - h)[0])[0] / 2e-5 for h in steps]
+    by_slope = [(at(phi + h)[1] - at(phi - h)[1])[0] / 2e-5 for h in steps]
+    assert gradient[0] == pytest.approx(by_value, rel=1e-4, abs=1e-4 * np.abs(gradient).max())
+    assert hessian[0] == pytest.approx(np.array(by_slope), rel=1e-4, abs=1e-4 * np.abs(hessian).max())
 
 
 def loss_of(values, N, D):

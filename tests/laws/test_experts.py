@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.core import solver
 from nmm.laws.forms.sparse import FORMS, SparseForm, fit_form
 from nmm.laws.use import experts, joint
 from nmm.laws.use.families import LOSS
 from nmm.laws.use.paired import MIN_SEEDS
+from tests.laws.conftest import derivatives_are_those_by_differences
 
 FLOOR = 0.65
 PLANTED = {     # form -> a law of it, above the floor
@@ -56,16 +56,7 @@ def test_derivatives_of_the_forms_are_those_by_differences(form, floor):
     made = studied(seeds=1, sizes=2, budgets=2)
     bound = SparseForm(form, floor).bind({name: made[name].to_numpy() for name in "NDS"})
     phi = 0.1 * np.arange(1, len(bound.transform) + 1)
-
-    def at(values):
-        return solver.objective_and_derivatives(bound, LOSS, made["L"].to_numpy(), values[None], None)
-
-    _, gradient, hessian = at(phi)
-    steps = 1e-5 * np.eye(len(phi))
-    by_value = [(at(phi + h)[0] - at(phi - h)[0])[0] / 2e-5 for h in steps]
-    by_slope = [(at(phi + h)[1] - at(phi - h)[1])[0] / 2e-5 for h in steps]
-    assert gradient[0] == pytest.approx(by_value, rel=1e-4, abs=1e-4 * np.abs(gradient).max())
-    assert hessian[0] == pytest.approx(np.array(by_slope), rel=1e-4, abs=1e-4 * np.abs(hessian).max())
+    derivatives_are_those_by_differences(bound, LOSS, made["L"].to_numpy(), phi)
 
 
 @pytest.mark.parametrize(("narrow", "wide"), [(narrow, wide) for wide, narrow in experts.SparseFamily.pairs])

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.core import solver
 from nmm.laws.forms.joint import OneMultiplier, SharedExponents
 from nmm.laws.use import joint, paired
 from nmm.laws.use.families import LOSS
+from tests.laws.conftest import derivatives_are_those_by_differences
 
 FLOOR = 0.65
 ARMS = ("early", "late", "sparse")
@@ -58,16 +58,7 @@ def test_derivatives_of_the_joint_laws_are_those_by_differences(law):
     full = np.array([[[-0.5, 4.0 + g, 5.0, 0.4, 0.5] for g in range(3)]])
     bound, L = law.bind(columns), made["L"].to_numpy()
     phi = np.linalg.solve(bound.transform, law.nearest(full)[0])
-
-    def at(values):
-        return solver.objective_and_derivatives(bound, LOSS, L, values[None], None)
-
-    _, gradient, hessian = at(phi)
-    steps = 1e-5 * np.eye(len(phi))
-    by_value = [(at(phi + h)[0] - at(phi - h)[0])[0] / 2e-5 for h in steps]
-    by_slope = [(at(phi + h)[1] - at(phi - h)[1])[0] / 2e-5 for h in steps]
-    assert gradient[0] == pytest.approx(by_value, rel=1e-4, abs=1e-4 * np.abs(gradient).max())
-    assert hessian[0] == pytest.approx(np.array(by_slope), rel=1e-4, abs=1e-4 * np.abs(hessian).max())
+    derivatives_are_those_by_differences(bound, LOSS, L, phi)
     # what is shared survives the way to all numbers of each group and back
     theta = law.nearest(full)
     assert law.nearest(law.full(theta)) == pytest.approx(theta, abs=1e-9)
