@@ -139,6 +139,12 @@ def corners(fit: Fit, N, D) -> dict[str, float]:
     return found
 
 
+def _check_floor(bits, floor: float) -> None:
+    """Raise ValueError unless every loss is above the floor."""
+    if not np.all(np.asarray(bits, dtype=float) > floor):
+        raise ValueError(f"a loss of {np.min(bits):.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
+
+
 @dataclass(frozen=True)
 class Halving:
     """The compute that halves what a modality's loss has above its floor, at the size that is best for the compute.
@@ -167,9 +173,8 @@ def halving(C, bits, floor: float, cluster: np.ndarray, level: float = 0.95, n: 
     """
     import pandas as pd
 
+    _check_floor(bits, floor)
     table = pd.DataFrame({"C": np.asarray(C, dtype=float), "excess": np.asarray(bits, dtype=float) - floor})
-    if not np.all(table["excess"] > 0):
-        raise ValueError(f"a loss of {np.min(bits):.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
 
     def frontier(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         compute, excess = runs["C"].to_numpy(), runs["excess"].to_numpy()
@@ -205,8 +210,7 @@ def at_own_tokens(table: pd.DataFrame, alone: str, own: str, bits: str, floor: f
     """
     import pandas as pd
 
-    if not (table[bits].dropna() > floor).all():
-        raise ValueError(f"a loss of {table[bits].min():.5g} is not above its floor {floor:.5g}: bits per byte of another corpus?")
+    _check_floor(table[bits].dropna(), floor)
     rows = []
     for (N, seed), runs in table.groupby(["N", "seed"]):
         base = runs[runs["mixture"] == alone].sort_values(own)
