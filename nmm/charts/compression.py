@@ -60,7 +60,7 @@ def predictions(table: pd.DataFrame) -> alt.FacetChart:
              "y": alt.Y("predicted:Q", title="predicted [bits/byte]", scale=alt.Scale(zero=False))}
     base = alt.Chart(table)
     right = base.mark_line(strokeDash=DASH, color="currentColor", opacity=0.5).encode(alt.X("observed:Q"), alt.Y("observed:Q"))
-    dots = Series.of(table, "form", columns=2).points(base, size=45, chooses=True)
+    dots = Series.of(table, "form", columns=1).points(base, size=45, chooses=True)
     return alt.layer(right, dots.encode(**place, tooltip=tips("form", "held", observed=".4f", predicted=".4f"))).properties(
         width=235, height=235,
     ).facet(
@@ -77,14 +77,14 @@ def changes(table: pd.DataFrame) -> alt.LayerChart:
     """
     order = table["row"].drop_duplicates().tolist()
     rows = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
-    across = {"title": "change above the floor [%]", "scale": alt.Scale(zero=True)}
+    across = {"title": "change [%]", "scale": alt.Scale(zero=True)}
     series = Series.of(table, "modality")
     bars = series.on(alt.Chart(finite(table).dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.8), chooses=True)
     dots = series.points(alt.Chart(finite(table)), size=70)
     return alt.layer(
         rule(DASH, x=0), bars.encode(alt.X("low:Q", **across), rows, x2="high:Q"),
         dots.encode(alt.X("value:Q", **across), rows, tooltip=tips("modality", "row", value="+.2f", low="+.2f", high="+.2f")),
-        title="What other modalities do to a loss, at equal own tokens",
+        title="What others do above the floor, at equal own tokens",
     ).properties(height=26 * len(order))
 
 
