@@ -85,13 +85,18 @@ def by_position(table: pd.DataFrame, floor: pd.DataFrame | None = None) -> alt.L
     return alt.layer(*layers, title=title if floor is None else f"{title}, and the lowest possible one")
 
 
+def _middle(octaves: pd.DataFrame) -> pd.Series:
+    """The middle of each octave of distances [tokens]; the first one begins at zero."""
+    return np.sqrt(np.maximum(octaves["first"], octaves["end"] / 2) * octaves["end"])
+
+
 def by_distance(table: pd.DataFrame) -> alt.LayerChart:
     """Loss on what was said before against how far back, a line an arm.
 
     Args:
         table: columns arm, first, end [tokens] and L, a row an arm and octave.
     """
-    table = table.assign(distance=np.sqrt(np.maximum(table["first"], table["end"] / 2) * table["end"]))
+    table = table.assign(distance=_middle(table))
     series = Series.of(table, "arm", columns=2)
     place = {"x": alt.X(**log_axis("distance", "how far back it was said last [tokens]", "~r")),
              "y": alt.Y("L:Q", title=LOSS, scale=alt.Scale(zero=False))}
@@ -102,23 +107,25 @@ def by_distance(table: pd.DataFrame) -> alt.LayerChart:
     )
 
 
-def differences(table: pd.DataFrame, title: str, scale: str = "percent") -> alt.LayerChart:
-    """A difference in every bin of positions with its interval; above the rule, the sparse arm is worse.
+def differences(table: pd.DataFrame, title: str, scale: str = "percent", along: str = PLACE) -> alt.LayerChart:
+    """A difference in every bin with its interval; above the rule, the sparse arm is worse.
 
     Args:
         table: columns bin, first, end [tokens], value, low, high.
         title: of the axis.
         scale: "percent": the values are logarithms of ratios; "plain".
+        along: what bins are of: `PLACE`, or else distances, which get a logarithmic axis.
     """
     if scale == "percent":
         table = table.assign(**{name: percent(table[name].to_numpy()) for name in ("value", "low", "high")})
-    table = finite(table).assign(position=(table["first"] + table["end"]) / 2)
-    base = alt.Chart(table).encode(x=alt.X("position:Q", title=PLACE))
+    near = along == PLACE
+    table = finite(table).assign(position=(table["first"] + table["end"]) / 2 if near else _middle(table))
+    base = alt.Chart(table).encode(alt.X("position:Q", title=PLACE) if near else alt.X(**log_axis("position", along, "~r")))
     return alt.layer(
         rule(y=0), base.mark_rule(strokeWidth=2, color="currentColor").encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
         base.mark_point(filled=True, size=70, color="currentColor", opacity=1).encode(
             y="value:Q", tooltip=tips("bin", value=".3f", low=".3f", high=".3f")),
-        title="Block-sparse attention less full attention, by position",
+        title=f"Block-sparse attention less full attention, by {'position' if near else 'distance'}",
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmm.laws.use.positions import MEAN, PFLOPS_DAY, comparable, differences, laws, mean_over_types, on_frontier
+from nmm.laws.use.positions import MEAN, PFLOPS_DAY, beside, comparable, differences, laws, mean_over_types, on_frontier
 
 SIZES, BUDGETS, BINS = (1e4, 2e4, 4e4, 8e4, 1.6e5), (1e6, 2e6, 4e6, 8e6), ("0-8", "8-16")
 TRUTH = {"full": {"0-8": (0.5, -0.10), "8-16": (0.4, -0.14)}, "sparse": {"0-8": (0.5, -0.10), "8-16": (0.42, -0.15)}}
@@ -90,3 +90,36 @@ def test_what_is_missing_for_a_comparison_is_said():
     assert comparable(apart, "sparse", "full") == (None, "no run of sparse has the size, budget and seed of one of full")
     few = table[table["size"] == "d10000"]
     assert "only" in comparable(few[few["budget"] == 1e6], "sparse", "full")[1]
+
+
+def test_the_gap_at_the_least_compute_is_told_beside_that_at_the_most():
+    table = study()
+    table = table[np.isclose(table["budget"], 100 * table["size"].str[1:].astype(float))]
+    rows = on_frontier(mean_over_types(table))
+    found = differences(rows, "sparse", "full").set_index("bin").loc["8-16"]
+    for name, C in (("start", rows["C"].min()), ("ratio", rows["C"].max())):
+        assert found[name] == pytest.approx(0.42 / 0.4 * (C / PFLOPS_DAY) ** -0.01, rel=1e-4)
+        assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+
+
+def test_arms_stand_beside_each_other_at_equal_tokens_and_at_equal_actual_flops():
+    bins = mean_over_types(study(seeds=4))
+    tokens = beside(bins, ["sparse", "hybrid"], "full").set_index("bin")
+    assert set(tokens["arm"]) == {"sparse"} and tokens["seeds"].eq(4).all() and not tokens.loc["0-8", "resolved"]
+    C = np.array([6 * N * D for N in SIZES for D in BUDGETS]) / PFLOPS_DAY
+    assert tokens.loc["8-16", "value"] == pytest.approx(np.log(0.42 / 0.4 * C**-0.01).mean())
+    flops = beside(bins, ["sparse"], "full", equal_flops=True).set_index("bin")
+    # On a trunk losses fall by budget, so that who needs .7 of the FLOPs is as far ahead as full attention falls in a factor 1 / .7
+    assert -0.05 < flops.loc["0-8", "value"] < 0 and tokens.loc["0-8", "value"] == pytest.approx(0)
+    plain = beside(bins, ["sparse"], "full", log=False).set_index("bin").loc["8-16", "value"]
+    cells = bins[bins["bin"] == "8-16"].groupby("arm")["L"].mean()
+    assert plain == pytest.approx(cells["sparse"] - cells["full"])
+
+
+def test_what_cannot_stand_beside_is_named():
+    bins = mean_over_types(study())
+    with pytest.raises(ValueError, match="no runs of arm 'hybrid': there are full, sparse"):
+        beside(bins, ["sparse"], "hybrid")
+    with pytest.raises(ValueError, match="at equal FLOPs losses are compared as logarithms"):
+        beside(bins, ["sparse"], "full", equal_flops=True, log=False)
+    assert beside(bins, ["hybrid"], "full").empty

@@ -7,6 +7,7 @@ luck, so intervals take trunks as clusters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from nmm.laws.core.checks import usable_rows
 from nmm.laws.forms.frontier import lower_hull
 from nmm.laws.forms.power import fit_power
+from nmm.laws.use import cells, paired
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +115,8 @@ def differences(rows: pd.DataFrame, arm: str, reference: str, level: float = 0.9
         level: of the intervals, with trunks as clusters.
     Returns:
         A row a bin: bin, first, end, c, c_low, c_high (exponent of `arm` less that of `reference`), ratio, ratio_low, ratio_high (loss over
-        loss at the largest compute), mean (of ln of the ratio over all pairs, [log units]), pairs, trunks.
+        loss at the largest compute), start, start_low, start_high (at the least), mean (of ln of the ratio over all pairs, [log units]),
+        pairs, trunks.
     Raises:
         ValueError: an arm has no runs, or nothing can be paired.
     """
@@ -130,12 +133,47 @@ def differences(rows: pd.DataFrame, arm: str, reference: str, level: float = 0.9
     found = []
     for name, own in pairs.groupby("bin", sort=False):
         ratio = own["L"] / own["L_reference"]
-        fit = fit_power(own["C"] / own["C"].max(), ratio)
-        ends = fit.profile(cluster=own["cluster"].to_numpy()).intervals(level, names=("K", "c"))
+        most, least = (fit_power(own["C"] / at, ratio).profile(cluster=own["cluster"].to_numpy()).intervals(level, names=("K", "c"))
+                       for at in (own["C"].max(), own["C"].min()))
+        quantities = {"c": most.loc["c"], "ratio": most.loc["K"], "start": least.loc["K"]}
         found.append({
             "bin": name, "first": own["first"].iloc[0], "end": own["end"].iloc[0],
-            **{f"{column}{suffix}": ends.loc[one, side] for column, one in (("c", "c"), ("ratio", "K"))
+            **{f"{column}{suffix}": ends[side] for column, ends in quantities.items()
                for suffix, side in (("", "value"), ("_low", "low"), ("_high", "high"))},
             "mean": float(np.log(ratio).mean()), "pairs": len(own), "trunks": own["cluster"].nunique(),
         })
     return pd.DataFrame(found)
+
+
+def beside(bins: pd.DataFrame, arms: Sequence[str], reference: str, *, equal_flops: bool = False, log: bool = True) -> pd.DataFrame:
+    """The losses of some arms less that of another in each bin, over the cells of size, budget and seed that both have.
+
+    Args:
+        bins: of `mean_over_types`, or of `nmm.runs.by_distance` with a mean over data types: any table with a row a run and bin.
+        arms, reference: arms; one that has no runs has no rows.
+        equal_flops: at equal actual FLOPs (`C_exact`), size by size, along each trunk's losses in ln C, in place of equal tokens.
+        log: differences of logarithms; of losses themselves [nats/token] only at equal tokens.
+    Returns:
+        A row an arm and bin: arm, bin, first, end, value, low, high, seeds, resolved; intervals of 95 % over seeds.
+    Raises:
+        ValueError: the reference has no runs, or losses themselves are asked for at equal FLOPs.
+    """
+    import pandas as pd
+
+    if equal_flops and not log:
+        raise ValueError("at equal FLOPs losses are compared as logarithms: log=False is for equal tokens")
+    if reference not in set(bins["arm"]):
+        raise ValueError(f"no runs of arm {reference!r}: there are {', '.join(sorted(set(bins['arm'])))}")
+    found = []
+    for arm in arms:
+        for name, own in bins[bins["arm"].isin((arm, reference))].groupby("bin", sort=False):
+            if own["arm"].nunique() < 2:
+                continue
+            apart = (paired.at_equal_compute(own.assign(C=own["C_exact"]), arm, reference) if equal_flops
+                     else cells.differences(own, arm, reference, "L", CELL, log=log))
+            if not len(apart):
+                continue
+            mean = cells.overall(apart)
+            found.append({"arm": arm, "bin": name, "first": own["first"].iloc[0], "end": own["end"].iloc[0], "value": mean.value,
+                          "low": mean.low, "high": mean.high, "seeds": mean.seeds, "resolved": mean.resolved})
+    return pd.DataFrame(found, columns=["arm", "bin", "first", "end", "value", "low", "high", "seeds", "resolved"])
