@@ -27,14 +27,15 @@ def against_tokens(table: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(lines, dots, title="Loss against multimodal tokens, with and without a start").add_params(kind)
 
 
-def gaps(table: pd.DataFrame, title: str, x: str = TOKENS, log: bool = True) -> alt.LayerChart:
-    """Differences in per cent with their intervals against a quantity, a series a kind; above the rule the first arm is behind.
+def gaps(table: pd.DataFrame, title: str, x: str = TOKENS, log: bool = True, unit: str = "%") -> alt.LayerChart:
+    """Differences with their intervals against a quantity, a series a kind; above the rule the first arm is behind.
 
     Args:
-        table: columns kind, at, value, low and high [%].
+        table: columns kind, at, value, low and high [unit].
         title: of the chart.
         x: what `at` is.
         log: on a logarithmic axis.
+        unit: of the differences.
     """
     table = finite(table)
     series = Series.of(table, "kind")
@@ -43,7 +44,7 @@ def gaps(table: pd.DataFrame, title: str, x: str = TOKENS, log: bool = True) -> 
     table = table.assign(place=table["at"] * np.exp(0.012 * reach * number) if log else table["at"] + 0.012 * reach * number)
     plain = alt.X("place:Q", title=x, scale=alt.Scale(zero=False, padding=20))
     place = alt.X(**log_axis("place", x, "~s" if table["at"].min() >= 1 else "~g")) if log else plain
-    y = {"title": "difference of losses [%]", "scale": alt.Scale(zero=False)}
+    y = {"title": f"difference of losses [{unit}]", "scale": alt.Scale(zero=False)}
     lines = series.on(alt.Chart(table).mark_line(strokeWidth=1.2), opacity=0.7, chooses=True)
     lines = lines.encode(place, alt.Y("value:Q", **y))
     bars = series.on(alt.Chart(table.dropna(subset=["low", "high"])).mark_rule(strokeWidth=1.6)).encode(

@@ -1,4 +1,4 @@
-"""Losses within long contexts: by the position in a document, and by how far back a pair of tokens stood last. A row a run and bin."""
+"""Losses by part: by kind of token, by position in a long document, and by how far back a pair of tokens stood last."""
 
 from pathlib import Path
 
@@ -8,6 +8,19 @@ from nmm.runs.table import with_records
 
 NEVER = "never"
 SHARED = ["run", "study", "arm", "arch", "size", "seed", "cluster", "budget", "N", "D", "C", "C_exact"]
+
+
+def by_token(folder: str | Path) -> pd.DataFrame:
+    """Held-out losses by the kind of token that the target is, of all finished runs that have them: a row a run, data type and kind.
+
+    Columns:
+        run, study, arm, arch, size, seed, cluster, budget, N, D, C, C_exact, data: as of `by_position`
+        token: kind of token, by its name in the corpus [text]
+        L: loss [nats per target token]
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    return _by_part(folder, "losses_by_token").rename(columns={"bin": "token"})
 
 
 def by_position(folder: str | Path) -> pd.DataFrame:
@@ -37,10 +50,15 @@ def by_distance(folder: str | Path) -> pd.DataFrame:
 
 
 def _long(folder: str | Path, field: str) -> pd.DataFrame:
-    rows = []
-    for row, record in with_records(folder):
-        for data, by in (getattr(record, field) or {}).items():
-            for name, loss in by.items():
-                first, end = map(int, name.split("-")) if name != NEVER else (None, None)
-                rows.append({**row[SHARED], "data": data, "bin": name, "first": first, "end": end, "L": loss})
-    return pd.DataFrame(rows, columns=[*SHARED, "data", "bin", "first", "end", "L"])
+    table = _by_part(folder, field)
+    ends = [tuple(map(int, name.split("-"))) if name != NEVER else (None, None) for name in table["bin"]]
+    table[["first", "end"]] = pd.DataFrame(ends, columns=["first", "end"], index=table.index)
+    return table[[*SHARED, "data", "bin", "first", "end", "L"]]
+
+
+def _by_part(folder: str | Path, field: str) -> pd.DataFrame:
+    rows = [
+        {**row[SHARED], "data": data, "bin": name, "L": loss}
+        for row, record in with_records(folder) for data, by in (getattr(record, field) or {}).items() for name, loss in by.items()
+    ]
+    return pd.DataFrame(rows, columns=[*SHARED, "data", "bin", "L"])

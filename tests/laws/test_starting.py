@@ -46,7 +46,7 @@ def test_the_interval_of_the_tokens_is_where_the_gap_is_not_told_from_zero():
 
 
 @pytest.mark.parametrize(("crossing", "status", "words"), [
-    (9e6, "behind", "not by 8e+05 tokens"), (1e4, "ahead", "ahead from 1e+05 tokens on")])
+    (9e6, "behind", "not by 8e+05 tokens"), (1e4, "ahead", "ahead at 1e+05 and 2e+05 and 4e+05 and 8e+05 tokens")])
 def test_what_lies_beyond_the_runs_is_not_extrapolated(crossing, status, words):
     found = told(duel(crossing))
     assert found.tokens is None and (found.status, found.words("{:.0g}".format)) == (status, words)
@@ -56,10 +56,22 @@ def test_what_the_seeds_do_not_tell_is_open():
     """The sign of the last gap decides nothing where its interval holds zero, nor do few seeds."""
     noisy = told(duel(8e5, noise=0.02))
     assert noisy.status == "open" and noisy.tokens is None
-    assert noisy.words("{:.0g}".format) == f"behind up to {noisy.until:.0g} tokens, and not told apart at 8e+05 tokens"
-    assert told(duel(4e5, noise=1.0)).words("{:.0g}".format) == "not told apart at 8e+05 tokens"
+    assert noisy.words("{:.0g}".format) == "behind at 1e+05 and 2e+05 and 4e+05, not told apart at 8e+05 tokens"
+    assert told(duel(4e5, noise=1.0)).words("{:.0g}".format).endswith("not told apart at 8e+05 tokens")
     few = told(duel(3e5, seeds=3))
     assert (few.status, few.words()) == ("open", "not told by 3 seeds")
+
+
+def test_who_was_ahead_before_is_said():
+    """A model from scratch that a start overtakes is not one that catches up, and between budgets nothing is decided."""
+    table = duel(1e4)
+    table.loc[table["budget"] == BUDGETS[-1], "L"] = 1 + 0.1 * np.random.default_rng(0).standard_normal(8)
+    found = told(table)
+    assert found.status == "open" and found.ahead_at == BUDGETS[:-1] and not found.behind_at
+    assert found.words("{:.0g}".format) == "ahead at 1e+05 and 2e+05 and 4e+05, not told apart at 8e+05 tokens"
+    table = duel(1e4)
+    table.loc[table["budget"] == BUDGETS[0], "L"] = 1 + 0.1 * np.random.default_rng(0).standard_normal(8)
+    assert told(table).words("{:.0g}".format) == "ahead at 2e+05 and 4e+05 and 8e+05 tokens", "not from some place between the first two"
 
 
 def test_seeds_without_some_budget_are_left_out():
@@ -91,6 +103,15 @@ def test_the_compute_of_the_start_counts():
     assert found[4e5].value == pytest.approx(-0.1 * np.log(4e5 / 3e5) - native, abs=1e-6)
     assert found[4e5].value > without[4e5].value, "counted, the start is dearer"
     assert catching_up.with_all_compute(table.assign(C_exact_start=table["C_exact_start"] * 1e4), "native", "started", "L") == {}
+
+
+def test_the_compute_of_the_same_loss():
+    """The start costs 300k tokens; at 800k the started model has the loss that the native one has at 3e5 (8e5 / 3e5)^.5 tokens."""
+    table = duel(3e5)
+    found = catching_up.compute_of_the_same_loss(table, "native", "started", "L")
+    assert found.seeds == 4 and found.value == pytest.approx(np.log((8e5 + 3e5) / (3e5 * (8e5 / 3e5) ** 0.5)), rel=0.01)
+    better = table.assign(L=table["L"] * np.where(table["arm"] == "started", 0.1, 1.0))
+    assert catching_up.compute_of_the_same_loss(better, "native", "started", "L") is None
 
 
 def test_cells_are_paired_by_all_that_is_named():

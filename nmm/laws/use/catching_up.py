@@ -20,20 +20,20 @@ FINE = 100          # places between two budgets at which the interval is looked
 
 @dataclass(frozen=True, kw_only=True)
 class CatchingUp:
-    """Where one arm's loss meets another's, as the interval over seeds tells.
+    """Where one arm's loss meets another's, as the intervals over seeds tell.
 
-    `status` is "met" where the arm is told to be behind first and ahead at last, "behind" where it still is at the most tokens, "ahead"
-    where it never is and is ahead at the most, else "open": few seeds, or too noisy ones. `tokens` is where the mean gap vanishes, its
-    interval all places from the last at which the arm is told to be behind to the first from which on it is ahead; None unless met.
+    `status` is "met" where the arm is told to be behind at some budget and ahead at the most tokens, "behind" where it is behind there,
+    "ahead" where it is at no budget behind and at the most tokens ahead, else "open": few seeds, or too noisy ones. `tokens` is where the
+    mean gap vanishes, its interval all places from the last at which the arm is told to be behind to the first from which on it is ahead;
+    None unless met.
     """
 
     status: str
     tokens: Interval | None
-    until: float | None     # most tokens at which the arm is told to be behind
-    since: float | None     # fewest tokens from which on it is told to be ahead
+    behind_at: tuple[float, ...]    # budgets at which the arm is told to be behind [tokens]
+    ahead_at: tuple[float, ...]     # budgets at which it is told to be ahead
     seeds: int
-    first: float            # fewest tokens compared [tokens]
-    last: float             # most
+    last: float                     # most tokens compared
 
     def words(self, short: Callable[[float], str] = "{:.3g}".format) -> str:
         """As a clause."""
@@ -41,12 +41,13 @@ class CatchingUp:
             return f"{short(self.tokens.value)} tokens [{short(self.tokens.low)}, {short(self.tokens.high)}]"
         if self.status == "behind":
             return f"not by {short(self.last)} tokens"
-        if self.status == "ahead":
-            return f"ahead from {short(self.since)} tokens on"
         if self.seeds < MIN_SEEDS:
             return f"not told by {self.seeds} seed{'s' * (self.seeds > 1)}"
-        before = f"behind up to {short(self.until)} tokens, and " if self.until is not None else ""
-        return f"{before}not told apart at {short(self.last)} tokens"
+        sides = {"behind": self.behind_at, "ahead": self.ahead_at}
+        told = [f"{where} at {' and '.join(map(short, budgets))}" for where, budgets in sides.items() if budgets]
+        if self.status == "open":
+            told.append(f"not told apart at {short(self.last)}")
+        return ", ".join(told) + " tokens"
 
 
 def gaps(table: pd.DataFrame, native: str, started: str, column: str) -> pd.DataFrame:
@@ -95,24 +96,28 @@ def catching_up(apart: pd.DataFrame) -> CatchingUp:
     wide = apart.pivot(index="seed", columns="budget", values="difference").sort_index(axis=1).dropna()
     if not wide.size:
         raise ValueError("nothing to compare: no budget has runs of both arms for the same seeds")
-    known = np.log(wide.columns.to_numpy(float))
-    x = np.concatenate([*(np.linspace(a, b, FINE, endpoint=False) for a, b in zip(known[:-1], known[1:])), known[-1:]])
-    lines = np.array([np.interp(x, known, gap) for gap in wide.to_numpy()])
-    told = [interval(gap) for gap in lines.T]
-    behind, ahead = (np.array([one.resolved and sign * one.value > 0 for one in told]) for sign in (1, -1))
-    until = int(np.flatnonzero(behind)[-1]) if behind.any() else None
-    since = int(np.flatnonzero(~ahead)[-1]) + 1 if not ahead.all() else 0
-    status = "behind" if behind[-1] else "open" if not ahead[-1] else "met" if until is not None else "ahead"
+
+    def told(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each column, whether the arm is behind, and whether it is ahead."""
+        found = [interval(gap) for gap in lines.T]
+        behind, ahead = (np.array([one.resolved and sign * one.value > 0 for one in found]) for sign in (1, -1))
+        return behind, ahead
+
+    behind, ahead = told(wide.to_numpy())
+    status = "behind" if behind[-1] else "open" if not ahead[-1] else "met" if behind.any() else "ahead"
     tokens = None
     if status == "met":
-        mean = lines.mean(axis=0)
+        known = np.log(wide.columns.to_numpy(float))
+        x = np.concatenate([*(np.linspace(a, b, FINE, endpoint=False) for a, b in zip(known[:-1], known[1:])), known[-1:]])
+        lines = np.array([np.interp(x, known, gap) for gap in wide.to_numpy()])
+        mean, (fine_behind, fine_ahead) = lines.mean(axis=0), told(lines)
         last = int(np.flatnonzero(mean > 0)[-1])
         at = x[last] + (x[last + 1] - x[last]) * mean[last] / (mean[last] - mean[last + 1])
-        tokens = Interval(value=float(np.exp(at)), low=float(np.exp(x[until])), high=float(np.exp(x[since])), seeds=len(wide))
-    return CatchingUp(
-        status=status, tokens=tokens, until=None if until is None else float(np.exp(x[until])),
-        since=float(np.exp(x[since])) if ahead[-1] else None, seeds=len(wide), first=float(np.exp(x[0])), last=float(np.exp(x[-1])),
-    )
+        low, high = x[np.flatnonzero(fine_behind)[-1]], x[np.flatnonzero(~fine_ahead)[-1] + 1]
+        tokens = Interval(value=float(np.exp(at)), low=float(np.exp(low)), high=float(np.exp(high)), seeds=len(wide))
+    budgets = wide.columns.to_numpy(float)
+    return CatchingUp(status=status, tokens=tokens, behind_at=tuple(budgets[behind]), ahead_at=tuple(budgets[ahead]), seeds=len(wide),
+                      last=float(budgets[-1]))
 
 
 def with_all_compute(table: pd.DataFrame, native: str, started: str, column: str) -> dict[float, Interval]:
@@ -122,8 +127,26 @@ def with_all_compute(table: pd.DataFrame, native: str, started: str, column: str
     Args:
         table: a row a run: arm, size, seed, budget, C_exact and C_exact_start [FLOPs], missing without a start, and `column`.
     """
-    whole = table.assign(C=table["C_exact"] + table["C_exact_start"].fillna(0.0))
+    whole = _with_start(table)
     found = paired.at_equal_compute(whole, started, native, column=column)
     spent = whole[whole["arm"] == started].groupby("budget")["C"].mean().sort_index(ascending=False)
     cells_of = {budget: found[np.abs(np.log(found["C"] / C)) <= paired.SAME_C] for budget, C in spent.items()}
     return {float(budget): paired.overall(rows) for budget, rows in cells_of.items() if len(rows)}
+
+
+def compute_of_the_same_loss(table: pd.DataFrame, native: str, started: str, column: str) -> Interval | None:
+    """ln of all FLOPs of the started arm at its largest budget over those with which the native arm has its loss; above zero the started
+    one is dearer. None where the native arm's runs do not reach that loss, or begin below it.
+
+    Args: as for `with_all_compute`.
+    """
+    whole = _with_start(table)
+    found = paired.at_equal_loss(whole, started, native, column=column)
+    spent = whole.loc[whole["arm"] == started].groupby("budget")["C"].mean()
+    at_most = found[np.abs(np.log(found["C"] / spent[spent.index.max()])) <= paired.SAME_C]
+    return interval(-at_most["difference"].to_numpy()) if len(at_most) else None
+
+
+def _with_start(table: pd.DataFrame) -> pd.DataFrame:
+    """With the FLOPs of a start counted in C."""
+    return table.assign(C=table["C_exact"] + table["C_exact_start"].fillna(0.0))
