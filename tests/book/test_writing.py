@@ -42,6 +42,14 @@ def test_a_figure_shows_one_thing():
                 assert shown <= 1, f"{path.name}, {cell['id']}: {shown} outputs of one figure: show the others in cells of their own"
 
 
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_a_chapter_reads_counts_as_its_input(name):
+    """Else new records would leave an old page."""
+    chapter = CHAPTERS[name]
+    read = {parameter for parameter, one in chapter.parameters.items() if re.search(r"\[(folder|file)\]", one.comment)}
+    assert read <= set(chapter.inputs), f"metadata `inputs` of {name} lacks {', '.join(sorted(read - set(chapter.inputs)))}"
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_command_sets_parameters_that_its_chapter_has(path):
     for cell, text in texts(path):
