@@ -8,7 +8,7 @@ from nmm import runs
 from nmm.data.generated.long import Chronicles
 from nmm.data.generated.world import World
 from nmm.studies import STUDIES, find_study, prepare_corpus, run_study, sources
-from nmm.studies.long_context import FULL, HYBRID, LADDER, MIDDLE, MIDDLE_BUDGET, SPARSE
+from nmm.studies.long_context import FEWER, FULL, HYBRID, LADDER, MIDDLE, MIDDLE_BUDGET, SPARSE
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_the_grid(long_shape):
     by_arm = {arm.name: [run for run in grid if run.origin.arm == arm.name] for arm in study.arms}
     for arm in (FULL, SPARSE):
         cells = {(run.model.d_model, run.tokens, run.seed) for run in by_arm[arm.name]}
-        assert len(cells) == len(by_arm[arm.name]) == 5 * 4 * 3
+        assert len(cells) == len(by_arm[arm.name]) == (5 * 3 + len(FEWER)) * 4
     assert 0 < len(by_arm[HYBRID.name]) < 60
     assert study.long >= 2048
     sparse = by_arm[SPARSE.name][0].model
