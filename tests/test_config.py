@@ -44,7 +44,8 @@ OF_TODAY = [
 ]
 
 
-IN_TRAINING = {"study", "long-context", "resolution"}     # trained over several sessions of a machine that is shared: records are published as they come
+# trained over several sessions of a machine that is shared: records are published as they come
+IN_TRAINING = {"study", "long-context", "resolution"}
 
 
 @pytest.mark.parametrize("folder", OF_TODAY, ids=lambda folder: folder.name)
