@@ -56,6 +56,8 @@ def test_committed_records_are_those_of_their_preset(folder):
     by_study = {name: [record.config for record in records if record.config.origin.study == name] for name in (preset.name, *preset.also)}
     assert sum(map(len, by_study.values())) == len(records)
     for name, configs in by_study.items():          # those that belong to it have corpora of their own
+        if not configs and folder.name in IN_TRAINING:
+            continue
         data, model = configs[0].data, configs[0].model
         shape = SimpleNamespace(hash=data.corpus_id, context=data.context, vocab_size=model.vocab_size, patch_dim=model.patch_dim,
                                 audio_dim=model.audio_dim, video_dim=model.video_dim)
