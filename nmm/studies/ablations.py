@@ -84,7 +84,7 @@ RESOLUTION = register(replace(
     budgets=tuple(same_text(FINER, budget) for budget in BUDGETS), validation_sequences=64,
     arms=(EARLY_OWN, replace(LATE_OWN, budgets=tuple(same_text(FINER, budget) for budget in OF_LATE))),
 ))
-# At the middle width nobody reads the finer images; at this one they do (runs/LOG.md): resolutions compared in a study of its own
+# At the middle width nobody reads the finer images; at this one a pilot did, and three seeds read parts of them (runs/LOG.md)
 WIDE, WIDE_BUDGETS, WIDE_LATE = 64, (800_000, 1_200_000, 1_600_000), (1_000_000,)
 COARSE = register(replace(
     ABLATIONS, name="resolution-coarse", widths=(WIDE,), budgets=WIDE_BUDGETS, mixtures={MAIN_MIXTURE: MIXTURE}, also=(),
